@@ -1,0 +1,504 @@
+//! Every structure that lives in shared memory, and where.
+//!
+//! ```text
+//! requests region (the hub writes)           responses region (the worker writes)
+//! 0      RegionHeader                        0      RegionHeader (written by the hub
+//!                                                   before the worker is told of it)
+//! 4096   Line × THREAD_COUNT_MAX             4096   Line × THREAD_COUNT_MAX
+//!        doorbell of each worker thread             sleep epoch of each worker thread
+//! 8192   lane 0                              8192   lane 0
+//!        +0    Line submission tail                 +0    Line submission head
+//!        +64   Line completion head                 +64   (unused)
+//!        +128  Line hub's sleep epoch               +128  (unused)
+//!        +192  (unused)                             +192  (unused)
+//!        +256  submission ring                      +256  completion ring
+//!              RingEntry × entry_count                    RingEntry × entry_count
+//!        slot 0                                     slot 0
+//!          +0    RequestHead      128 B               +0   ResponseHead     64 B
+//!          +128  RequestWords      64 B               +64  ResponseWords    64 B
+//!          +192  arena                                +128 arena
+//!        slot 1 …                                   slot 1 …
+//!        lane 1 … (each starts on a page)           lane 1 …
+//!
+//! request arena                              response arena
+//!   the head as the client sent it,            field section in wire form
+//!   without what is hop-by-hop                 ("name: value\r\n" …)
+//!   FieldEntry × field_count                   body, or body ring
+//!   Span × param_count
+//!   decoded parameter text
+//!   body, or body ring
+//! ```
+//!
+//! Slot strides are deliberately no multiple of a page: the heads of
+//! neighbouring slots then fall into different sets of the first-level cache.
+
+use bytemuck::{AnyBitPattern, NoUninit, Pod, Zeroable};
+
+use crate::limits::{
+    ARENA_BYTES_MAX, ARENA_BYTES_MIN, LANE_COUNT_MAX, REGION_BYTES_MAX, RING_ENTRIES_PER_SLOT,
+    SLOT_COUNT_MAX, THREAD_COUNT_MAX,
+};
+
+/// Rises whenever anything in this file changes its meaning. Hub and worker
+/// must have the same one.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// First word of both regions: `slotway` in ASCII, then a zero.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"slotway\0");
+
+const PAGE_BYTES: u64 = 4096;
+const LINE_BYTES: u64 = 64;
+
+/// What the start of each region says about it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub struct RegionHeader {
+    /// [`MAGIC`].
+    pub magic: u64,
+    /// [`LAYOUT_VERSION`].
+    pub layout_version: u32,
+    /// Lanes of the session.
+    pub lane_count: u32,
+    /// Slots of each lane.
+    pub slot_count: u32,
+    /// Bytes of each arena.
+    pub arena_bytes: u32,
+    /// Bytes of the whole region.
+    pub region_bytes: u64,
+}
+
+/// One entry of either ring, as two words: `slot_index | kind << 32` and
+/// `generation | sequence << 32`. The second is stored last, with Release.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct RingEntry {
+    /// Slot index in the low half, entry kind in the high half.
+    pub slot_and_kind: u64,
+    /// Generation in the low half, position + 1 in the high half.
+    pub generation_and_sequence: u64,
+}
+
+/// A run of bytes in an arena, counted from the arena's start.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct Span {
+    /// First byte.
+    pub offset: u32,
+    /// Length.
+    pub bytes: u32,
+}
+
+/// One field line of a request head.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct FieldEntry {
+    /// Field name as the client spelt it.
+    pub name: Span,
+    /// Field value without the white space around it.
+    pub value: Span,
+}
+
+/// What the hub says of a request. Plain data: complete before the submission
+/// is published, unchanged until the slot is answered.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct RequestHead {
+    /// Which use of the slot this is; never 0.
+    pub generation: u32,
+    /// Index of the route in the worker's registration.
+    pub route_index: u32,
+    /// A [`crate::Method`].
+    pub method: u32,
+    /// See [`request_flags`].
+    pub flags: u32,
+    /// Request target as sent (RFC 9112 section 3.2).
+    pub target: Span,
+    /// Path of the target, not decoded.
+    pub path: Span,
+    /// Query of the target without `?`, not decoded.
+    pub query: Span,
+    /// Offset of the first [`FieldEntry`].
+    pub fields_offset: u32,
+    /// Field lines.
+    pub field_count: u32,
+    /// Offset of the first parameter [`Span`]; in the pattern's order.
+    pub params_offset: u32,
+    /// Parameters of the route pattern.
+    pub param_count: u32,
+    /// Where the body, or its ring, starts in the arena.
+    pub body_offset: u32,
+    /// Size of the body ring; 0 when the whole body is in the arena.
+    pub body_ring_bytes: u32,
+    /// Length of the body, [`BODY_BYTES_UNKNOWN`] while it streams chunked.
+    pub body_bytes: u64,
+    /// When the client gets 504, on `CLOCK_MONOTONIC`; 0 while not yet known.
+    pub deadline_ns: u64,
+    /// Peer address as IPv6, IPv4 mapped (RFC 4291 section 2.5.5.2).
+    pub peer_address: [u8; 16],
+    /// Peer port; 0 where there is none.
+    pub peer_port: u32,
+    /// Zero.
+    pub reserved: [u32; 7],
+}
+
+/// Words of a slot that the hub may write while the worker works on it. All
+/// are tagged with the generation in the high half, so that what is left from
+/// an earlier use reads as "nothing yet".
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct RequestWords {
+    /// Body bytes put into the ring ([`crate::ByteRing`] cursor).
+    pub body_produced: u64,
+    /// How the body ended: a [`crate::BodyEnd`].
+    pub body_end: u64,
+    /// Bytes of the response body taken from the worker's ring (cursor).
+    pub response_consumed: u64,
+    /// Value 1 once nobody waits for the answer any more.
+    pub cancelled: u64,
+    /// Zero.
+    pub reserved: [u64; 4],
+}
+
+/// What the worker says of an answer. The hub copies it out once, checks the
+/// copy, and never reads it again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct ResponseHead {
+    /// Generation that is answered.
+    pub generation: u32,
+    /// Status code, 200 to 599.
+    pub status: u32,
+    /// Bytes of the field section, which starts the arena.
+    pub fields_bytes: u32,
+    /// Where the body, or its ring, starts in the arena.
+    pub body_offset: u32,
+    /// Size of the body ring; 0 when the whole body is in the arena.
+    pub body_ring_bytes: u32,
+    /// Zero.
+    pub flags: u32,
+    /// Length of the body, [`BODY_BYTES_UNKNOWN`] when it is not known ahead.
+    pub body_bytes: u64,
+    /// When a thread took the request, on `CLOCK_MONOTONIC`; 0 if not asked for.
+    pub taken_ns: u64,
+    /// When the handler had answered; 0 if not asked for.
+    pub answered_ns: u64,
+    /// Zero.
+    pub reserved: [u64; 2],
+}
+
+/// Words of a slot that the worker writes one by one, tagged as in
+/// [`RequestWords`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub struct ResponseWords {
+    /// Value 1 from the moment before the handler runs.
+    pub taken: u64,
+    /// Body bytes put into the ring (cursor).
+    pub body_produced: u64,
+    /// How the body ended: a [`crate::BodyEnd`].
+    pub body_end: u64,
+    /// Bytes of the request body taken from the hub's ring (cursor).
+    pub request_consumed: u64,
+    /// Zero.
+    pub reserved: [u64; 4],
+}
+
+/// A body whose length is known only at its end.
+pub const BODY_BYTES_UNKNOWN: u64 = u64::MAX;
+
+/// Bits of [`RequestHead::flags`].
+pub mod request_flags {
+    /// The target has a query, which may be empty.
+    pub const HAS_QUERY: u32 = 1;
+    /// The hub wants `taken_ns` and `answered_ns`.
+    pub const WANTS_TIMES: u32 = 1 << 1;
+    /// The client spoke HTTP/1.0.
+    pub const HTTP_1_0: u32 = 1 << 2;
+}
+
+macro_rules! check_layout {
+    ($type:ty, $bytes:expr, $align:expr, { $($field:ident at $offset:expr),* $(,)? }) => {
+        const _: () = {
+            assert!(size_of::<$type>() == $bytes);
+            assert!(align_of::<$type>() == $align);
+            $(assert!(std::mem::offset_of!($type, $field) == $offset);)*
+        };
+    };
+}
+
+check_layout!(RegionHeader, 32, 8, { magic at 0, layout_version at 8, lane_count at 12, slot_count at 16, arena_bytes at 20, region_bytes at 24 });
+check_layout!(RingEntry, 16, 8, { slot_and_kind at 0, generation_and_sequence at 8 });
+check_layout!(Span, 8, 4, { offset at 0, bytes at 4 });
+check_layout!(FieldEntry, 16, 4, { name at 0, value at 8 });
+check_layout!(RequestHead, 128, 8, {
+    generation at 0, route_index at 4, method at 8, flags at 12, target at 16, path at 24,
+    query at 32, fields_offset at 40, field_count at 44, params_offset at 48, param_count at 52,
+    body_offset at 56, body_ring_bytes at 60, body_bytes at 64, deadline_ns at 72,
+    peer_address at 80, peer_port at 96, reserved at 100,
+});
+check_layout!(RequestWords, 64, 8, { body_produced at 0, body_end at 8, response_consumed at 16, cancelled at 24, reserved at 32 });
+check_layout!(ResponseHead, 64, 8, {
+    generation at 0, status at 4, fields_bytes at 8, body_offset at 12, body_ring_bytes at 16,
+    flags at 20, body_bytes at 24, taken_ns at 32, answered_ns at 40, reserved at 48,
+});
+check_layout!(ResponseWords, 64, 8, { taken at 0, body_produced at 8, body_end at 16, request_consumed at 24, reserved at 32 });
+
+/// Heads are copied out of peer memory eight bytes at a time.
+pub trait SharedHead: AnyBitPattern + NoUninit {}
+impl SharedHead for RegionHeader {}
+impl SharedHead for RequestHead {}
+impl SharedHead for ResponseHead {}
+
+const THREAD_LINES_OFFSET: u64 = PAGE_BYTES;
+const LANES_OFFSET: u64 = 2 * PAGE_BYTES;
+const LANE_RING_OFFSET: u64 = 4 * LINE_BYTES;
+const _: () = assert!(THREAD_COUNT_MAX as u64 * LINE_BYTES <= PAGE_BYTES);
+
+const REQUEST_ARENA_OFFSET: u64 = (size_of::<RequestHead>() + size_of::<RequestWords>()) as u64;
+const RESPONSE_ARENA_OFFSET: u64 = (size_of::<ResponseHead>() + size_of::<ResponseWords>()) as u64;
+
+/// The numbers that a session's regions are laid out by; every offset in the
+/// project comes from here. All offsets are in bytes from the region's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    lane_count: u32,
+    slot_count: u32,
+    arena_bytes: u32,
+}
+
+/// Why a set of numbers is no geometry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GeometryError {
+    /// Lanes outside 1 to [`LANE_COUNT_MAX`].
+    #[error("{0} lanes, expected 1 to {LANE_COUNT_MAX}")]
+    LaneCount(u32),
+    /// Slots outside 1 to [`SLOT_COUNT_MAX`].
+    #[error("{0} slots per lane, expected 1 to {SLOT_COUNT_MAX}")]
+    SlotCount(u32),
+    /// Arena outside its bounds or no multiple of 64.
+    #[error(
+        "arenas of {0} bytes, expected a multiple of 64 from {ARENA_BYTES_MIN} to {ARENA_BYTES_MAX}"
+    )]
+    ArenaBytes(u32),
+    /// The product of the three is more than one mapping should be.
+    #[error(
+        "regions of {0} bytes, expected at most {REGION_BYTES_MAX}; use fewer slots or smaller arenas"
+    )]
+    RegionBytes(u64),
+}
+
+impl Geometry {
+    /// Checks the numbers.
+    pub fn new(lane_count: u32, slot_count: u32, arena_bytes: u32) -> Result<Self, GeometryError> {
+        if !(1..=LANE_COUNT_MAX).contains(&lane_count) {
+            return Err(GeometryError::LaneCount(lane_count));
+        }
+        if !(1..=SLOT_COUNT_MAX).contains(&slot_count) {
+            return Err(GeometryError::SlotCount(slot_count));
+        }
+        if !(ARENA_BYTES_MIN..=ARENA_BYTES_MAX).contains(&arena_bytes)
+            || !u64::from(arena_bytes).is_multiple_of(LINE_BYTES)
+        {
+            return Err(GeometryError::ArenaBytes(arena_bytes));
+        }
+        let geometry = Self {
+            lane_count,
+            slot_count,
+            arena_bytes,
+        };
+        let region_bytes = geometry.requests_bytes();
+        if region_bytes > REGION_BYTES_MAX {
+            return Err(GeometryError::RegionBytes(region_bytes));
+        }
+        Ok(geometry)
+    }
+
+    /// Lanes of the session.
+    pub fn lane_count(&self) -> u32 {
+        self.lane_count
+    }
+
+    /// Slots of each lane.
+    pub fn slot_count(&self) -> u32 {
+        self.slot_count
+    }
+
+    /// Bytes of each arena.
+    pub fn arena_bytes(&self) -> u32 {
+        self.arena_bytes
+    }
+
+    /// Entries of each ring: a power of two.
+    pub fn ring_entry_count(&self) -> u32 {
+        (self.slot_count * RING_ENTRIES_PER_SLOT).next_power_of_two()
+    }
+
+    /// Header of a region of `region_bytes`.
+    pub fn header(&self, region_bytes: u64) -> RegionHeader {
+        RegionHeader {
+            magic: MAGIC,
+            layout_version: LAYOUT_VERSION,
+            lane_count: self.lane_count,
+            slot_count: self.slot_count,
+            arena_bytes: self.arena_bytes,
+            region_bytes,
+        }
+    }
+
+    fn lane_bytes(&self, arena_offset: u64) -> u64 {
+        let ring_bytes = u64::from(self.ring_entry_count()) * size_of::<RingEntry>() as u64;
+        let slots_bytes = u64::from(self.slot_count) * (arena_offset + u64::from(self.arena_bytes));
+        (LANE_RING_OFFSET + ring_bytes + slots_bytes).next_multiple_of(PAGE_BYTES)
+    }
+
+    fn slot_offset(&self, lane_offset: u64, slot_index: u32, arena_offset: u64) -> u64 {
+        let ring_bytes = u64::from(self.ring_entry_count()) * size_of::<RingEntry>() as u64;
+        let stride = arena_offset + u64::from(self.arena_bytes);
+        lane_offset + LANE_RING_OFFSET + ring_bytes + u64::from(slot_index) * stride
+    }
+
+    /// Bytes of the requests region.
+    pub fn requests_bytes(&self) -> u64 {
+        LANES_OFFSET + u64::from(self.lane_count) * self.lane_bytes(REQUEST_ARENA_OFFSET)
+    }
+
+    /// Bytes of the responses region.
+    pub fn responses_bytes(&self) -> u64 {
+        LANES_OFFSET + u64::from(self.lane_count) * self.lane_bytes(RESPONSE_ARENA_OFFSET)
+    }
+
+    /// A worker thread's line: its doorbell in the requests region, its sleep
+    /// epoch in the responses region.
+    pub fn thread_line(&self, thread_index: u32) -> u64 {
+        debug_assert!(thread_index < THREAD_COUNT_MAX);
+        THREAD_LINES_OFFSET + u64::from(thread_index) * LINE_BYTES
+    }
+
+    /// Where a lane's words lie.
+    pub fn lane(&self, lane_index: u32) -> LaneOffsets {
+        debug_assert!(lane_index < self.lane_count);
+        let requests = LANES_OFFSET + u64::from(lane_index) * self.lane_bytes(REQUEST_ARENA_OFFSET);
+        let responses =
+            LANES_OFFSET + u64::from(lane_index) * self.lane_bytes(RESPONSE_ARENA_OFFSET);
+        LaneOffsets {
+            submission_tail: requests,
+            completion_head: requests + LINE_BYTES,
+            hub_sleep: requests + 2 * LINE_BYTES,
+            submission_entries: requests + LANE_RING_OFFSET,
+            submission_head: responses,
+            completion_entries: responses + LANE_RING_OFFSET,
+            requests,
+            responses,
+        }
+    }
+
+    /// Where a slot lies in both regions.
+    #[inline]
+    pub fn slot(&self, lane: &LaneOffsets, slot_index: u32) -> SlotOffsets {
+        debug_assert!(slot_index < self.slot_count);
+        let request = self.slot_offset(lane.requests, slot_index, REQUEST_ARENA_OFFSET);
+        let response = self.slot_offset(lane.responses, slot_index, RESPONSE_ARENA_OFFSET);
+        SlotOffsets {
+            request_head: request,
+            request_words: request + size_of::<RequestHead>() as u64,
+            request_arena: request + REQUEST_ARENA_OFFSET,
+            response_head: response,
+            response_words: response + size_of::<ResponseHead>() as u64,
+            response_arena: response + RESPONSE_ARENA_OFFSET,
+        }
+    }
+}
+
+/// Where a lane's words lie; the first four in the requests region, then two
+/// in the responses region.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneOffsets {
+    /// u32: submissions published.
+    pub submission_tail: u64,
+    /// u32: completions the hub has consumed.
+    pub completion_head: u64,
+    /// u32: the reactor's sleep epoch for this lane.
+    pub hub_sleep: u64,
+    /// First submission [`RingEntry`].
+    pub submission_entries: u64,
+    /// u32: submissions the worker has consumed.
+    pub submission_head: u64,
+    /// First completion [`RingEntry`].
+    pub completion_entries: u64,
+    requests: u64,
+    responses: u64,
+}
+
+/// Where a slot lies; the first three in the requests region.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotOffsets {
+    /// [`RequestHead`].
+    pub request_head: u64,
+    /// [`RequestWords`].
+    pub request_words: u64,
+    /// First byte of the request arena.
+    pub request_arena: u64,
+    /// [`ResponseHead`].
+    pub response_head: u64,
+    /// [`ResponseWords`].
+    pub response_words: u64,
+    /// First byte of the response arena.
+    pub response_arena: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_geometry_outside_its_bounds_is_refused_with_the_number_that_is_wrong() {
+        assert_eq!(
+            Geometry::new(0, 1, 65_536),
+            Err(GeometryError::LaneCount(0))
+        );
+        assert_eq!(
+            Geometry::new(65, 1, 65_536),
+            Err(GeometryError::LaneCount(65))
+        );
+        assert_eq!(
+            Geometry::new(1, 0, 65_536),
+            Err(GeometryError::SlotCount(0))
+        );
+        assert_eq!(
+            Geometry::new(1, 1, 65_535),
+            Err(GeometryError::ArenaBytes(65_535))
+        );
+        assert_eq!(
+            Geometry::new(1, 1, 65_537),
+            Err(GeometryError::ArenaBytes(65_537))
+        );
+        assert!(matches!(
+            Geometry::new(64, SLOT_COUNT_MAX, ARENA_BYTES_MAX),
+            Err(GeometryError::RegionBytes(_))
+        ));
+    }
+
+    #[test]
+    fn lanes_and_slots_neither_overlap_nor_leave_their_region() {
+        let geometry = Geometry::new(3, 5, 65_536).unwrap();
+        let arena = u64::from(geometry.arena_bytes());
+        let (mut request_end, mut response_end) = (0, 0);
+        for lane_index in 0..3 {
+            let lane = geometry.lane(lane_index);
+            assert!(lane.submission_tail >= request_end && lane.submission_head >= response_end);
+            let ring_bytes = u64::from(geometry.ring_entry_count()) * 16;
+            request_end = lane.submission_entries + ring_bytes;
+            response_end = lane.completion_entries + ring_bytes;
+            for slot_index in 0..5 {
+                let slot = geometry.slot(&lane, slot_index);
+                assert!(slot.request_head >= request_end && slot.response_head >= response_end);
+                assert!(slot.request_arena.is_multiple_of(64));
+                assert!(slot.response_arena.is_multiple_of(64));
+                request_end = slot.request_arena + arena;
+                response_end = slot.response_arena + arena;
+            }
+        }
+        assert!(request_end <= geometry.requests_bytes());
+        assert!(response_end <= geometry.responses_bytes());
+    }
+}

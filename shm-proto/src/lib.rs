@@ -1,0 +1,55 @@
+//! What `slotway-hub` and its workers agree on.
+//!
+//! A session between the hub and one worker is two shared regions, one written
+//! by the hub, one by the worker, and no byte has two writers:
+//!
+//! ```text
+//!              requests region (hub writes)
+//!            ┌────────────────────────────────┐
+//!            │ submission ring · slots · words │──────▶ worker reads in place
+//!  hub ─────▶│ doorbell futex of each thread   │
+//!            └────────────────────────────────┘
+//!            ┌────────────────────────────────┐
+//!  hub   ◀───│ completion ring · slots · words │◀────── worker
+//!  copies,   │ sleep epoch of each thread      │
+//!  checks    └────────────────────────────────┘
+//!              responses region (worker writes)     eventfd per lane ──▶ hub
+//! ```
+//!
+//! A request is a head and its bytes in a slot, then an entry in the submission
+//! ring; an answer is a head and its bytes in the same slot of the other
+//! region, then an entry in the completion ring. Bodies that do not fit their
+//! arena stream through it as a byte ring.
+//!
+//! Reading order: [`layout`] (the map), [`limits`], [`ring`], [`doorbell`],
+//! [`cursor`] (tagged words and body rings), [`message`] (how a worker
+//! attaches); then the two files with unsafe code, [`memory`] and [`region`].
+//! `atomic` is the door to std's or loom's atomics; `just loom` checks the
+//! protocol with the latter (`tests/loom.rs`).
+
+#![deny(unsafe_code)]
+
+pub mod atomic;
+pub mod cursor;
+pub mod doorbell;
+#[cfg(not(loom))]
+pub mod layout;
+pub mod limits;
+#[cfg(not(loom))]
+#[allow(unsafe_code)]
+pub mod memory;
+#[cfg(not(loom))]
+pub mod message;
+mod method;
+#[cfg(not(loom))]
+pub mod packet;
+#[cfg(not(loom))]
+#[allow(unsafe_code)]
+pub mod region;
+pub mod ring;
+
+pub use cursor::{BodyEnd, ByteRing};
+pub use method::Method;
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("Slotway runs on Linux only: it stands on memfd seals, futexes and io_uring");

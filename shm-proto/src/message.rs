@@ -1,0 +1,371 @@
+//! The messages of the attach socket (`SOCK_SEQPACKET`: one message, one
+//! packet, so there is no half a message).
+//!
+//! ```text
+//! worker                                hub
+//!   Hello            ───────────────▶
+//!                    ◀───────────────   Welcome + [requests, responses, eventfd × lane]
+//!                                       or Refusal, then close
+//!                    ◀───────────────   Goodbye, some time, then close
+//! ```
+//!
+//! The connection is the session: whichever side closes it ends the session.
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::layout::{Geometry, GeometryError, LAYOUT_VERSION, MAGIC};
+use crate::limits::THREAD_COUNT_MAX;
+
+/// Length of a worker id: 128 random bits in hexadecimal.
+pub const WORKER_ID_BYTES: usize = 32;
+
+/// Longest message of the protocol.
+pub const MESSAGE_BYTES_MAX: usize = 256;
+
+const KIND_HELLO: u32 = 1;
+const KIND_WELCOME: u32 = 2;
+const KIND_REFUSAL: u32 = 3;
+const KIND_GOODBYE: u32 = 4;
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+struct Envelope {
+    magic: u64,
+    layout_version: u32,
+    kind: u32,
+}
+
+impl Envelope {
+    fn new(kind: u32) -> Self {
+        Self {
+            magic: MAGIC,
+            layout_version: LAYOUT_VERSION,
+            kind,
+        }
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct HelloPacket {
+    envelope: Envelope,
+    worker_id: [u8; WORKER_ID_BYTES],
+    thread_count: u32,
+    reserved: [u32; 3],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct WelcomePacket {
+    envelope: Envelope,
+    lane_count: u32,
+    slot_count: u32,
+    arena_bytes: u32,
+    reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct ReasonPacket {
+    envelope: Envelope,
+    reason: u32,
+    reserved: u32,
+}
+
+const _: () = {
+    assert!(size_of::<HelloPacket>() == 64);
+    assert!(size_of::<WelcomePacket>() == 32);
+    assert!(size_of::<ReasonPacket>() == 24);
+    assert!(size_of::<HelloPacket>() <= MESSAGE_BYTES_MAX);
+};
+
+/// A worker's first and only message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// What `POST /internal/register` answered, as ASCII.
+    pub worker_id: [u8; WORKER_ID_BYTES],
+    /// Threads that will receive requests, each with its doorbell.
+    pub thread_count: u32,
+}
+
+/// Why the hub refuses to attach a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[repr(u32)]
+pub enum Refusal {
+    /// The packet is no Hello.
+    #[error("the hub could not read the hello message")]
+    Garbage = 1,
+    /// Built for another layout.
+    #[error(
+        "the hub speaks layout version {LAYOUT_VERSION} of another release; use the same release of hub and worker SDK"
+    )]
+    LayoutVersion = 2,
+    /// No registration with this id, or it has been used.
+    #[error("the hub has no registration with this worker_id waiting to attach; register first")]
+    UnknownWorkerId = 3,
+    /// Registered too long ago.
+    #[error("the registration has expired; register again and attach at once")]
+    Expired = 4,
+    /// The peer's user may not attach.
+    #[error("the hub attaches only workers of its own user or root")]
+    WrongUser = 5,
+    /// Threads outside their bounds.
+    #[error("thread_count is outside 1 to {THREAD_COUNT_MAX}")]
+    ThreadCount = 6,
+    /// Memory, descriptors or the like ran out in the hub.
+    #[error("the hub could not make the session's memory; its log says why")]
+    NoResources = 7,
+    /// The hub is stopping.
+    #[error("the hub is stopping")]
+    Stopping = 8,
+    /// A route became taken between registering and attaching.
+    #[error("one of the routes conflicts with another worker's; the hub's log says which")]
+    RouteConflict = 9,
+}
+
+impl Refusal {
+    const ALL: [Self; 9] = [
+        Self::Garbage,
+        Self::LayoutVersion,
+        Self::UnknownWorkerId,
+        Self::Expired,
+        Self::WrongUser,
+        Self::ThreadCount,
+        Self::NoResources,
+        Self::Stopping,
+        Self::RouteConflict,
+    ];
+}
+
+/// Why the hub ends a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[repr(u32)]
+pub enum Goodbye {
+    /// A worker of the same name has taken over.
+    #[error("a worker of the same name has taken over its routes")]
+    Replaced = 1,
+    /// The hub stops.
+    #[error("the hub is stopping")]
+    Stopping = 2,
+    /// The hub found shared memory as no honest worker leaves it.
+    #[error("the hub found invalid data in this worker's shared memory; its log says what")]
+    Violation = 3,
+    /// Too many requests were never answered.
+    #[error("too many of this worker's slots were never answered")]
+    TooManyUnanswered = 4,
+}
+
+impl Goodbye {
+    const ALL: [Self; 4] = [
+        Self::Replaced,
+        Self::Stopping,
+        Self::Violation,
+        Self::TooManyUnanswered,
+    ];
+}
+
+/// What the hub sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromHub {
+    /// Attached; the descriptors travel with it.
+    Welcome(Geometry),
+    /// Not attached.
+    Refused(Refusal),
+    /// The session ends.
+    Goodbye(Goodbye),
+}
+
+/// Why a packet is no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MessageError {
+    /// Wrong length, magic or kind.
+    #[error("a packet of {bytes} bytes that is no message of this protocol")]
+    Garbage {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A message of another layout version.
+    #[error("a message of layout version {seen}, expected {LAYOUT_VERSION}")]
+    LayoutVersion {
+        /// The version it names.
+        seen: u32,
+    },
+    /// A reason that this release does not know.
+    #[error("a reason of number {0}, which this release does not know")]
+    Reason(u32),
+    /// A welcome with impossible numbers.
+    #[error("a welcome with {0}")]
+    Geometry(#[from] GeometryError),
+}
+
+fn read<T: Pod>(packet: &[u8]) -> Result<T, MessageError> {
+    bytemuck::try_pod_read_unaligned(packet).map_err(|_| MessageError::Garbage {
+        bytes: packet.len(),
+    })
+}
+
+fn read_kind(packet: &[u8]) -> Result<u32, MessageError> {
+    let garbage = MessageError::Garbage {
+        bytes: packet.len(),
+    };
+    let head = packet.get(..size_of::<Envelope>()).ok_or(garbage)?;
+    let envelope: Envelope = read(head)?;
+    if envelope.magic != MAGIC {
+        return Err(garbage);
+    }
+    if envelope.layout_version != LAYOUT_VERSION {
+        return Err(MessageError::LayoutVersion {
+            seen: envelope.layout_version,
+        });
+    }
+    Ok(envelope.kind)
+}
+
+impl Hello {
+    /// The packet to send.
+    pub fn to_packet(self) -> Vec<u8> {
+        bytemuck::bytes_of(&HelloPacket {
+            envelope: Envelope::new(KIND_HELLO),
+            worker_id: self.worker_id,
+            thread_count: self.thread_count,
+            reserved: [0; 3],
+        })
+        .to_vec()
+    }
+
+    /// Reads what a worker sent. The thread count is not judged here.
+    pub fn from_packet(packet: &[u8]) -> Result<Self, MessageError> {
+        if read_kind(packet)? != KIND_HELLO {
+            return Err(MessageError::Garbage {
+                bytes: packet.len(),
+            });
+        }
+        let hello: HelloPacket = read(packet)?;
+        Ok(Self {
+            worker_id: hello.worker_id,
+            thread_count: hello.thread_count,
+        })
+    }
+}
+
+impl FromHub {
+    /// The packet to send.
+    pub fn to_packet(self) -> Vec<u8> {
+        let reason = |kind, reason| {
+            let envelope = Envelope::new(kind);
+            bytemuck::bytes_of(&ReasonPacket {
+                envelope,
+                reason,
+                reserved: 0,
+            })
+            .to_vec()
+        };
+        match self {
+            Self::Welcome(geometry) => bytemuck::bytes_of(&WelcomePacket {
+                envelope: Envelope::new(KIND_WELCOME),
+                lane_count: geometry.lane_count(),
+                slot_count: geometry.slot_count(),
+                arena_bytes: geometry.arena_bytes(),
+                reserved: 0,
+            })
+            .to_vec(),
+            Self::Refused(why) => reason(KIND_REFUSAL, why as u32),
+            Self::Goodbye(why) => reason(KIND_GOODBYE, why as u32),
+        }
+    }
+
+    /// Reads what the hub sent.
+    pub fn from_packet(packet: &[u8]) -> Result<Self, MessageError> {
+        match read_kind(packet)? {
+            KIND_WELCOME => {
+                let welcome: WelcomePacket = read(packet)?;
+                Ok(Self::Welcome(Geometry::new(
+                    welcome.lane_count,
+                    welcome.slot_count,
+                    welcome.arena_bytes,
+                )?))
+            }
+            KIND_REFUSAL => {
+                let number = read::<ReasonPacket>(packet)?.reason;
+                let why = Refusal::ALL.into_iter().find(|why| *why as u32 == number);
+                why.map(Self::Refused).ok_or(MessageError::Reason(number))
+            }
+            KIND_GOODBYE => {
+                let number = read::<ReasonPacket>(packet)?.reason;
+                let why = Goodbye::ALL.into_iter().find(|why| *why as u32 == number);
+                why.map(Self::Goodbye).ok_or(MessageError::Reason(number))
+            }
+            _ => Err(MessageError::Garbage {
+                bytes: packet.len(),
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_comes_back_from_its_packet() {
+        let hello = Hello {
+            worker_id: *b"0123456789abcdef0123456789abcdef",
+            thread_count: 2,
+        };
+        assert_eq!(Hello::from_packet(&hello.to_packet()), Ok(hello));
+        let geometry = Geometry::new(2, 256, 65_536).unwrap();
+        let mut messages = vec![FromHub::Welcome(geometry)];
+        messages.extend(Refusal::ALL.map(FromHub::Refused));
+        messages.extend(Goodbye::ALL.map(FromHub::Goodbye));
+        for message in messages {
+            assert_eq!(FromHub::from_packet(&message.to_packet()), Ok(message));
+        }
+    }
+
+    #[test]
+    fn a_packet_cut_at_any_byte_or_lengthened_is_garbage() {
+        let packet = Hello {
+            worker_id: [b'a'; 32],
+            thread_count: 1,
+        }
+        .to_packet();
+        for cut in 0..packet.len() {
+            assert_eq!(
+                Hello::from_packet(&packet[..cut]),
+                Err(MessageError::Garbage { bytes: cut })
+            );
+        }
+        let mut long = packet.clone();
+        long.push(0);
+        assert!(Hello::from_packet(&long).is_err());
+    }
+
+    #[test]
+    fn another_layout_version_is_told_apart_from_garbage() {
+        let mut packet = Hello {
+            worker_id: [b'a'; 32],
+            thread_count: 1,
+        }
+        .to_packet();
+        packet[8] = 99;
+        assert_eq!(
+            Hello::from_packet(&packet),
+            Err(MessageError::LayoutVersion { seen: 99 })
+        );
+        packet[0] = 0;
+        assert!(matches!(
+            Hello::from_packet(&packet),
+            Err(MessageError::Garbage { .. })
+        ));
+    }
+
+    #[test]
+    fn a_welcome_with_impossible_numbers_is_an_error() {
+        let mut packet = FromHub::Welcome(Geometry::new(1, 1, 65_536).unwrap()).to_packet();
+        packet[16..20].copy_from_slice(&9999_u32.to_le_bytes());
+        assert_eq!(
+            FromHub::from_packet(&packet),
+            Err(MessageError::Geometry(GeometryError::LaneCount(9999)))
+        );
+    }
+}
