@@ -249,6 +249,11 @@ impl SharedHead for RegionHeader {}
 impl SharedHead for RequestHead {}
 impl SharedHead for ResponseHead {}
 
+/// The bytes of table entries, as they stand in an arena.
+pub fn as_bytes<T: NoUninit>(entries: &[T]) -> &[u8] {
+    bytemuck::cast_slice(entries)
+}
+
 const THREAD_LINES_OFFSET: u64 = PAGE_BYTES;
 const LANES_OFFSET: u64 = 2 * PAGE_BYTES;
 const LANE_RING_OFFSET: u64 = 4 * LINE_BYTES;

@@ -268,6 +268,11 @@ impl CompletionConsumer {
         }))
     }
 
+    /// Position of the next entry.
+    pub fn head(&self) -> u32 {
+        self.head
+    }
+
     /// Tells the worker how far the hub has read. To be called before the
     /// words are read that a notice spoke of: see [`NoticeGate`].
     #[inline]

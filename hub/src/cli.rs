@@ -1,0 +1,75 @@
+//! The command line: flags in, exit code out.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::hub::{Hub, StartError};
+use crate::net::ENGINE;
+
+/// Runs the hub until SIGTERM or SIGINT. Exit codes: 0 after a graceful stop,
+/// 1 when it cannot start, 2 for wrong flags.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let config = match Config::try_parse_from(arguments) {
+        Ok(config) => config,
+        Err(error) => {
+            // In vain only if stderr is closed.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // Fails if the process has a subscriber already, which then serves.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .try_init();
+    match serve(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("slotway-hub: {error}");
+            ExitCode::from(if matches!(error, StartError::Config(_)) {
+                2
+            } else {
+                1
+            })
+        }
+    }
+}
+
+fn serve(config: Config) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Runtime)?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
+        let hub = Hub::start(config)?;
+        println!(
+            "slotway-hub {} listens on http://{}, attach socket {}, engine {ENGINE}, reactors {}, slots {} per lane",
+            env!("CARGO_PKG_VERSION"),
+            hub.address(),
+            hub.attach_path().display(),
+            hub.reactor_count(),
+            hub.slot_count(),
+        );
+        let signal = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!("{signal}: finishing what is in flight (once more ends at once)");
+        tokio::select! {
+            () = hub.stop() => tracing::info!("stopped"),
+            _ = terminate.recv() => tracing::warn!("SIGTERM again: ending at once"),
+            _ = interrupt.recv() => tracing::warn!("SIGINT again: ending at once"),
+        }
+        Ok(())
+    })
+}

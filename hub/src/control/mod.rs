@@ -1,0 +1,121 @@
+//! The control thread: everything that is not a proxied request. It owns the
+//! registrations and the sessions, and is the only one to change the routes.
+//!
+//! `register` reads registrations, `attach` is the Unix socket's side,
+//! `sessions` the set of both.
+
+pub mod attach;
+mod register;
+mod sessions;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slotway_shm_proto::Method;
+use slotway_shm_proto::message::Goodbye;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::lane::Violation;
+use crate::local_answer::LocalAnswer;
+use crate::shared::{Counters, Shared};
+use sessions::Sessions;
+
+/// What the other threads, and the control thread's own tasks, tell it.
+#[derive(Debug)]
+pub enum ControlMessage {
+    /// A request for one of the hub's own paths.
+    Request {
+        /// Its method.
+        method: Method,
+        /// Its path.
+        path: String,
+        /// Its body.
+        body: Vec<u8>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<LocalAnswer>,
+    },
+    /// A worker has said hello on the attach socket.
+    Hello(attach::Greeting),
+    /// A worker's connection has closed or its process has ended.
+    WorkerGone(u64, &'static str),
+    /// A worker broke the protocol.
+    Violation(u64, Violation),
+    /// A worker left too many requests unanswered.
+    TooManyUnanswered(u64),
+    /// Every reactor has let go of a session.
+    LanesClosed(u64),
+    /// Finish: say goodbye to every worker.
+    Stop(oneshot::Sender<()>),
+}
+
+/// Whether the hub answers a path itself.
+pub fn is_control_path(path: &str) -> bool {
+    path == "/health" || path.starts_with("/internal/")
+}
+
+/// Serves until told to stop.
+pub async fn run(
+    shared: Arc<Shared>,
+    attach_path: String,
+    mut messages: mpsc::UnboundedReceiver<ControlMessage>,
+) {
+    let mut sessions = Sessions::new(Arc::clone(&shared), attach_path);
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let message = tokio::select! {
+            message = messages.recv() => message,
+            // Only while there is something that can expire: at idle the
+            // thread sleeps.
+            _ = tick.tick(), if sessions.has_timers() => {
+                sessions.expire();
+                continue;
+            }
+        };
+        let Some(message) = message else { return };
+        match message {
+            ControlMessage::Request {
+                method,
+                path,
+                body,
+                reply,
+            } => {
+                // Nobody reads the reply if the client has left.
+                let _ = reply.send(answer(&mut sessions, method, &path, &body));
+            }
+            ControlMessage::Hello(greeting) => sessions.attach(greeting),
+            ControlMessage::WorkerGone(id, how) => sessions.worker_gone(id, how),
+            ControlMessage::Violation(id, violation) => {
+                Counters::add(&shared.counters.violations);
+                sessions.evict(id, Goodbye::Violation, &violation.to_string());
+            }
+            ControlMessage::TooManyUnanswered(id) => {
+                sessions.evict(
+                    id,
+                    Goodbye::TooManyUnanswered,
+                    "too many unanswered requests",
+                );
+            }
+            ControlMessage::LanesClosed(id) => sessions.lanes_closed(id),
+            ControlMessage::Stop(done) => {
+                sessions.stop();
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+}
+
+fn answer(sessions: &mut Sessions, method: Method, path: &str, body: &[u8]) -> LocalAnswer {
+    match (path, method) {
+        ("/health", Method::Get | Method::Head) => sessions.health(),
+        ("/health", _) => wrong_method("GET, HEAD"),
+        ("/internal/register", Method::Post) => sessions.register(body),
+        ("/internal/register", _) => wrong_method("POST"),
+        _ => LocalAnswer::error(404, format!("no route for {path}")),
+    }
+}
+
+fn wrong_method(allow: &'static str) -> LocalAnswer {
+    LocalAnswer::error(405, format!("allowed here: {allow}")).with("Allow", allow)
+}

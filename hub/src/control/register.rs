@@ -1,0 +1,208 @@
+//! `POST /internal/register`: the document, checked field by field.
+
+use serde::Deserialize;
+use slotway_shm_proto::Method;
+use slotway_shm_proto::limits::ROUTE_PARAM_COUNT_MAX;
+
+use crate::control::is_control_path;
+use crate::limits::{ROUTE_COUNT_MAX, ROUTE_PATH_BYTES_MAX, WORKER_NAME_BYTES_MAX};
+use crate::local_answer::LocalAnswer;
+use crate::route::check_pattern;
+use crate::session::RouteSpec;
+
+#[derive(Deserialize)]
+struct Document {
+    name: String,
+    routes: Vec<RouteDocument>,
+}
+
+#[derive(Deserialize)]
+struct RouteDocument {
+    method: String,
+    path: String,
+    #[serde(default)]
+    sse: bool,
+}
+
+/// A registration that may be reserved.
+#[derive(Debug)]
+pub struct Registration {
+    /// The worker's name.
+    pub name: String,
+    /// Its routes.
+    pub routes: Vec<RouteSpec>,
+}
+
+/// Reads and checks a registration; the error is the answer, 400 or 501.
+pub fn read(body: &[u8]) -> Result<Registration, LocalAnswer> {
+    let document: Document = serde_json::from_slice(body)
+        .map_err(|error| LocalAnswer::error(400, format!("not a registration: {error}")))?;
+    let refuse = |field: &str, why: String| Err(LocalAnswer::field_error(400, field, why));
+    if document.name.is_empty() {
+        return refuse("name", "the name is empty".to_owned());
+    }
+    if document.name.len() > WORKER_NAME_BYTES_MAX {
+        return refuse(
+            "name",
+            format!("the name is longer than {WORKER_NAME_BYTES_MAX} bytes"),
+        );
+    }
+    if !document
+        .name
+        .bytes()
+        .all(|byte| matches!(byte, 0x20..=0x7e))
+        || document.name.trim() != document.name
+    {
+        return refuse(
+            "name",
+            "the name has characters other than visible ASCII".to_owned(),
+        );
+    }
+    if document.routes.is_empty() || document.routes.len() > ROUTE_COUNT_MAX {
+        return refuse(
+            "routes",
+            format!("1 to {ROUTE_COUNT_MAX} routes are needed"),
+        );
+    }
+    let mut routes: Vec<RouteSpec> = Vec::with_capacity(document.routes.len());
+    for (index, route) in document.routes.into_iter().enumerate() {
+        if route.sse {
+            let why = "this release has no event streams yet; leave sse out";
+            return Err(LocalAnswer::field_error(
+                501,
+                &format!("routes[{index}].sse"),
+                why,
+            ));
+        }
+        let Some(method) = Method::from_token(route.method.as_bytes()) else {
+            let known = Method::ALL.map(Method::as_str).join(", ");
+            return refuse(
+                &format!("routes[{index}].method"),
+                format!("not one of {known}"),
+            );
+        };
+        if let Err(why) = check_path(&route.path) {
+            return refuse(&format!("routes[{index}].path"), why);
+        }
+        let spec = RouteSpec {
+            method,
+            path: route.path,
+        };
+        if routes.contains(&spec) {
+            let why = format!("{} {} is there twice", spec.method, spec.path);
+            return refuse(&format!("routes[{index}]"), why);
+        }
+        routes.push(spec);
+    }
+    Ok(Registration {
+        name: document.name,
+        routes,
+    })
+}
+
+fn check_path(path: &str) -> Result<(), String> {
+    if path.is_empty() {
+        return Err("the path is empty".to_owned());
+    }
+    if path.len() > ROUTE_PATH_BYTES_MAX {
+        return Err(format!(
+            "the path is longer than {ROUTE_PATH_BYTES_MAX} bytes"
+        ));
+    }
+    if !path.starts_with('/') {
+        return Err("the path does not start with /".to_owned());
+    }
+    if !path
+        .bytes()
+        .all(|byte| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'?' | b'#'))
+    {
+        return Err("the path has characters that no request's path can have".to_owned());
+    }
+    let reserved = is_control_path(path)
+        || path == "/events"
+        || path.starts_with("/events/")
+        || path == "/__ping__";
+    if reserved {
+        return Err("the path is reserved for the hub".to_owned());
+    }
+    check_pattern(path)?;
+    let param_count = path.matches('{').count();
+    if param_count > ROUTE_PARAM_COUNT_MAX {
+        return Err(format!(
+            "the path has more than {ROUTE_PARAM_COUNT_MAX} parameters"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(body: &str) -> String {
+        let answer = read(body.as_bytes()).expect_err("refused");
+        format!(
+            "{} {}",
+            answer.status,
+            String::from_utf8_lossy(&answer.body).trim()
+        )
+    }
+
+    fn one_route(name: &str, method: &str, path: &str) -> String {
+        serde_json::json!({"name": name, "routes": [{"method": method, "path": path}]}).to_string()
+    }
+
+    #[test]
+    fn a_registration_is_read() {
+        let registration = read(one_route("w", "GET", "/a/{id}/{*rest}").as_bytes()).unwrap();
+        assert_eq!(
+            (registration.name.as_str(), registration.routes.len()),
+            ("w", 1)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_field() {
+        let long = "a".repeat(5000);
+        for (body, expected) in [
+            ("{".to_owned(), "not a registration"),
+            ("{\"name\":\"a\"}".to_owned(), "missing field `routes`"),
+            (
+                "{\"name\":\"a\",\"routes\":[]}".to_owned(),
+                "\"field\":\"routes\"",
+            ),
+            (one_route("", "GET", "/"), "\"field\":\"name\""),
+            (one_route(&long, "GET", "/"), "longer than 128 bytes"),
+            (one_route("a\nb", "GET", "/"), "visible ASCII"),
+            (one_route("a", "get", "/"), "\"field\":\"routes[0].method\""),
+            (one_route("a", "GET", ""), "the path is empty"),
+            (one_route("a", "GET", "x"), "does not start with /"),
+            (
+                one_route("a", "GET", &format!("/{long}")),
+                "longer than 1024 bytes",
+            ),
+            (one_route("a", "GET", "/{a"), "\"field\":\"routes[0].path\""),
+            (
+                one_route("a", "GET", "/{a}{b}"),
+                "\"field\":\"routes[0].path\"",
+            ),
+            (
+                one_route("a", "GET", "/{*a}/b"),
+                "\"field\":\"routes[0].path\"",
+            ),
+            (one_route("a", "GET", "/a b"), "no request's path can have"),
+            (one_route("a", "GET", "/internal/x"), "reserved"),
+            (one_route("a", "GET", "/events"), "reserved"),
+            (one_route("a", "GET", &"/{a}".repeat(17)), "more than 16"),
+        ] {
+            let refused = refusal(&body);
+            assert!(
+                refused.starts_with("400 ") && refused.contains(expected),
+                "{body}: {refused}"
+            );
+        }
+        let twice =
+            r#"{"name":"a","routes":[{"method":"GET","path":"/"},{"method":"GET","path":"/"}]}"#;
+        assert!(refusal(twice).contains("there twice"));
+    }
+}

@@ -1,0 +1,365 @@
+//! Registrations that wait for their worker, and the workers that have come.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use slotway_shm_proto::doorbell::new_eventfd;
+use slotway_shm_proto::limits::THREAD_COUNT_MAX;
+use slotway_shm_proto::message::{FromHub, Goodbye, Refusal};
+use slotway_shm_proto::packet;
+use slotway_shm_proto::region::HubRegions;
+use tokio::task::JoinHandle;
+
+use super::ControlMessage;
+use super::attach::{self, Greeting};
+use super::register::{self, Registration};
+use crate::limits::{RESERVATION_COUNT_MAX, RESERVATION_TIME};
+use crate::local_answer::LocalAnswer;
+use crate::route::{RouteTable, check_conflicts};
+use crate::session::{Life, Session, SessionState};
+use crate::shared::Shared;
+
+struct Reservation {
+    registration: Registration,
+    made: Instant,
+}
+
+struct Attached {
+    session: Arc<Session>,
+    /// The connection that is the session.
+    socket: OwnedFd,
+    watcher: JoinHandle<()>,
+    /// When a session that drains is ended whatever it still has.
+    drain_deadline: Option<Instant>,
+}
+
+/// See the module.
+pub struct Sessions {
+    shared: Arc<Shared>,
+    attach_path: String,
+    reservations: HashMap<String, Reservation>,
+    /// Expired ids are remembered a while, for a better refusal.
+    expired: Vec<String>,
+    attached: Vec<Attached>,
+    /// Ended, but some reactor still holds a lane: their indexes are taken.
+    closing: Vec<Arc<Session>>,
+    next_id: u64,
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(shared: Arc<Shared>, attach_path: String) -> Self {
+        Self {
+            shared,
+            attach_path,
+            reservations: HashMap::new(),
+            expired: Vec::new(),
+            attached: Vec::new(),
+            closing: Vec::new(),
+            next_id: 1,
+        }
+    }
+
+    /// `GET /health`.
+    pub fn health(&self) -> LocalAnswer {
+        let live = |attached: &&Attached| attached.session.state() == SessionState::Live;
+        let workers: Vec<_> = self
+            .attached
+            .iter()
+            .filter(live)
+            .map(|attached| {
+                json!({
+                    "name": attached.session.name,
+                    "worker_id": attached.session.worker_id,
+                    "route_count": attached.session.routes.len(),
+                    "transport": "shm",
+                })
+            })
+            .collect();
+        LocalAnswer::json(200, &json!({ "ok": true, "workers": workers }))
+    }
+
+    /// `POST /internal/register`: reserves, so that a worker can attach.
+    pub fn register(&mut self, body: &[u8]) -> LocalAnswer {
+        let registration = match register::read(body) {
+            Ok(registration) => registration,
+            Err(answer) => return answer,
+        };
+        let table = self.shared.routes.current();
+        if let Err(conflict) = check_conflicts(&table, &registration.name, &registration.routes) {
+            return LocalAnswer::error(409, conflict.to_string());
+        }
+        if self.reservations.len() >= RESERVATION_COUNT_MAX {
+            return LocalAnswer::error(503, "too many registrations wait for their worker")
+                .with("Retry-After", "1");
+        }
+        let worker_id = attach::new_id();
+        let answer = json!({
+            "worker_id": worker_id,
+            "shm_name": region_label(&registration.name),
+            "attach": self.attach_path,
+        });
+        let reservation = Reservation {
+            registration,
+            made: Instant::now(),
+        };
+        self.reservations.insert(worker_id, reservation);
+        LocalAnswer::json(200, &answer)
+    }
+
+    /// A worker says hello: its reservation becomes a session.
+    pub fn attach(&mut self, greeting: Greeting) {
+        if let Err(refusal) = self.try_attach(&greeting) {
+            attach::refuse(&greeting.socket, refusal);
+        }
+    }
+
+    fn try_attach(&mut self, greeting: &Greeting) -> Result<(), Refusal> {
+        if self
+            .shared
+            .stopping
+            .load(std::sync::atomic::Ordering::Acquire)
+        {
+            return Err(Refusal::Stopping);
+        }
+        if !(1..=THREAD_COUNT_MAX).contains(&greeting.hello.thread_count) {
+            return Err(Refusal::ThreadCount);
+        }
+        self.expire();
+        let worker_id = String::from_utf8_lossy(&greeting.hello.worker_id).into_owned();
+        let Some(reservation) = self.reservations.remove(&worker_id) else {
+            let expired = self.expired.contains(&worker_id);
+            return Err(if expired {
+                Refusal::Expired
+            } else {
+                Refusal::UnknownWorkerId
+            });
+        };
+        let Registration { name, routes } = reservation.registration;
+        check_conflicts(&self.shared.routes.current(), &name, &routes).map_err(|conflict| {
+            tracing::warn!(worker = name, "{conflict}");
+            Refusal::RouteConflict
+        })?;
+
+        let no_resources = |error: &dyn std::fmt::Display| {
+            tracing::error!(worker = name, "cannot make a session: {error}");
+            Refusal::NoResources
+        };
+        let geometry = self.shared.geometry;
+        let regions = HubRegions::create(&region_label(&name), &geometry)
+            .map_err(|error| no_resources(&error))?;
+        let eventfds = (0..geometry.lane_count())
+            .map(|_| new_eventfd())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| no_resources(&error))?;
+        let socket = greeting
+            .socket
+            .try_clone()
+            .map_err(|error| no_resources(&error))?;
+        let watched = socket.try_clone().map_err(|error| no_resources(&error))?;
+        let fds: Vec<BorrowedFd<'_>> = regions
+            .fds
+            .iter()
+            .chain(&eventfds)
+            .map(AsFd::as_fd)
+            .collect();
+        packet::send(
+            &greeting.socket,
+            &FromHub::Welcome(geometry).to_packet(),
+            &fds,
+        )
+        .map_err(|error| no_resources(&error))?;
+
+        let id = self.next_id;
+        self.next_id += 1;
+        let session = Arc::new(Session {
+            id,
+            index: self.free_index(),
+            worker_id,
+            name,
+            routes,
+            geometry,
+            regions,
+            eventfds,
+            thread_count: greeting.hello.thread_count,
+            life: Life::new(geometry.lane_count()),
+        });
+        let watcher = tokio::spawn({
+            let (shared, pid) = (Arc::clone(&self.shared), greeting.pid);
+            async move {
+                let how = attach::watch(watched, pid).await;
+                shared.tell_control(ControlMessage::WorkerGone(id, how));
+            }
+        });
+        for older in &mut self.attached {
+            if older.session.name == session.name && older.session.state() == SessionState::Live {
+                older.session.set_state(SessionState::Draining);
+                let limit = Duration::from_secs(self.shared.config.timeout);
+                older.drain_deadline = Some(Instant::now() + limit);
+                tracing::info!(
+                    worker = session.name,
+                    "replaced: the older one finishes what it has"
+                );
+            }
+        }
+        tracing::info!(
+            worker = session.name,
+            worker_id = session.worker_id,
+            routes = session.routes.len(),
+            threads = session.thread_count,
+            "attached"
+        );
+        self.attached.push(Attached {
+            session,
+            socket,
+            watcher,
+            drain_deadline: None,
+        });
+        self.publish();
+        Ok(())
+    }
+
+    /// The lowest index that no session has.
+    fn free_index(&self) -> usize {
+        let taken: Vec<_> = self
+            .attached
+            .iter()
+            .map(|attached| attached.session.index)
+            .chain(self.closing.iter().map(|session| session.index))
+            .collect();
+        (0..)
+            .find(|index| !taken.contains(index))
+            .expect("some index is free")
+    }
+
+    /// A worker's connection or process ended.
+    pub fn worker_gone(&mut self, id: u64, how: &str) {
+        if let Some(attached) = self.take(id) {
+            tracing::info!(worker = attached.session.name, "gone: {how}");
+            self.end(attached);
+        }
+    }
+
+    /// A worker is put out.
+    pub fn evict(&mut self, id: u64, goodbye: Goodbye, why: &str) {
+        if let Some(attached) = self.take(id) {
+            tracing::error!(worker = attached.session.name, "evicted: {why}");
+            say_goodbye(&attached, goodbye);
+            self.end(attached);
+        }
+    }
+
+    /// The reactors have let go of a session: after an end, or once it drained.
+    pub fn lanes_closed(&mut self, id: u64) {
+        self.closing.retain(|session| session.id != id);
+        // The table held the session's memory until now.
+        if let Some(attached) = self.take(id) {
+            tracing::info!(worker = attached.session.name, "drained");
+            say_goodbye(&attached, Goodbye::Replaced);
+            attached.session.set_state(SessionState::Ended);
+            attached.watcher.abort();
+        }
+        self.publish();
+    }
+
+    fn take(&mut self, id: u64) -> Option<Attached> {
+        let place = self
+            .attached
+            .iter()
+            .position(|attached| attached.session.id == id)?;
+        Some(self.attached.remove(place))
+    }
+
+    fn end(&mut self, attached: Attached) {
+        attached.watcher.abort();
+        attached.session.set_state(SessionState::Ended);
+        self.closing.push(attached.session);
+        self.publish();
+    }
+
+    /// Makes the new table visible, in one step.
+    fn publish(&self) {
+        let sessions = self
+            .attached
+            .iter()
+            .map(|attached| Arc::clone(&attached.session))
+            .collect();
+        match RouteTable::build(sessions) {
+            Ok(table) => self.shared.routes.publish(table),
+            Err(conflict) => unreachable!("checked before attaching: {conflict}"),
+        }
+        self.shared.wake_reactors();
+    }
+
+    /// Whether time alone can change something.
+    pub fn has_timers(&self) -> bool {
+        !self.reservations.is_empty()
+            || self
+                .attached
+                .iter()
+                .any(|attached| attached.drain_deadline.is_some())
+    }
+
+    /// Drops what has waited too long.
+    pub fn expire(&mut self) {
+        let expired: Vec<_> = self
+            .reservations
+            .iter()
+            .filter(|(_, reservation)| reservation.made.elapsed() >= RESERVATION_TIME)
+            .map(|(worker_id, _)| worker_id.clone())
+            .collect();
+        for worker_id in expired {
+            let reservation = self.reservations.remove(&worker_id);
+            let name = reservation.map(|reservation| reservation.registration.name);
+            tracing::warn!(worker = name, "registered, but did not attach in time");
+            self.expired.push(worker_id);
+        }
+        let forget = self.expired.len().saturating_sub(RESERVATION_COUNT_MAX);
+        self.expired.drain(..forget);
+
+        let now = Instant::now();
+        let overdue: Vec<_> = self
+            .attached
+            .iter()
+            .filter(|attached| {
+                attached
+                    .drain_deadline
+                    .is_some_and(|deadline| deadline <= now)
+            })
+            .map(|attached| attached.session.id)
+            .collect();
+        for id in overdue {
+            self.evict(
+                id,
+                Goodbye::Replaced,
+                "replaced, and did not finish in time",
+            );
+        }
+    }
+
+    /// Says goodbye to every worker: the hub stops.
+    pub fn stop(&mut self) {
+        for attached in std::mem::take(&mut self.attached) {
+            say_goodbye(&attached, Goodbye::Stopping);
+            self.end(attached);
+        }
+    }
+}
+
+fn say_goodbye(attached: &Attached, goodbye: Goodbye) {
+    // In vain if the worker does not read; the close that follows says enough.
+    let _ = packet::send(
+        &attached.socket,
+        &FromHub::Goodbye(goodbye).to_packet(),
+        &[],
+    );
+}
+
+/// What shows in `/proc/PID/maps`. Names may have any visible character, but a
+/// memfd's label ends at 249 bytes.
+fn region_label(name: &str) -> String {
+    format!("slotway-{name}")
+}

@@ -1,0 +1,170 @@
+//! A parsed request becomes the head and the bytes of a slot.
+//!
+//! The arena gets the client's head in one copy; the spans of the parse stay
+//! right since they count from its first byte. What is hop-by-hop is blanked
+//! out of the copy.
+
+use std::net::SocketAddr;
+
+use slotway_shm_proto::layout::{
+    self, BODY_BYTES_UNKNOWN, FieldEntry, RequestHead as SlotHead, Span, request_flags,
+};
+
+use crate::exchange::Exchange;
+use crate::http::parse::{HeadError, RequestHead};
+use crate::http::target::percent_decode;
+use crate::limits::HEAD_BYTES_MAX;
+
+/// The body as far as it is known when the request is dispatched.
+#[derive(Clone, Copy, Debug)]
+pub enum DispatchBody<'b> {
+    /// All of it, and it fits (see [`body_room`]).
+    Whole(&'b [u8]),
+    /// It streams; its length if the client said so.
+    Stream(Option<u64>),
+}
+
+/// Everything about a request that its slot holds.
+pub struct Dispatch<'r> {
+    /// The parsed head.
+    pub head: &'r RequestHead,
+    /// The bytes it was parsed from.
+    pub head_bytes: &'r [u8],
+    /// Raw parameters, in the pattern's order.
+    pub params: &'r matchit::Params<'r, 'r>,
+    /// Index of the route in the worker's registration.
+    pub route_index: u32,
+    /// The body.
+    pub body: DispatchBody<'r>,
+    /// Who asks.
+    pub peer: SocketAddr,
+    /// When the client gets 504, on `CLOCK_MONOTONIC`; 0 while a body streams.
+    pub deadline_ns: u64,
+    /// Ask the worker for its times.
+    pub wants_times: bool,
+}
+
+/// Where a streamed body goes.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyRing {
+    /// From the arena's start.
+    pub offset: u32,
+    /// Its size.
+    pub bytes: u32,
+}
+
+/// Bytes of a body that fit an arena beside any head of `head_bytes`.
+pub fn body_room(arena_bytes: u32, head_bytes: usize, field_count: usize) -> usize {
+    debug_assert!(head_bytes <= HEAD_BYTES_MAX);
+    let params_bytes = slotway_shm_proto::limits::ROUTE_PARAM_COUNT_MAX * size_of::<Span>();
+    // Decoded parameters are never longer than the head they came from.
+    let overhead =
+        2 * head_bytes + field_count * size_of::<FieldEntry>() + params_bytes + 3 * ALIGN as usize;
+    arena_bytes as usize - overhead.min(arena_bytes as usize)
+}
+
+const ALIGN: u32 = 8;
+
+/// Writes head and arena. The slot can be submitted then. Returns the ring of
+/// a body that streams. `scratch` is only for re-use of its memory.
+pub fn write(
+    dispatch: &Dispatch<'_>,
+    exchange: &Exchange,
+    scratch: &mut Vec<u8>,
+) -> Result<Option<BodyRing>, HeadError> {
+    let head = dispatch.head;
+    exchange.write_arena(0, dispatch.head_bytes);
+    for entry in &head.dropped {
+        for span in [entry.name, entry.value] {
+            scratch.clear();
+            scratch.resize(span.bytes as usize, 0);
+            exchange.write_arena(span.offset, scratch);
+        }
+    }
+
+    let fields_offset = (dispatch.head_bytes.len() as u32).next_multiple_of(ALIGN);
+    exchange.write_arena(fields_offset, layout::as_bytes(&head.fields));
+    let params_offset = fields_offset + (head.fields.len() * size_of::<FieldEntry>()) as u32;
+    let text_offset = params_offset + (dispatch.params.len() * size_of::<Span>()) as u32;
+    let text_bytes = write_params(dispatch, exchange, params_offset, text_offset, scratch)?;
+    let body_offset = (text_offset + text_bytes).next_multiple_of(ALIGN);
+
+    let (body_ring_bytes, body_bytes) = match dispatch.body {
+        DispatchBody::Whole(body) => {
+            exchange.write_arena(body_offset, body);
+            (0, body.len() as u64)
+        }
+        DispatchBody::Stream(length) => (
+            exchange.arena_bytes() - body_offset,
+            length.unwrap_or(BODY_BYTES_UNKNOWN),
+        ),
+    };
+    let mut flags = 0;
+    if head.query.is_some() {
+        flags |= request_flags::HAS_QUERY;
+    }
+    if dispatch.wants_times {
+        flags |= request_flags::WANTS_TIMES;
+    }
+    if head.http_1_0 {
+        flags |= request_flags::HTTP_1_0;
+    }
+    exchange.write_head(&SlotHead {
+        generation: exchange.generation(),
+        route_index: dispatch.route_index,
+        method: head.method.map_or(0, |method| method as u32),
+        flags,
+        target: head.target,
+        path: head.path,
+        query: head.query.unwrap_or_default(),
+        fields_offset,
+        field_count: head.fields.len() as u32,
+        params_offset,
+        param_count: dispatch.params.len() as u32,
+        body_offset,
+        body_ring_bytes,
+        body_bytes,
+        deadline_ns: dispatch.deadline_ns,
+        peer_address: match dispatch.peer.ip() {
+            std::net::IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            std::net::IpAddr::V6(address) => address.octets(),
+        },
+        peer_port: u32::from(dispatch.peer.port()),
+        reserved: [0; 7],
+    });
+    Ok((body_ring_bytes > 0).then_some(BodyRing {
+        offset: body_offset,
+        bytes: body_ring_bytes,
+    }))
+}
+
+/// Writes the spans of the parameters, and the text of those that had to be
+/// decoded; the others point into the head. Returns the bytes of text.
+fn write_params(
+    dispatch: &Dispatch<'_>,
+    exchange: &Exchange,
+    params_offset: u32,
+    text_offset: u32,
+    scratch: &mut Vec<u8>,
+) -> Result<u32, HeadError> {
+    scratch.clear();
+    let head_start = dispatch.head_bytes.as_ptr().addr();
+    for (index, (_, raw)) in dispatch.params.iter().enumerate() {
+        let start = scratch.len() as u32;
+        let span = if percent_decode(raw.as_bytes(), scratch)? {
+            Span {
+                offset: text_offset + start,
+                bytes: scratch.len() as u32 - start,
+            }
+        } else {
+            Span {
+                offset: (raw.as_ptr().addr() - head_start) as u32,
+                bytes: raw.len() as u32,
+            }
+        };
+        let place = params_offset + (index * size_of::<Span>()) as u32;
+        exchange.write_arena(place, layout::as_bytes(std::slice::from_ref(&span)));
+    }
+    exchange.write_arena(text_offset, scratch);
+    Ok(scratch.len() as u32)
+}

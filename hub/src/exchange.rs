@@ -1,0 +1,203 @@
+//! One request in one slot, from its reservation to its end. Whatever way a
+//! connection's task goes, dropping this leaves the slot free or quarantined.
+
+use std::mem::offset_of;
+use std::rc::Rc;
+
+use slotway_shm_proto::cursor::{load_tagged, store_tagged};
+use slotway_shm_proto::layout::{
+    RequestHead, RequestWords, ResponseHead, ResponseWords, SlotOffsets,
+};
+use slotway_shm_proto::{BodyEnd, ByteRing};
+
+use crate::lane::{Lane, Violation};
+use crate::slot::{Event, Phase};
+
+/// See the module.
+pub struct Exchange {
+    lane: Rc<Lane>,
+    slot_index: u32,
+    generation: u32,
+    offsets: SlotOffsets,
+    released: bool,
+}
+
+/// What ends the wait for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Something happened to the slot.
+    Event(Event),
+    /// Nobody will answer any more.
+    WorkerGone,
+}
+
+impl Exchange {
+    pub(crate) fn new(lane: Rc<Lane>, slot_index: u32, generation: u32) -> Self {
+        let offsets = lane.slot_offsets(slot_index);
+        Self {
+            lane,
+            slot_index,
+            generation,
+            offsets,
+            released: false,
+        }
+    }
+
+    /// The lane it goes over.
+    pub fn lane(&self) -> &Rc<Lane> {
+        &self.lane
+    }
+
+    /// Which use of the slot it is.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Bytes of each arena.
+    pub fn arena_bytes(&self) -> u32 {
+        self.lane.session.geometry.arena_bytes()
+    }
+
+    /// Writes into the request arena.
+    #[inline]
+    pub fn write_arena(&self, offset: u32, bytes: &[u8]) {
+        debug_assert!(u64::from(offset) + bytes.len() as u64 <= u64::from(self.arena_bytes()));
+        self.lane
+            .session
+            .regions
+            .requests
+            .write(self.offsets.request_arena + u64::from(offset), bytes);
+    }
+
+    /// Writes the request's head. The next step is [`Exchange::submit`].
+    #[inline]
+    pub fn write_head(&self, head: &RequestHead) {
+        self.lane
+            .session
+            .regions
+            .requests
+            .write_head(self.offsets.request_head, head);
+    }
+
+    /// Hands the slot to the worker. The caller marks the lane to be rung.
+    #[inline]
+    pub fn submit(&self, deadline_ms: u64) {
+        self.lane
+            .submit(self.slot_index, self.generation, deadline_ms);
+    }
+
+    /// Gives the worker more time, while bytes move.
+    pub fn set_deadline(&self, deadline_ms: u64) {
+        self.lane.set_deadline(self.slot_index, deadline_ms);
+    }
+
+    /// Waits for what happens next.
+    pub async fn outcome(&self) -> Outcome {
+        std::future::poll_fn(|cx| {
+            self.lane
+                .poll_event(self.slot_index, cx)
+                .map(|event| event.map_or(Outcome::WorkerGone, Outcome::Event))
+        })
+        .await
+    }
+
+    /// The head of an answer is there whose body streams.
+    pub fn is_streaming(&self) -> bool {
+        self.lane.phase(self.slot_index) == Phase::Streaming
+    }
+
+    /// The response head, copied out: the worker cannot change it any more.
+    #[inline]
+    pub fn copy_head(&self) -> ResponseHead {
+        self.lane
+            .session
+            .regions
+            .responses
+            .copy_head(self.offsets.response_head)
+    }
+
+    /// Copies from the response arena behind the end of `out`. The range has
+    /// been checked by [`crate::answer`].
+    #[inline]
+    pub fn append_from_arena(&self, offset: u32, bytes: u32, out: &mut Vec<u8>) {
+        debug_assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
+        let start = self.offsets.response_arena + u64::from(offset);
+        self.lane
+            .session
+            .regions
+            .responses
+            .append_to(start, bytes as usize, out);
+    }
+
+    /// The worker's consumed cursor of the request body, against this side's.
+    pub fn upload_room(&self, ring: ByteRing, produced: u32) -> Result<u32, Violation> {
+        let word = self.offsets.response_words + offset_of!(ResponseWords, request_consumed) as u64;
+        let word = self.lane.session.regions.responses.u64_at(word);
+        let consumed = load_tagged(word, self.generation).unwrap_or(0);
+        Ok(ring.bytes() - ring.filled(produced, consumed)?)
+    }
+
+    /// Tells the worker how far the request body has come, and its end if that
+    /// is it. Says whether the bell must be rung.
+    pub fn publish_upload(&self, produced: u32, end: Option<BodyEnd>) -> bool {
+        let requests = &self.lane.session.regions.requests;
+        let words = self.offsets.request_words;
+        let produced_word = words + offset_of!(RequestWords, body_produced) as u64;
+        store_tagged(requests.u64_at(produced_word), self.generation, produced);
+        if let Some(end) = end {
+            let end_word = words + offset_of!(RequestWords, body_end) as u64;
+            store_tagged(requests.u64_at(end_word), self.generation, end as u32);
+        }
+        self.lane.notify(self.slot_index, self.generation)
+    }
+
+    /// Bytes of a streamed answer that can be taken, and how it ended if it has.
+    pub fn download_ready(
+        &self,
+        ring: ByteRing,
+        consumed: u32,
+    ) -> Result<(u32, Option<BodyEnd>), Violation> {
+        let responses = &self.lane.session.regions.responses;
+        let words = self.offsets.response_words;
+        // The end first: once it is there, the cursor does not move again.
+        let end = words + offset_of!(ResponseWords, body_end) as u64;
+        let end = load_tagged(responses.u64_at(end), self.generation).map(BodyEnd::from_word);
+        let produced = words + offset_of!(ResponseWords, body_produced) as u64;
+        let produced = load_tagged(responses.u64_at(produced), self.generation).unwrap_or(0);
+        Ok((ring.filled(produced, consumed)?, end))
+    }
+
+    /// Tells the worker how much of its answer has been taken. Says whether
+    /// the bell must be rung.
+    pub fn publish_download(&self, consumed: u32) -> bool {
+        let word = self.offsets.request_words + offset_of!(RequestWords, response_consumed) as u64;
+        let word = self.lane.session.regions.requests.u64_at(word);
+        store_tagged(word, self.generation, consumed);
+        self.lane.notify(self.slot_index, self.generation)
+    }
+
+    /// The worker is done with the slot, and so is the hub.
+    #[inline]
+    pub fn release(mut self) {
+        self.released = true;
+        self.lane.release(self.slot_index);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.released {
+            return;
+        }
+        match self.lane.phase(self.slot_index) {
+            Phase::Reserved | Phase::Answered => self.lane.release(self.slot_index),
+            Phase::Submitted | Phase::Streaming => {
+                if self.lane.abandon(self.slot_index, self.generation) {
+                    // Rare, and outside the turn's order: ring at once.
+                    self.lane.ring_bells();
+                }
+            }
+            Phase::Free | Phase::Quarantined => debug_assert!(false, "released twice"),
+        }
+    }
+}

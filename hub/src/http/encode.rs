@@ -1,0 +1,166 @@
+//! Answers: status line, fields and framing, written behind the end of a
+//! buffer that is then sent whole.
+
+use std::io::Write;
+
+/// How a body is framed towards the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFraming {
+    /// Content-Length.
+    Length(u64),
+    /// No body and no length: 204, 304.
+    None,
+}
+
+/// What the connection does after the answer, as far as the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// HTTP/1.1 stays open without a word.
+    Stays,
+    /// HTTP/1.0 must be told so.
+    StaysHttp10,
+    /// `Connection: close`.
+    Closes,
+}
+
+/// Writes the status line and the hub's own fields. The worker's fields and
+/// the blank line come behind it.
+pub fn start(
+    out: &mut Vec<u8>,
+    status: u16,
+    framing: BodyFraming,
+    persistence: Persistence,
+    date_line: &[u8],
+) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(date_line);
+    if let BodyFraming::Length(bytes) = framing {
+        out.extend_from_slice(b"Content-Length: ");
+        push_decimal(out, bytes);
+        out.extend_from_slice(b"\r\n");
+    }
+    match persistence {
+        Persistence::Stays => {}
+        Persistence::StaysHttp10 => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        Persistence::Closes => out.extend_from_slice(b"Connection: close\r\n"),
+    }
+}
+
+/// One of the hub's own fields.
+pub fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+    // Values come from the hub alone; a Vec takes everything.
+    let _ = write!(out, "{name}: {value}\r\n");
+}
+
+/// The blank line.
+pub fn end_fields(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0_u8; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+/// Whether an answer of this status has no body (RFC 9110 section 6.4.1).
+pub fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 304)
+}
+
+/// The reason phrase (RFC 9110 section 15); empty where there is none.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_written_as_clients_read_it() {
+        let mut out = Vec::new();
+        start(
+            &mut out,
+            404,
+            BodyFraming::Length(10),
+            Persistence::Closes,
+            b"Date: now\r\n",
+        );
+        field(&mut out, "Allow", "GET");
+        end_fields(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "HTTP/1.1 404 Not Found\r\nDate: now\r\nContent-Length: 10\r\nConnection: close\r\nAllow: GET\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn numbers_of_every_length_are_decimal() {
+        for number in [0, 9, 10, 12_345, u64::MAX] {
+            let mut out = Vec::new();
+            push_decimal(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), number.to_string());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A worker's field section: wire-form lines that are checked after they have
+//! been copied to where the hub sends them from.
+
+use super::parse::is_token_byte;
+
+/// Why a field section must not reach a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FieldError {
+    /// Not `name: value CRLF` throughout.
+    #[error("a field line that is not \"name: value\" with CRLF at its end")]
+    Malformed,
+    /// A control character in a value.
+    #[error("a control character in a field value")]
+    ControlCharacter,
+    /// A field that only the hub may set.
+    #[error("a field that belongs to the connection or the framing, which are the hub's")]
+    Reserved,
+}
+
+/// Checks every line of a section.
+pub fn check(mut section: &[u8]) -> Result<(), FieldError> {
+    while !section.is_empty() {
+        let name = section
+            .iter()
+            .take_while(|byte| is_token_byte(**byte))
+            .count();
+        if name == 0 || section.get(name) != Some(&b':') {
+            return Err(FieldError::Malformed);
+        }
+        if is_reserved(&section[..name]) {
+            return Err(FieldError::Reserved);
+        }
+        let value = &section[name + 1..];
+        let length = value
+            .iter()
+            .position(|byte| (*byte < 32 && *byte != b'\t') || *byte == 127)
+            .ok_or(FieldError::Malformed)?;
+        section = match &value[length..] {
+            [b'\r', b'\n', rest @ ..] => rest,
+            [b'\r'] => return Err(FieldError::Malformed),
+            _ => return Err(FieldError::ControlCharacter),
+        };
+    }
+    Ok(())
+}
+
+fn is_reserved(name: &[u8]) -> bool {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    match name.len() {
+        2 => is("te"),
+        4 => is("date"),
+        7 => is("upgrade") || is("trailer"),
+        10 => is("connection") || is("keep-alive"),
+        14 => is("content-length"),
+        16 => is("proxy-connection"),
+        17 => is("transfer-encoding"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_fields_pass_with_any_bytes_a_value_may_have() {
+        assert_eq!(check(b""), Ok(()));
+        assert_eq!(
+            check(b"content-type: text/plain\r\nX-Empty:\r\nx:\xff\t \r\n"),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn what_would_split_the_answer_or_belongs_to_the_hub_is_refused() {
+        for (section, expected) in [
+            (
+                &b"x: a\r\n\r\nHTTP/1.1 200 OK\r\n"[..],
+                FieldError::Malformed,
+            ),
+            (b"x: a\r\ny\r\n", FieldError::Malformed),
+            (b"x : a\r\n", FieldError::Malformed),
+            (b" x: a\r\n", FieldError::Malformed),
+            (b": a\r\n", FieldError::Malformed),
+            (b"x: a", FieldError::Malformed),
+            (b"x: a\r", FieldError::Malformed),
+            (b"x: a\rb\r\n", FieldError::ControlCharacter),
+            (b"x: a\nb\r\n", FieldError::ControlCharacter),
+            (b"x: a\0\r\n", FieldError::ControlCharacter),
+            (b"x: a\x7f\r\n", FieldError::ControlCharacter),
+            (b"Content-Length: 3\r\n", FieldError::Reserved),
+            (b"transfer-ENCODING: chunked\r\n", FieldError::Reserved),
+            (b"connection: close\r\n", FieldError::Reserved),
+        ] {
+            assert_eq!(
+                check(section),
+                Err(expected),
+                "{:?}",
+                String::from_utf8_lossy(section)
+            );
+        }
+    }
+}

@@ -1,0 +1,574 @@
+//! A request head: found, parsed strictly, and its framing decided.
+//!
+//! httparse finds the tokens; what it lets through and a router must not (bare
+//! LF, repeated blank lines, raw bytes in targets) is refused here, and so is
+//! every framing on which two readers could disagree (RFC 9112 section 6.3).
+
+use std::mem::MaybeUninit;
+
+use memchr::memchr_iter;
+use slotway_shm_proto::Method;
+use slotway_shm_proto::layout::{FieldEntry, Span};
+use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
+
+use super::target::{self, Target};
+use crate::limits::{HEAD_BYTES_MAX, LINE_BYTES_MAX};
+
+/// Why a head is refused; the connection ends with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// 400.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// 414.
+    #[error("the request line is longer than {LINE_BYTES_MAX} bytes")]
+    LineTooLong,
+    /// 431.
+    #[error(
+        "the request head is longer than {HEAD_BYTES_MAX} bytes or has more than {REQUEST_FIELD_COUNT_MAX} fields"
+    )]
+    HeadTooLarge,
+    /// 501.
+    #[error("{0}")]
+    NotImplemented(&'static str),
+    /// 505.
+    #[error("only HTTP/1.1 and HTTP/1.0 are spoken here")]
+    Version,
+    /// 417.
+    #[error("the only expectation met here is 100-continue")]
+    Expectation,
+}
+
+impl HeadError {
+    /// The status to answer with.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadRequest(_) => 400,
+            Self::LineTooLong => 414,
+            Self::HeadTooLarge => 431,
+            Self::NotImplemented(_) => 501,
+            Self::Version => 505,
+            Self::Expectation => 417,
+        }
+    }
+}
+
+/// How long the body is (RFC 9112 section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Content-Length, or 0 without one.
+    Length(u64),
+    /// Transfer-Encoding: chunked.
+    Chunked,
+}
+
+/// A parsed head. Spans count from the first byte of the head, so they stay
+/// right when the bytes are copied somewhere else. Re-used between requests.
+#[derive(Debug)]
+pub struct RequestHead {
+    /// `None`: a method that no route can be registered for.
+    pub method: Option<Method>,
+    /// Target as sent.
+    pub target: Span,
+    /// Its path, not decoded.
+    pub path: Span,
+    /// Its query without `?`.
+    pub query: Option<Span>,
+    /// `OPTIONS *`.
+    pub asterisk: bool,
+    /// Field lines for the worker, without what is hop-by-hop.
+    pub fields: Vec<FieldEntry>,
+    /// Field lines that the worker does not get to see.
+    pub dropped: Vec<FieldEntry>,
+    /// The client spoke HTTP/1.0.
+    pub http_1_0: bool,
+    /// Body framing.
+    pub framing: Framing,
+    /// The connection may serve another request after this one.
+    pub keep_alive: bool,
+    /// The client waits for 100 before it sends the body.
+    pub expects_continue: bool,
+    /// Bytes of the head, the blank line included.
+    pub bytes: usize,
+}
+
+impl Default for RequestHead {
+    fn default() -> Self {
+        Self {
+            method: None,
+            target: Span::default(),
+            path: Span::default(),
+            query: None,
+            asterisk: false,
+            fields: Vec::new(),
+            dropped: Vec::new(),
+            http_1_0: false,
+            framing: Framing::Length(0),
+            keep_alive: true,
+            expects_continue: false,
+            bytes: 0,
+        }
+    }
+}
+
+/// Finds the end of a head in a growing buffer, looking at each byte once.
+#[derive(Debug, Default)]
+pub struct HeadScanner {
+    scanned: usize,
+    line_start: usize,
+    line_count: usize,
+}
+
+impl HeadScanner {
+    /// The bytes of the head, once it is complete.
+    pub fn find_end(&mut self, buffer: &[u8]) -> Result<Option<usize>, HeadError> {
+        for position in memchr_iter(b'\n', &buffer[self.scanned..]) {
+            let line_feed = self.scanned + position;
+            if line_feed == self.line_start || buffer[line_feed - 1] != b'\r' {
+                return Err(HeadError::BadRequest("a line ends in LF without CR"));
+            }
+            let line_bytes = line_feed - 1 - self.line_start;
+            self.line_start = line_feed + 1;
+            if line_bytes == 0 {
+                // One blank line before a request is allowed (RFC 9112
+                // section 2.2), and no more.
+                if self.line_count == 0 && line_feed == 1 {
+                    continue;
+                }
+                if self.line_count == 0 {
+                    return Err(HeadError::BadRequest("blank lines before the request"));
+                }
+                let end = line_feed + 1;
+                return if end > HEAD_BYTES_MAX {
+                    Err(HeadError::HeadTooLarge)
+                } else {
+                    Ok(Some(end))
+                };
+            }
+            self.line_count += 1;
+            if self.line_count == 1 && line_bytes > LINE_BYTES_MAX {
+                return Err(HeadError::LineTooLong);
+            }
+        }
+        self.scanned = buffer.len();
+        if self.line_count == 0 && buffer.len() > LINE_BYTES_MAX {
+            return Err(HeadError::LineTooLong);
+        }
+        if buffer.len() > HEAD_BYTES_MAX {
+            return Err(HeadError::HeadTooLarge);
+        }
+        Ok(None)
+    }
+}
+
+impl RequestHead {
+    /// Parses a complete head, as [`HeadScanner::find_end`] cut it off.
+    pub fn parse(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
+        let mut storage = [const { MaybeUninit::uninit() }; REQUEST_FIELD_COUNT_MAX];
+        let mut request = httparse::Request::new(&mut []);
+        // The leading blank line that may be there would shift httparse's view.
+        let blank_bytes = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+        match request.parse_with_uninit_headers(&bytes[blank_bytes..], &mut storage) {
+            Ok(httparse::Status::Complete(length)) if length + blank_bytes == bytes.len() => {}
+            Ok(_) => return Err(HeadError::BadRequest("the head ends where it should not")),
+            Err(error) => return Err(explain(error, &bytes[blank_bytes..])),
+        }
+        let span_of = |part: &[u8]| Span {
+            offset: (part.as_ptr().addr() - bytes.as_ptr().addr()) as u32,
+            bytes: part.len() as u32,
+        };
+
+        self.bytes = bytes.len();
+        self.http_1_0 = request.version == Some(0);
+        let method = request.method.unwrap_or_default();
+        self.method = Method::from_token(method.as_bytes());
+        let target = request.path.unwrap_or_default();
+        self.target = span_of(target.as_bytes());
+        let parsed = target::parse(target.as_bytes(), method)?;
+        self.path = span_of(parsed.path);
+        self.query = parsed.query.map(span_of);
+        self.asterisk = parsed.asterisk;
+        self.read_fields(request.headers, span_of, &parsed)
+    }
+
+    fn read_fields(
+        &mut self,
+        fields: &[httparse::Header<'_>],
+        span_of: impl Fn(&[u8]) -> Span,
+        target: &Target<'_>,
+    ) -> Result<(), HeadError> {
+        self.fields.clear();
+        self.dropped.clear();
+        self.expects_continue = false;
+        let (mut content_length, mut chunked) = (None, false);
+        let (mut host_count, mut close, mut keep_alive) = (0, false, false);
+        let mut nominated = false;
+
+        for field in fields {
+            let entry = FieldEntry {
+                name: span_of(field.name.as_bytes()),
+                value: span_of(field.value),
+            };
+            match kind_of(field.name) {
+                FieldKind::EndToEnd => self.fields.push(entry),
+                FieldKind::HopByHop => self.dropped.push(entry),
+                FieldKind::Host => {
+                    host_count += 1;
+                    target::check_authority(field.value)?;
+                    self.fields.push(entry);
+                }
+                FieldKind::ContentLength => {
+                    if content_length.is_some() {
+                        return Err(HeadError::BadRequest("more than one Content-Length"));
+                    }
+                    content_length = Some(parse_content_length(field.value)?);
+                    self.fields.push(entry);
+                }
+                FieldKind::TransferEncoding => {
+                    if chunked {
+                        return Err(HeadError::BadRequest("more than one Transfer-Encoding"));
+                    }
+                    check_transfer_encoding(field.value)?;
+                    chunked = true;
+                    self.dropped.push(entry);
+                }
+                FieldKind::Connection => {
+                    for option in list(field.value) {
+                        close |= option.eq_ignore_ascii_case(b"close");
+                        keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                        nominated |= !option.eq_ignore_ascii_case(b"close")
+                            && !option.eq_ignore_ascii_case(b"keep-alive");
+                    }
+                    self.dropped.push(entry);
+                }
+                FieldKind::Expect => {
+                    if field.value.eq_ignore_ascii_case(b"100-continue") {
+                        // An HTTP/1.0 client cannot wait (RFC 9110 section 10.1.1).
+                        self.expects_continue = !self.http_1_0;
+                    } else {
+                        return Err(HeadError::Expectation);
+                    }
+                    self.dropped.push(entry);
+                }
+            }
+        }
+        if nominated {
+            self.drop_nominated(fields, span_of);
+        }
+        if host_count > 1 || (host_count == 0 && !self.http_1_0) {
+            return Err(HeadError::BadRequest("exactly one Host field is needed"));
+        }
+        if let Some(authority) = target.authority {
+            target::check_authority(authority)?;
+        }
+        if chunked && (content_length.is_some() || self.http_1_0) {
+            return Err(HeadError::BadRequest(
+                "Transfer-Encoding together with Content-Length, or in HTTP/1.0",
+            ));
+        }
+        self.framing = if chunked {
+            Framing::Chunked
+        } else {
+            Framing::Length(content_length.unwrap_or(0))
+        };
+        self.keep_alive = !close && (!self.http_1_0 || keep_alive);
+        Ok(())
+    }
+
+    /// Moves the fields that Connection names to those dropped (RFC 9110
+    /// section 7.6.1). Framing has been decided and cannot change by it.
+    fn drop_nominated(&mut self, fields: &[httparse::Header<'_>], span_of: impl Fn(&[u8]) -> Span) {
+        for field in fields {
+            let is_nominated = fields
+                .iter()
+                .filter(|other| kind_of(other.name) == FieldKind::Connection)
+                .flat_map(|connection| list(connection.value))
+                .any(|option| option.eq_ignore_ascii_case(field.name.as_bytes()));
+            let name = span_of(field.name.as_bytes());
+            if is_nominated
+                && let Some(index) = self.fields.iter().position(|entry| entry.name == name)
+            {
+                self.dropped.push(self.fields.remove(index));
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FieldKind {
+    EndToEnd,
+    HopByHop,
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    Expect,
+}
+
+fn kind_of(name: &str) -> FieldKind {
+    // The length rules out nearly every field before its bytes are compared.
+    let is = |known: &str| name.eq_ignore_ascii_case(known);
+    match name.len() {
+        2 if is("te") => FieldKind::HopByHop,
+        4 if is("host") => FieldKind::Host,
+        6 if is("expect") => FieldKind::Expect,
+        7 if is("upgrade") || is("trailer") => FieldKind::HopByHop,
+        10 if is("connection") => FieldKind::Connection,
+        10 if is("keep-alive") => FieldKind::HopByHop,
+        14 if is("content-length") => FieldKind::ContentLength,
+        16 if is("proxy-connection") => FieldKind::HopByHop,
+        17 if is("transfer-encoding") => FieldKind::TransferEncoding,
+        _ => FieldKind::EndToEnd,
+    }
+}
+
+/// Elements of a comma-separated list, trimmed, without empty ones.
+fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|byte| *byte == b',')
+        .map(trim)
+        .filter(|element| !element.is_empty())
+}
+
+/// Without blanks and tabs around it, and no other byte.
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+fn parse_content_length(value: &[u8]) -> Result<u64, HeadError> {
+    let error = HeadError::BadRequest("Content-Length is no decimal number below 2^63");
+    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+        return Err(error);
+    }
+    let number = value
+        .iter()
+        .fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
+    if number > i64::MAX.cast_unsigned() {
+        Err(error)
+    } else {
+        Ok(number)
+    }
+}
+
+fn check_transfer_encoding(value: &[u8]) -> Result<(), HeadError> {
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let well_formed = list(value).all(|coding| coding.iter().all(|byte| is_token_byte(*byte)));
+    let chunked_count = list(value)
+        .filter(|coding| coding.eq_ignore_ascii_case(b"chunked"))
+        .count();
+    let chunked_last = list(value)
+        .last()
+        .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    match (well_formed, chunked_count, chunked_last) {
+        (true, 1, true) | (true, 0, false) => Err(HeadError::NotImplemented(
+            "the only transfer coding understood here is chunked",
+        )),
+        _ => Err(HeadError::BadRequest(
+            "a Transfer-Encoding that is no list ending in chunked",
+        )),
+    }
+}
+
+/// tchar of RFC 9110 section 5.6.2.
+pub fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn explain(error: httparse::Error, bytes: &[u8]) -> HeadError {
+    match error {
+        httparse::Error::TooManyHeaders => HeadError::HeadTooLarge,
+        httparse::Error::Version if names_other_version(bytes) => HeadError::Version,
+        httparse::Error::Version => {
+            HeadError::BadRequest("the request line ends in no HTTP version")
+        }
+        httparse::Error::Token => HeadError::BadRequest(
+            "the request line is no method, target and version with one space between",
+        ),
+        httparse::Error::HeaderName => {
+            HeadError::BadRequest("a field name that is no token, or white space around one")
+        }
+        httparse::Error::HeaderValue => {
+            HeadError::BadRequest("a field value with control characters")
+        }
+        httparse::Error::NewLine => HeadError::BadRequest("a CR without LF"),
+        httparse::Error::Status => HeadError::BadRequest("no request"),
+    }
+}
+
+/// Whether the request line ends in ` HTTP/d.d` of a version not spoken here.
+fn names_other_version(bytes: &[u8]) -> bool {
+    let line = bytes
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default();
+    matches!(line, [.., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+        if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<RequestHead, HeadError> {
+        let bytes = text.as_bytes();
+        let end = HeadScanner::default()
+            .find_end(bytes)?
+            .expect("a whole head");
+        assert_eq!(end, bytes.len());
+        let mut head = RequestHead::default();
+        head.parse(bytes)?;
+        Ok(head)
+    }
+
+    fn text(bytes: &str, span: Span) -> &str {
+        &bytes[span.offset as usize..(span.offset + span.bytes) as usize]
+    }
+
+    fn status(text: &str) -> u16 {
+        parse(text).map_or_else(HeadError::status, |_| 200)
+    }
+
+    #[test]
+    fn a_plain_request_is_cut_into_its_parts() {
+        let bytes = "GET /a%20b?x=1 HTTP/1.1\r\nHost: h\r\nX-One:  two \r\n\r\n";
+        let head = parse(bytes).unwrap();
+        assert_eq!(head.method, Some(Method::Get));
+        assert_eq!(text(bytes, head.target), "/a%20b?x=1");
+        assert_eq!(text(bytes, head.path), "/a%20b");
+        assert_eq!(text(bytes, head.query.unwrap()), "x=1");
+        assert_eq!(text(bytes, head.fields[1].name), "X-One");
+        assert_eq!(text(bytes, head.fields[1].value), "two");
+        assert_eq!(head.framing, Framing::Length(0));
+        assert!(head.keep_alive);
+    }
+
+    #[test]
+    fn one_blank_line_may_come_first_and_its_spans_still_point_right() {
+        let bytes = "\r\nGET /x HTTP/1.1\r\nHost: h\r\n\r\n";
+        let head = parse(bytes).unwrap();
+        assert_eq!(text(bytes, head.path), "/x");
+        assert_eq!(status("\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"), 400);
+    }
+
+    #[test]
+    fn a_head_split_at_every_byte_is_found_at_the_same_place() {
+        let bytes = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\nrest";
+        for cut in 0..bytes.len() {
+            let mut scanner = HeadScanner::default();
+            let early = scanner.find_end(&bytes[..cut]).unwrap();
+            let end = early.or_else(|| scanner.find_end(bytes).unwrap());
+            assert_eq!(end, Some(bytes.len() - 4), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_httparse_lets_through_and_a_router_must_not_is_refused() {
+        for bad in [
+            "GET / HTTP/1.1\nHost: h\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\n\r\n",
+            "GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /\u{e9} HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET / HTTP/1.1\r\n Host: h\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost : h\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\r\nX: a\u{7}\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: u@h\r\n\r\n",
+            "GET * HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET h:80 HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /\r\n\r\n",
+        ] {
+            assert_eq!(status(bad), 400, "{bad:?}");
+        }
+        assert_eq!(status("GET / HTTP/2.0\r\nHost: h\r\n\r\n"), 505);
+    }
+
+    #[test]
+    fn framing_on_which_two_readers_could_disagree_is_refused() {
+        let with = |fields: &str| format!("POST / HTTP/1.1\r\nHost: h\r\n{fields}\r\n\r\n");
+        for bad in [
+            "Content-Length: +5",
+            "Content-Length: 0x5",
+            "Content-Length: ",
+            "Content-Length: 5, 5",
+            "Content-Length: 9223372036854775808",
+            "Content-Length: 5\r\nContent-Length: 5",
+            "Content-Length: 5\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Transfer-Encoding: chunked, chunked",
+            "Transfer-Encoding: chunked, gzip",
+            "Transfer-Encoding: chunked;a=1",
+            "Transfer-Encoding: \"chunked\"",
+        ] {
+            assert_eq!(status(&with(bad)), 400, "{bad}");
+        }
+        for unknown in ["gzip", "gzip, chunked", "xchunked", "identity"] {
+            assert_eq!(
+                status(&with(&format!("Transfer-Encoding: {unknown}"))),
+                501,
+                "{unknown}"
+            );
+        }
+        assert_eq!(
+            parse(&with("Transfer-Encoding: CHUNKED")).unwrap().framing,
+            Framing::Chunked
+        );
+        assert_eq!(
+            parse(&with("Content-Length: 005")).unwrap().framing,
+            Framing::Length(5)
+        );
+        let old = "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(status(old), 400);
+    }
+
+    #[test]
+    fn hop_by_hop_fields_and_those_that_connection_names_are_not_for_the_worker() {
+        let bytes = "GET / HTTP/1.1\r\nHost: h\r\nX-Auth: 1\r\nConnection: close, x-auth\r\n\
+                     TE: trailers\r\nUpgrade: h2c\r\nX-Keep: 1\r\n\r\n";
+        let head = parse(bytes).unwrap();
+        let names: Vec<_> = head
+            .fields
+            .iter()
+            .map(|field| text(bytes, field.name))
+            .collect();
+        assert_eq!(names, ["Host", "X-Keep"]);
+        assert_eq!(head.dropped.len(), 4);
+        assert!(!head.keep_alive);
+    }
+
+    #[test]
+    fn lines_and_heads_over_their_limits_are_told_apart_even_before_they_end() {
+        let long = "a".repeat(LINE_BYTES_MAX);
+        assert_eq!(
+            HeadScanner::default().find_end(format!("GET /{long}").as_bytes()),
+            Err(HeadError::LineTooLong)
+        );
+        let fields = format!("X: {}\r\n", "a".repeat(1000)).repeat(40);
+        assert_eq!(
+            HeadScanner::default().find_end(format!("GET / HTTP/1.1\r\n{fields}").as_bytes()),
+            Err(HeadError::HeadTooLarge)
+        );
+        let many = "X: a\r\n".repeat(REQUEST_FIELD_COUNT_MAX);
+        assert_eq!(
+            status(&format!("GET / HTTP/1.1\r\nHost: h\r\n{many}\r\n")),
+            431
+        );
+    }
+
+    #[test]
+    fn http_1_0_closes_unless_it_asks_to_stay_and_needs_no_host() {
+        assert!(!parse("GET / HTTP/1.0\r\n\r\n").unwrap().keep_alive);
+        assert!(
+            parse("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                .unwrap()
+                .keep_alive
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! Starting and stopping: the control thread and the reactors.
+//!
+//! The thread that calls [`Hub::start`] becomes the control thread: it runs
+//! the tokio runtime that must be current there.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::{Config, ConfigError};
+use crate::control::attach::{AttachError, AttachSocket};
+use crate::control::{self, ControlMessage};
+use crate::listener;
+use crate::net::bind::{BindError, OwnerLock, listen};
+use crate::net::{EngineError, Listener, run};
+use crate::reactor::Reactor;
+use crate::shared::Shared;
+
+/// Why a hub does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Flags that cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The attach socket.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The I/O engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Threads or the control runtime.
+    #[error("cannot start the control runtime: {0}")]
+    Runtime(#[source] io::Error),
+}
+
+/// A running hub.
+pub struct Hub {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    attach_path: PathBuf,
+    reactors: Vec<JoinHandle<()>>,
+    _listen_lock: OwnerLock,
+}
+
+impl Hub {
+    /// Binds everything, starts every thread, and returns once all serve. Must
+    /// be called in a tokio runtime, which serves the control tasks.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let geometry = config.geometry()?;
+        let reactor_count = geometry.lane_count();
+        let address = SocketAddr::new(config.bind, config.port);
+        let (address, listeners, listen_lock) = listen(address, reactor_count)?;
+        let attach = Arc::new(AttachSocket::bind(
+            config.socket.as_deref(),
+            address.port(),
+        )?);
+        let attach_path = attach.path();
+
+        let (control, messages) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(config, geometry, control.clone()));
+        let mut reactors = Vec::new();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            reactors.push(start_reactor(index as u32, Arc::clone(&shared), listener)?);
+        }
+        let path_text = attach_path.display().to_string();
+        tokio::spawn(control::run(Arc::clone(&shared), path_text, messages));
+        tokio::spawn(async move {
+            if let Err(error) = control::attach::accept(attach, control).await {
+                tracing::error!(%error, "workers cannot attach any more");
+            }
+        });
+        Ok(Self {
+            shared,
+            address,
+            attach_path,
+            reactors,
+            _listen_lock: listen_lock,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where workers attach.
+    pub fn attach_path(&self) -> &Path {
+        &self.attach_path
+    }
+
+    /// Its reactor threads.
+    pub fn reactor_count(&self) -> u32 {
+        self.shared.geometry.lane_count()
+    }
+
+    /// Slots of each lane.
+    pub fn slot_count(&self) -> u32 {
+        self.shared.geometry.slot_count()
+    }
+
+    /// Stops gracefully: no new connection, every request in flight answered
+    /// (for as long as a worker may take), then goodbye to the workers.
+    pub async fn stop(self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.wake_reactors();
+        for reactor in self.reactors {
+            // Joining blocks, and workers must be heard meanwhile.
+            let joined = tokio::task::spawn_blocking(move || reactor.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("a reactor thread panicked");
+            }
+        }
+        let (done, stopped) = oneshot::channel();
+        self.shared.tell_control(ControlMessage::Stop(done));
+        // An error means that the control task is gone, and so are its workers.
+        let _ = stopped.await;
+        let counters = &self.shared.counters;
+        tracing::info!(
+            no_slot = counters.no_slot.load(Ordering::Relaxed),
+            timed_out = counters.timed_out.load(Ordering::Relaxed),
+            worker_gone = counters.worker_gone.load(Ordering::Relaxed),
+            bad_answer = counters.bad_answer.load(Ordering::Relaxed),
+            violations = counters.violations.load(Ordering::Relaxed),
+            lost_wakes = counters.lost_wakes.load(Ordering::Relaxed),
+            "faults counted"
+        );
+    }
+}
+
+/// Starts a reactor and waits until its engine runs.
+fn start_reactor(
+    index: u32,
+    shared: Arc<Shared>,
+    listener: TcpListener,
+) -> Result<JoinHandle<()>, StartError> {
+    let (started, has_started) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new()
+        .name(format!("reactor-{index}"))
+        .spawn(move || {
+            let report = started.clone();
+            let result = run(async move {
+                match Listener::new(listener) {
+                    Ok(listener) => {
+                        let _ = started.send(Ok(()));
+                        serve(Reactor::new(index, shared), Rc::new(listener)).await;
+                    }
+                    Err(error) => {
+                        let _ = started.send(Err(StartError::Runtime(error)));
+                    }
+                }
+            });
+            if let Err(error) = result {
+                let _ = report.send(Err(StartError::Engine(error)));
+            }
+        })
+        .map_err(StartError::Runtime)?;
+    match has_started.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(StartError::Runtime(io::Error::other(
+            "a reactor thread ended at once",
+        ))),
+    }
+}
+
+async fn serve(reactor: Rc<Reactor>, listener: Rc<Listener>) {
+    let tasks = [
+        tokio::task::spawn_local(Rc::clone(&reactor).ring_marked_lanes()),
+        tokio::task::spawn_local(Rc::clone(&reactor).sweep()),
+    ];
+    let accepting =
+        tokio::task::spawn_local(listener::run(Rc::clone(&reactor), Rc::clone(&listener)));
+    let wake = &reactor.shared.reactor_wakes[reactor.index as usize];
+    loop {
+        wake.notified().await;
+        reactor.reconcile();
+        if reactor.shared.stopping.load(Ordering::Acquire) {
+            break;
+        }
+    }
+    // A graceful stop waits as long as a worker may take, and a little more.
+    let limit = Duration::from_millis(reactor.shared.config.timeout_ms() + 1000);
+    reactor.begin_stop();
+    listener.close();
+    // The accept operation must end before the ring may go.
+    let _ = accepting.await;
+    reactor.finish_stop(limit).await;
+    for task in tasks {
+        task.abort();
+    }
+    reactor.close_all_lanes().await;
+}

@@ -1,0 +1,91 @@
+//! Where requests' time goes (`--instrumentation`): one histogram per phase and
+//! reactor, logged every few seconds.
+
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::limits::PHASE_LOG_INTERVAL;
+
+/// Moments of one request, nanoseconds on `CLOCK_MONOTONIC`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moments {
+    /// The head was whole.
+    pub arrived_ns: u64,
+    /// The slot was submitted.
+    pub submitted_ns: u64,
+    /// A worker thread took it.
+    pub taken_ns: u64,
+    /// The handler had answered.
+    pub answered_ns: u64,
+    /// The connection's task saw the answer.
+    pub seen_ns: u64,
+    /// The answer was written to the socket.
+    pub written_ns: u64,
+}
+
+const PHASES: [&str; 5] = ["parse", "queue", "worker", "return", "write"];
+
+/// Histograms of one reactor.
+#[derive(Debug)]
+pub struct PhaseRecorder {
+    reactor_index: u32,
+    histograms: [Histogram<u64>; 5],
+    last_log: Instant,
+}
+
+impl PhaseRecorder {
+    /// Empty ones.
+    pub fn new(reactor_index: u32) -> Self {
+        let histogram =
+            || Histogram::new_with_bounds(1, 100_000_000_000, 2).expect("constant, legal bounds");
+        Self {
+            reactor_index,
+            histograms: std::array::from_fn(|_| histogram()),
+            last_log: Instant::now(),
+        }
+    }
+
+    /// Notes one request, and logs when it is time to.
+    pub fn record(&mut self, moments: &Moments) {
+        let steps = [
+            (moments.arrived_ns, moments.submitted_ns),
+            (moments.submitted_ns, moments.taken_ns),
+            (moments.taken_ns, moments.answered_ns),
+            (moments.answered_ns, moments.seen_ns),
+            (moments.seen_ns, moments.written_ns),
+        ];
+        for (histogram, (from, to)) in self.histograms.iter_mut().zip(steps) {
+            // A worker's times are claims: a later "earlier" moment counts 0.
+            histogram.saturating_record(to.saturating_sub(from));
+        }
+        if self.last_log.elapsed() >= PHASE_LOG_INTERVAL {
+            self.log();
+        }
+    }
+
+    fn log(&mut self) {
+        let microseconds = |ns: u64| Duration::from_nanos(ns).as_secs_f64() * 1e6;
+        let phases: Vec<_> = PHASES
+            .iter()
+            .zip(&self.histograms)
+            .map(|(name, histogram)| {
+                format!(
+                    "{name} {:.1}/{:.1}",
+                    microseconds(histogram.value_at_quantile(0.5)),
+                    microseconds(histogram.value_at_quantile(0.99))
+                )
+            })
+            .collect();
+        tracing::info!(
+            reactor = self.reactor_index,
+            requests = self.histograms[0].len(),
+            "phases p50/p99 in µs: {}",
+            phases.join(", ")
+        );
+        for histogram in &mut self.histograms {
+            histogram.reset();
+        }
+        self.last_log = Instant::now();
+    }
+}

@@ -1,0 +1,342 @@
+//! One reactor's half of a session: its rings, its slots, its bells. Lives on
+//! the reactor's thread alone, so nothing here is locked.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use slotway_shm_proto::cursor::{load_tagged, store_tagged};
+use slotway_shm_proto::doorbell::{Ringer, SleepEpoch, ring_futex};
+use slotway_shm_proto::layout::{LaneOffsets, RequestWords, ResponseWords, SlotOffsets};
+use slotway_shm_proto::ring::{
+    CompletionConsumer, RingError, SubmissionKind, SubmissionOut, SubmissionProducer,
+};
+
+use crate::exchange::Exchange;
+use crate::limits::{LOST_WAKE_TIME, QUARANTINE_DIVISOR};
+use crate::session::Session;
+use crate::slot::{EntryEffect, Event, Phase, SlotTable, SlotViolation};
+
+/// What a worker did that ends its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// In the completion ring.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// Against a slot's life.
+    #[error(transparent)]
+    Slot(#[from] SlotViolation),
+    /// In a response head.
+    #[error("a response head whose {0} lies outside its arena")]
+    Head(&'static str),
+    /// In a body ring.
+    #[error(transparent)]
+    Cursor(#[from] slotway_shm_proto::cursor::CursorError),
+    /// The eventfd could not be read any more.
+    #[error("the lane's eventfd cannot be waited on")]
+    Bell,
+}
+
+/// Why nobody will answer on this lane any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaneEnd {
+    /// The session is over.
+    WorkerGone,
+    /// The worker broke the protocol.
+    Violation(Violation),
+}
+
+/// See the module.
+pub struct Lane {
+    /// The session it belongs to.
+    pub session: Arc<Session>,
+    lane_index: u32,
+    offsets: LaneOffsets,
+    inner: RefCell<Inner>,
+    end: Cell<Option<LaneEnd>>,
+    /// In the reactor's list of lanes to ring at the end of the turn.
+    pub marked: Cell<bool>,
+    /// Head of the completion ring when a completion was first seen waiting
+    /// there, and when that was.
+    waiting_since: Cell<Option<(u32, u64)>>,
+}
+
+struct Inner {
+    submissions: SubmissionProducer,
+    completions: CompletionConsumer,
+    slots: SlotTable,
+    ringers: Vec<Ringer>,
+    unrung_count: u32,
+}
+
+impl Lane {
+    /// The lane of a session that this reactor serves.
+    pub fn new(session: Arc<Session>, lane_index: u32) -> Self {
+        let inner = Inner {
+            submissions: SubmissionProducer::default(),
+            completions: CompletionConsumer::default(),
+            slots: SlotTable::new(session.geometry.slot_count()),
+            ringers: (0..session.thread_count)
+                .map(|_| Ringer::default())
+                .collect(),
+            unrung_count: 0,
+        };
+        Self {
+            offsets: session.geometry.lane(lane_index),
+            session,
+            lane_index,
+            inner: RefCell::new(inner),
+            end: Cell::new(None),
+            marked: Cell::new(false),
+            waiting_since: Cell::new(None),
+        }
+    }
+
+    /// Takes a free slot for a request.
+    #[inline]
+    pub fn reserve(self: &Rc<Self>) -> Option<Exchange> {
+        if self.end.get().is_some() {
+            return None;
+        }
+        let (slot_index, generation) = self.inner.borrow_mut().slots.reserve()?;
+        Some(Exchange::new(Rc::clone(self), slot_index, generation))
+    }
+
+    /// Requests in any slot, for choosing the least loaded worker.
+    #[inline]
+    pub fn used_count(&self) -> u32 {
+        self.inner.borrow().slots.used_count()
+    }
+
+    /// Whether the worker has left so many slots unanswered that it should go.
+    pub fn is_mostly_quarantined(&self) -> bool {
+        let quarantined = self.inner.borrow().slots.quarantined_count();
+        quarantined > self.session.geometry.slot_count() / QUARANTINE_DIVISOR
+    }
+
+    /// Why the lane has ended, if it has.
+    pub fn end(&self) -> Option<LaneEnd> {
+        self.end.get()
+    }
+
+    /// Ends the lane: every request in flight learns that nobody will answer.
+    /// The first reason stands.
+    pub fn end_with(&self, why: LaneEnd) {
+        if self.end.get().is_none() {
+            self.end.set(Some(why));
+        }
+        self.inner.borrow_mut().slots.wake_all();
+        // The task that waits for the bell ends too.
+        self.session.nudge_lane(self.lane_index);
+    }
+
+    /// Where a slot lies.
+    #[inline]
+    pub(crate) fn slot_offsets(&self, slot_index: u32) -> SlotOffsets {
+        self.session.geometry.slot(&self.offsets, slot_index)
+    }
+
+    #[inline]
+    fn ring(&self) -> SubmissionOut<'_> {
+        let requests = &self.session.regions.requests;
+        let word_count = self.session.geometry.ring_entry_count() as usize * 2;
+        SubmissionOut {
+            tail: requests.u32_at(self.offsets.submission_tail),
+            entries: requests.words_at(self.offsets.submission_entries, word_count),
+        }
+    }
+
+    fn completion_entries(&self) -> slotway_shm_proto::atomic::PeerWords<'_> {
+        let word_count = self.session.geometry.ring_entry_count() as usize * 2;
+        self.session
+            .regions
+            .responses
+            .words_at(self.offsets.completion_entries, word_count)
+    }
+
+    /// Publishes a reserved slot's request. The bell is the reactor's to ring.
+    #[inline]
+    pub(crate) fn submit(&self, slot_index: u32, generation: u32, deadline_ms: u64) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.slots.submitted(slot_index, deadline_ms);
+        inner
+            .submissions
+            .push(self.ring(), SubmissionKind::Request, slot_index, generation);
+        inner.unrung_count += 1;
+    }
+
+    /// Tells the worker that a word of the slot has changed, unless a notice
+    /// is on its way. Says whether the bell must be rung.
+    pub(crate) fn notify(&self, slot_index: u32, generation: u32) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        let head = self
+            .session
+            .regions
+            .responses
+            .u32_at(self.offsets.submission_head);
+        if !inner.slots.notices(slot_index).must_send(head) {
+            return false;
+        }
+        let position =
+            inner
+                .submissions
+                .push(self.ring(), SubmissionKind::Notice, slot_index, generation);
+        inner.slots.notices(slot_index).sent(position);
+        inner.unrung_count += 1;
+        true
+    }
+
+    /// Rings as many sleeping threads of the worker as have something to do.
+    pub fn ring_bells(&self) {
+        let inner = &mut *self.inner.borrow_mut();
+        let mut left = std::mem::take(&mut inner.unrung_count);
+        Ringer::after_publishing();
+        for (thread_index, ringer) in inner.ringers.iter().enumerate() {
+            if left == 0 {
+                break;
+            }
+            let line = self.session.geometry.thread_line(thread_index as u32);
+            if ringer.must_ring(self.session.regions.responses.u32_at(line)) {
+                ring_futex(self.session.regions.requests.u32_at(line));
+                left -= 1;
+            }
+        }
+    }
+
+    /// Takes every completion that is there. Returns how many.
+    pub fn drain(&self) -> Result<u32, Violation> {
+        let mut count = 0;
+        let entries = self.completion_entries();
+        loop {
+            let mut inner = self.inner.borrow_mut();
+            let Some(entry) = inner.completions.pop(entries) else {
+                break;
+            };
+            let entry = entry?;
+            count += 1;
+            match inner.slots.on_entry(entry)? {
+                EntryEffect::Wake(waker) => {
+                    drop(inner);
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                }
+                EntryEffect::Freed => {}
+                EntryEffect::LookForEnd => {
+                    drop(inner);
+                    self.end_quarantine_if_done(entry.slot_index);
+                }
+            }
+        }
+        if count > 0 {
+            let head = self
+                .session
+                .regions
+                .requests
+                .u32_at(self.offsets.completion_head);
+            self.inner.borrow().completions.publish_head(head);
+        }
+        Ok(count)
+    }
+
+    /// Whether completions wait to be drained.
+    pub fn has_completions(&self) -> bool {
+        !self
+            .inner
+            .borrow()
+            .completions
+            .is_empty(self.completion_entries())
+    }
+
+    /// Whether completions have been waiting for [`LOST_WAKE_TIME`] though the
+    /// bell should have been rung for them. Then the lane is drained anyway.
+    pub fn rescue_lost_wake(&self, now_ms: u64) -> bool {
+        if !self.has_completions() {
+            self.waiting_since.set(None);
+            return false;
+        }
+        let head = self.inner.borrow().completions.head();
+        match self.waiting_since.get() {
+            Some((seen, since_ms)) if seen == head => {
+                let lost = now_ms.saturating_sub(since_ms) >= LOST_WAKE_TIME.as_millis() as u64;
+                if lost {
+                    self.waiting_since.set(None);
+                    self.session.nudge_lane(self.lane_index);
+                }
+                lost
+            }
+            _ => {
+                self.waiting_since.set(Some((head, now_ms)));
+                false
+            }
+        }
+    }
+
+    /// The hub's sleep epoch for this lane.
+    pub fn sleep_epoch(&self) -> SleepEpoch<'_> {
+        SleepEpoch(self.session.regions.requests.u32_at(self.offsets.hub_sleep))
+    }
+
+    /// See [`SlotTable::poll_event`]; `None` once the lane has ended and the
+    /// slot was not answered before.
+    #[inline]
+    pub(crate) fn poll_event(&self, slot_index: u32, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        match self.inner.borrow_mut().slots.poll_event(slot_index, cx) {
+            Poll::Ready(event) => Poll::Ready(Some(event)),
+            Poll::Pending if self.end.get().is_some() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    pub(crate) fn phase(&self, slot_index: u32) -> Phase {
+        self.inner.borrow().slots.phase(slot_index)
+    }
+
+    pub(crate) fn set_deadline(&self, slot_index: u32, deadline_ms: u64) {
+        self.inner
+            .borrow_mut()
+            .slots
+            .set_deadline(slot_index, deadline_ms);
+    }
+
+    #[inline]
+    pub(crate) fn release(&self, slot_index: u32) {
+        self.inner.borrow_mut().slots.release(slot_index);
+    }
+
+    /// Gives up on a slot that the worker may still write to: it is told, and
+    /// the slot waits for its word. Says whether the bell must be rung.
+    pub(crate) fn abandon(&self, slot_index: u32, generation: u32) -> bool {
+        let words = self.slot_offsets(slot_index).request_words;
+        let cancelled = words + std::mem::offset_of!(RequestWords, cancelled) as u64;
+        store_tagged(
+            self.session.regions.requests.u64_at(cancelled),
+            generation,
+            1,
+        );
+        self.inner.borrow_mut().slots.quarantine(slot_index);
+        let rings = self.notify(slot_index, generation);
+        self.end_quarantine_if_done(slot_index);
+        rings
+    }
+
+    /// Frees a quarantined slot whose streamed answer has come to its end: the
+    /// worker writes nothing after that word.
+    fn end_quarantine_if_done(&self, slot_index: u32) {
+        let mut inner = self.inner.borrow_mut();
+        let words = self.slot_offsets(slot_index).response_words;
+        let end = words + std::mem::offset_of!(ResponseWords, body_end) as u64;
+        let generation = inner.slots.generation(slot_index);
+        if load_tagged(self.session.regions.responses.u64_at(end), generation).is_some()
+            && inner.slots.phase(slot_index) == Phase::Quarantined
+        {
+            inner.slots.end_quarantine(slot_index);
+        }
+    }
+
+    /// See [`SlotTable::expire`].
+    pub fn expire(&self, now_ms: u64) -> Option<u64> {
+        self.inner.borrow_mut().slots.expire(now_ms)
+    }
+}

@@ -1,0 +1,48 @@
+//! `slotway-hub`: HTTP in, shared memory through, HTTP out.
+//!
+//! The way of a request, by file:
+//!
+//! ```text
+//! listener ─▶ connection ─▶ http/parse ─▶ route ─▶ dispatch ──▶ slot in shared memory
+//!                 ▲          (request)              (upload)          │ worker
+//!                 └── http/encode ◀── answer ◀── completion ◀─────────┘
+//!                      (download)
+//! ```
+//!
+//! Each reactor thread (`reactor`) has its own listener socket, connections,
+//! and one `lane` of every session, so nothing on this way is shared between
+//! threads. What a lane's slots are in is told by `slot`; one request's hold on
+//! a slot is an `exchange`.
+//!
+//! The control thread (`control`) registers and attaches workers, watches
+//! them, and swaps the route table; `session` and `shared` are what it shares
+//! with the reactors. `hub` starts and stops it all, `cli` is the command line.
+//!
+//! Only `net` knows the I/O engine. Every bound is in `limits`.
+#![deny(unsafe_code)]
+
+pub mod answer;
+pub mod cli;
+mod clock;
+mod completion;
+pub mod config;
+mod connection;
+mod control;
+mod dispatch;
+mod download;
+mod exchange;
+pub mod http;
+pub mod hub;
+mod instrumentation;
+mod lane;
+pub mod limits;
+mod listener;
+mod local_answer;
+mod net;
+mod reactor;
+mod request;
+mod route;
+mod session;
+mod shared;
+mod slot;
+mod upload;

@@ -1,0 +1,107 @@
+//! Every bound and default of the hub, and how they hang together. Bounds of
+//! the shared-memory protocol are in `slotway_shm_proto::limits`.
+
+use std::time::Duration;
+
+use slotway_shm_proto::limits::{
+    ARENA_BYTES_MIN, REQUEST_FIELD_COUNT_MAX, REQUEST_HEAD_BYTES_MAX, REQUEST_LINE_BYTES_MAX,
+    ROUTE_PARAM_COUNT_MAX,
+};
+
+/// Where the hub listens unless told otherwise.
+pub const PORT_DEFAULT: u16 = 3200;
+
+/// Time a worker has to answer.
+pub const TIMEOUT_SECONDS_DEFAULT: u64 = 30;
+
+/// Slots of a lane: requests that one worker may have in flight per reactor.
+pub const SLOT_COUNT_DEFAULT: u32 = 256;
+
+/// Arena of a slot: bodies up to about this size travel in one message.
+pub const ARENA_BYTES_DEFAULT: u32 = 128 * 1024;
+
+/// Largest request body.
+pub const BODY_BYTES_MAX_DEFAULT: u64 = 10 * 1024 * 1024;
+
+/// Largest body of a request that the control thread answers.
+pub const CONTROL_BODY_BYTES_MAX: u64 = 1024 * 1024;
+
+/// A connection's read buffer to begin with, and what it shrinks to.
+pub const READ_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Most that one read takes while a body streams.
+pub const READ_STEP_BYTES: usize = 64 * 1024;
+
+/// Chunk extensions and size lines of one request, in all.
+pub const CHUNK_LINES_BYTES_MAX: usize = 16 * 1024;
+
+/// Trailer section of one request.
+pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
+
+/// A worker's name.
+pub const WORKER_NAME_BYTES_MAX: usize = 128;
+
+/// A route's path pattern.
+pub const ROUTE_PATH_BYTES_MAX: usize = 1024;
+
+/// Routes of one worker.
+pub const ROUTE_COUNT_MAX: usize = 1024;
+
+/// How long a registration waits for its worker to attach.
+pub const RESERVATION_TIME: Duration = Duration::from_secs(10);
+
+/// Registrations that wait to attach at one time.
+pub const RESERVATION_COUNT_MAX: usize = 1024;
+
+/// How long a connection to the attach socket may take to say hello.
+pub const HELLO_TIME: Duration = Duration::from_secs(2);
+
+/// Connections to the attach socket that have not said hello yet.
+pub const HELLO_COUNT_MAX: usize = 128;
+
+/// After an early answer: how long, and how much, the hub still reads so that
+/// the client can read the answer (RFC 9112 section 9.6).
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+/// See [`LINGER_TIME`].
+pub const LINGER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// How often in-flight requests are looked over for passed deadlines and for
+/// wakes that got lost.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a completion may wait unrung before its wake counts as lost. A
+/// worker that is scheduled out between answering and ringing takes less.
+pub const LOST_WAKE_TIME: Duration = Duration::from_millis(200);
+
+/// A session whose quarantined slots are more than its slots divided by this
+/// is retired.
+pub const QUARANTINE_DIVISOR: u32 = 2;
+
+/// Times a worker may have made its eventfd non-blocking before it is evicted.
+pub const BELL_REPAIR_COUNT_MAX: u32 = 8;
+
+/// How often phases are logged with `--instrumentation`.
+pub const PHASE_LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Submission queue of a reactor's ring; the completion queue is larger, since
+/// every connection keeps an operation in flight.
+pub const SUBMISSION_QUEUE_ENTRIES: u32 = 1024;
+/// See [`SUBMISSION_QUEUE_ENTRIES`].
+pub const COMPLETION_QUEUE_ENTRIES: u32 = 16 * 1024;
+
+/// Backlog of a listener.
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+/// Request-line and head bounds that clients meet.
+pub const HEAD_BYTES_MAX: usize = REQUEST_HEAD_BYTES_MAX as usize;
+/// See [`HEAD_BYTES_MAX`].
+pub const LINE_BYTES_MAX: usize = REQUEST_LINE_BYTES_MAX as usize;
+
+const _: () = {
+    assert!(ARENA_BYTES_DEFAULT >= ARENA_BYTES_MIN);
+    assert!(LINE_BYTES_MAX >= 8000, "RFC 9112 section 3");
+    assert!(HEAD_BYTES_MAX >= LINE_BYTES_MAX);
+    assert!(COMPLETION_QUEUE_ENTRIES >= 2 * SUBMISSION_QUEUE_ENTRIES);
+    assert!(REQUEST_FIELD_COUNT_MAX >= 100 && ROUTE_PARAM_COUNT_MAX >= 8);
+    assert!(READ_BUFFER_BYTES < HEAD_BYTES_MAX);
+};

@@ -1,0 +1,38 @@
+//! The accept loop of a reactor.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::connection;
+use crate::net::Listener;
+use crate::reactor::Reactor;
+
+/// How long accepting pauses when the system is out of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until the listener is closed.
+pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                tokio::task::spawn_local(connection::serve(Rc::clone(&reactor), stream, peer));
+            }
+            Err(_) if reactor.is_stopping() => return,
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept; pausing");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Errors of a connection that died before it was accepted (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, NetworkUnreachable};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionReset | Interrupted | NetworkUnreachable
+    )
+}

@@ -1,0 +1,18 @@
+//! Sockets and bells. Only the files of this module name an I/O engine; all
+//! else awaits [`Stream`], [`Listener`] and [`Bell`].
+//!
+//! Rules that the engine sets and this module keeps: an operation that has
+//! been started is awaited, never dropped, since the kernel may still write to
+//! its buffer; who gives up waiting shuts the socket down and awaits the end.
+
+pub mod bind;
+#[allow(unsafe_code)]
+mod readable;
+mod uring;
+
+pub use readable::readable;
+
+pub use uring::{Bell, EngineError, Listener, Stream, run};
+
+/// Name of the engine, for the start line.
+pub const ENGINE: &str = "io_uring";

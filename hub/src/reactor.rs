@@ -1,0 +1,326 @@
+//! One reactor thread: what its connections share, its lanes, and the tasks
+//! that ring bells at the end of a turn and look after deadlines.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::clock;
+use crate::completion;
+use crate::control::ControlMessage;
+use crate::http::date::DateLine;
+use crate::instrumentation::PhaseRecorder;
+use crate::lane::{Lane, LaneEnd, Violation};
+use crate::limits::SWEEP_INTERVAL;
+use crate::net::Stream;
+use crate::route::RouteTable;
+use crate::session::{Session, SessionState};
+use crate::shared::{Counters, Shared};
+
+/// See the module.
+pub struct Reactor {
+    /// Which reactor, and so which lane of every session.
+    pub index: u32,
+    /// What all threads of the hub share.
+    pub shared: Arc<Shared>,
+    /// The Date line of the current second.
+    pub date: RefCell<DateLine>,
+    /// Where requests' time went, if that is asked for.
+    pub phases: Option<RefCell<PhaseRecorder>>,
+    routes: RefCell<Arc<RouteTable>>,
+    routes_version: Cell<u64>,
+    lanes: RefCell<Vec<Option<Rc<Lane>>>>,
+    /// Sessions in the table that this reactor has let go of.
+    closed: RefCell<HashSet<u64>>,
+    lane_tasks: RefCell<Vec<JoinHandle<()>>>,
+    marked: RefCell<Vec<Rc<Lane>>>,
+    ringer_waker: RefCell<Option<Waker>>,
+    sweeper: Notify,
+    sweeper_idle: Cell<bool>,
+    connections: RefCell<HashMap<u64, Rc<ConnectionState>>>,
+    next_connection: Cell<u64>,
+    connection_ended: Notify,
+    stopping: Cell<bool>,
+}
+
+/// What others may do to a connection.
+pub struct ConnectionState {
+    /// Its socket.
+    pub stream: Rc<Stream>,
+    /// Between two requests, with nothing read of the next.
+    pub idle: Cell<bool>,
+}
+
+impl Reactor {
+    /// A reactor without connections or lanes.
+    pub fn new(index: u32, shared: Arc<Shared>) -> Rc<Self> {
+        let phases = shared
+            .config
+            .instrumentation
+            .then(|| RefCell::new(PhaseRecorder::new(index)));
+        Rc::new(Self {
+            index,
+            shared,
+            date: RefCell::default(),
+            phases,
+            routes: RefCell::default(),
+            routes_version: Cell::new(0),
+            lanes: RefCell::default(),
+            closed: RefCell::default(),
+            lane_tasks: RefCell::default(),
+            marked: RefCell::default(),
+            ringer_waker: RefCell::default(),
+            sweeper: Notify::new(),
+            sweeper_idle: Cell::new(true),
+            connections: RefCell::default(),
+            next_connection: Cell::new(0),
+            connection_ended: Notify::new(),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// The current routes, for as long as no `await` comes between.
+    #[inline]
+    pub fn with_routes<R>(self: &Rc<Self>, look: impl FnOnce(&RouteTable) -> R) -> R {
+        if self.routes_version.get() != self.shared.routes.version() {
+            self.reconcile();
+        }
+        look(&self.routes.borrow())
+    }
+
+    /// This reactor's lane of a session, unless it has ended.
+    #[inline]
+    pub fn lane(&self, session: &Session) -> Option<Rc<Lane>> {
+        let lanes = self.lanes.borrow();
+        let lane = lanes.get(session.index)?.as_ref()?;
+        (lane.session.id == session.id && lane.end().is_none()).then(|| Rc::clone(lane))
+    }
+
+    /// Notes that a lane has something new; its bells are rung at the end of
+    /// the turn.
+    #[inline]
+    pub fn mark(&self, lane: &Rc<Lane>) {
+        if !lane.marked.replace(true) {
+            self.marked.borrow_mut().push(Rc::clone(lane));
+            // Wakes a task, which so runs after all that are ready now.
+            if let Some(waker) = self.ringer_waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+        if self.sweeper_idle.get() {
+            self.sweeper_idle.set(false);
+            self.sweeper.notify_one();
+        }
+    }
+
+    /// Rings each marked lane once a turn; never ends.
+    pub async fn ring_marked_lanes(self: Rc<Self>) {
+        let mut batch = Vec::new();
+        loop {
+            poll_fn(|cx| {
+                if self.marked.borrow().is_empty() {
+                    *self.ringer_waker.borrow_mut() = Some(cx.waker().clone());
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                }
+            })
+            .await;
+            std::mem::swap(&mut batch, &mut *self.marked.borrow_mut());
+            for lane in batch.drain(..) {
+                lane.marked.set(false);
+                lane.ring_bells();
+            }
+        }
+    }
+
+    /// Looks after deadlines and wakes that got lost, while requests are in
+    /// flight; never ends.
+    pub async fn sweep(self: Rc<Self>) {
+        loop {
+            let lanes: Vec<_> = self.lanes.borrow().iter().flatten().cloned().collect();
+            if lanes.iter().all(|lane| lane.used_count() == 0) {
+                self.sweeper_idle.set(true);
+                self.sweeper.notified().await;
+            }
+            let now_ms = clock::coarse_ms();
+            let earliest = lanes.iter().filter_map(|lane| lane.expire(now_ms)).min();
+            for lane in &lanes {
+                self.retire_if_hanging(lane);
+                if lane.rescue_lost_wake(now_ms) {
+                    Counters::add(&self.shared.counters.lost_wakes);
+                    tracing::error!(worker = lane.session.name, "a wake of the hub got lost");
+                }
+            }
+            drop(lanes);
+            let wait = earliest.map_or(SWEEP_INTERVAL, |ms| {
+                Duration::from_millis(ms.saturating_sub(now_ms).max(1))
+            });
+            tokio::time::sleep(wait.min(SWEEP_INTERVAL)).await;
+        }
+    }
+
+    fn retire_if_hanging(&self, lane: &Rc<Lane>) {
+        if lane.end().is_none() && lane.is_mostly_quarantined() {
+            self.shared
+                .tell_control(ControlMessage::TooManyUnanswered(lane.session.id));
+        }
+    }
+
+    /// A worker broke the protocol on a lane.
+    pub fn report_violation(&self, lane: &Lane, violation: Violation) {
+        lane.end_with(LaneEnd::Violation(violation));
+        self.shared
+            .tell_control(ControlMessage::Violation(lane.session.id, violation));
+    }
+
+    /// Takes the current table: opens lanes of new sessions, ends those of
+    /// sessions that are over, lets go of those that have drained.
+    pub fn reconcile(self: &Rc<Self>) {
+        let version = self.shared.routes.version();
+        let table = self.shared.routes.current();
+        self.routes_version.set(version);
+        self.closed
+            .borrow_mut()
+            .retain(|id| table.sessions.iter().any(|s| s.id == *id));
+        for session in &table.sessions {
+            let is_closed = self.closed.borrow().contains(&session.id);
+            match (self.lane_of(session), session.state()) {
+                _ if is_closed => {}
+                (None, SessionState::Ended) => self.let_go(session),
+                (None, _) => self.open_lane(session),
+                (Some(_), SessionState::Live) => {}
+                (Some(lane), SessionState::Draining)
+                    if lane.used_count() > 0 && lane.end().is_none() => {}
+                (Some(lane), _) => {
+                    lane.end_with(LaneEnd::WorkerGone);
+                    self.lanes.borrow_mut()[session.index] = None;
+                    self.let_go(session);
+                }
+            }
+        }
+        *self.routes.borrow_mut() = table;
+    }
+
+    fn lane_of(&self, session: &Session) -> Option<Rc<Lane>> {
+        let lanes = self.lanes.borrow();
+        let lane = lanes.get(session.index)?.as_ref()?;
+        (lane.session.id == session.id).then(|| Rc::clone(lane))
+    }
+
+    fn open_lane(self: &Rc<Self>, session: &Arc<Session>) {
+        let lane = Rc::new(Lane::new(Arc::clone(session), self.index));
+        {
+            let mut lanes = self.lanes.borrow_mut();
+            if lanes.len() <= session.index {
+                lanes.resize_with(session.index + 1, || None);
+            }
+            debug_assert!(
+                lanes[session.index].is_none(),
+                "indexes are re-used after all let go"
+            );
+            lanes[session.index] = Some(Rc::clone(&lane));
+        }
+        let task = tokio::task::spawn_local(completion::run(Rc::clone(self), lane));
+        let mut tasks = self.lane_tasks.borrow_mut();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
+    }
+
+    /// This reactor holds nothing of the session any more, and will not again.
+    fn let_go(&self, session: &Session) {
+        self.closed.borrow_mut().insert(session.id);
+        if session.close_lane() {
+            self.shared
+                .tell_control(ControlMessage::LanesClosed(session.id));
+        }
+    }
+
+    /// A lane that drains has fewer requests; perhaps it was the last.
+    pub fn after_drain_step(self: &Rc<Self>, lane: &Lane) {
+        if lane.session.state() == SessionState::Draining && lane.used_count() == 0 {
+            self.reconcile();
+        }
+    }
+
+    /// Whether the hub stops: no further request on any connection.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Begins to stop: idle connections end now, others after their request.
+    pub fn begin_stop(&self) {
+        self.stopping.set(true);
+        for connection in self.connections.borrow().values() {
+            if connection.idle.get() {
+                connection.stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    /// Returns when all connections have ended, or at the limit, which ends
+    /// them too.
+    pub async fn finish_stop(&self, limit: Duration) {
+        if tokio::time::timeout(limit, self.all_connections_ended())
+            .await
+            .is_err()
+        {
+            let left = self.connections.borrow().len();
+            tracing::warn!(
+                connections = left,
+                "drain limit reached: closing what is left"
+            );
+            for connection in self.connections.borrow().values() {
+                connection.stream.shutdown(Shutdown::Both);
+            }
+            // Operations on sockets that have been shut down end by themselves.
+            let _ =
+                tokio::time::timeout(Duration::from_secs(1), self.all_connections_ended()).await;
+        }
+    }
+
+    /// Ends every lane and waits for the tasks that read their bells.
+    pub async fn close_all_lanes(&self) {
+        let lanes: Vec<_> = self.lanes.borrow_mut().drain(..).flatten().collect();
+        for lane in &lanes {
+            lane.end_with(LaneEnd::WorkerGone);
+        }
+        let tasks = std::mem::take(&mut *self.lane_tasks.borrow_mut());
+        for task in tasks {
+            // Only a panic is an error here, and it has been reported.
+            let _ = task.await;
+        }
+    }
+
+    async fn all_connections_ended(&self) {
+        while !self.connections.borrow().is_empty() {
+            self.connection_ended.notified().await;
+        }
+    }
+
+    /// Enters a connection into the list of those that a stop looks at.
+    pub fn add_connection(&self, stream: Rc<Stream>) -> (u64, Rc<ConnectionState>) {
+        let id = self.next_connection.get();
+        self.next_connection.set(id + 1);
+        let state = Rc::new(ConnectionState {
+            stream,
+            idle: Cell::new(true),
+        });
+        self.connections.borrow_mut().insert(id, Rc::clone(&state));
+        (id, state)
+    }
+
+    /// Takes a connection off the list.
+    pub fn remove_connection(&self, id: u64) {
+        self.connections.borrow_mut().remove(&id);
+        self.connection_ended.notify_one();
+    }
+}

@@ -1,0 +1,516 @@
+//! One request on its connection: what it asks for, where it goes, and its
+//! answer.
+
+use std::rc::Rc;
+
+use slotway_shm_proto::Method;
+use slotway_shm_proto::layout::Span;
+
+use crate::answer::{self, Answer, AnswerBody};
+use crate::clock;
+use crate::connection::{Connection, PendingRead, Progress, Then};
+use crate::control::{self, ControlMessage};
+use crate::dispatch::{self, BodyRing, Dispatch, DispatchBody};
+use crate::exchange::{Exchange, Outcome};
+use crate::http::chunked::ChunkedDecoder;
+use crate::http::encode::{self, BodyFraming};
+use crate::http::field_section;
+use crate::http::parse::Framing;
+use crate::lane::{Lane, Violation};
+use crate::limits::{CONTROL_BODY_BYTES_MAX, READ_STEP_BYTES};
+use crate::local_answer::LocalAnswer;
+use crate::route::{Lookup, RouteTable, Target};
+use crate::shared::Counters;
+use crate::slot::Event;
+use crate::upload::{BodySource, UploadEnd};
+
+/// What happens instead of a worker's answer.
+#[derive(Debug)]
+pub enum Instead {
+    /// The hub answers; the client may still be sending.
+    Answer(LocalAnswer),
+    /// The client is gone.
+    ClientGone,
+}
+
+impl From<LocalAnswer> for Instead {
+    fn from(answer: LocalAnswer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+/// A body that has been read, as far as it was.
+enum Body {
+    /// In the input, behind the head.
+    InInput { bytes: usize },
+    /// Decoded.
+    Decoded(Vec<u8>),
+    /// More than fits an arena.
+    Streams(BodySource),
+}
+
+impl Connection {
+    /// Answers the request whose head has been parsed.
+    pub(crate) async fn answer_request(&mut self) -> Then {
+        match self.try_answer().await {
+            Ok(then) => then,
+            Err(Instead::ClientGone) => Then::Reset,
+            Err(Instead::Answer(answer)) => {
+                let then = self.skip_request();
+                self.send_local(&answer, then).await
+            }
+        }
+    }
+
+    async fn try_answer(&mut self) -> Result<Then, Instead> {
+        let Some(method) = self.head.method else {
+            return Err(LocalAnswer::error(501, "this method is not implemented here").into());
+        };
+        if self.head.asterisk {
+            let allow = Method::ALL.map(Method::as_str).join(", ");
+            return Err(LocalAnswer::empty(200).with("Allow", allow).into());
+        }
+        if control::is_control_path(self.text(self.head.path)) {
+            return self.answer_by_control(method).await;
+        }
+        let (exchange, source) = if self.head.framing == Framing::Length(0) {
+            let head_bytes = self.head.bytes;
+            let (exchange, _) = self.dispatch(DispatchBody::Whole(&[]))?;
+            self.use_input(head_bytes, Progress::Used);
+            (exchange, None)
+        } else {
+            self.dispatch_with_body(method).await?
+        };
+        if let Some((ring, source)) = source
+            && self.upload(&exchange, ring, source).await? == UploadEnd::Complete
+        {
+            self.progress = Progress::Used;
+        }
+        let answer = self.await_answer(&exchange).await?;
+        self.send_answer(exchange, &answer).await
+    }
+
+    /// Before an answer of the hub's own: goes on if all of the request is
+    /// there or has been used, else the connection must end.
+    fn skip_request(&mut self) -> Then {
+        match self.progress {
+            Progress::Unused => {}
+            Progress::Used => {
+                return if self.keeps_alive() {
+                    Then::Next
+                } else {
+                    Then::Close
+                };
+            }
+            Progress::BodyUnderWay => return Then::Linger,
+        }
+        let bytes = match self.head.framing {
+            Framing::Length(body_bytes) => usize::try_from(body_bytes)
+                .ok()
+                .and_then(|bytes| bytes.checked_add(self.head.bytes)),
+            Framing::Chunked => None,
+        };
+        match bytes {
+            Some(bytes) if bytes <= self.input.len() => {
+                self.consume_input(bytes);
+                if self.keeps_alive() {
+                    Then::Next
+                } else {
+                    Then::Close
+                }
+            }
+            _ => Then::Linger,
+        }
+    }
+
+    fn use_input(&mut self, bytes: usize, progress: Progress) {
+        self.consume_input(bytes);
+        self.progress = progress;
+    }
+
+    /// A part of the head as text. Targets are ASCII once parsed.
+    fn text(&self, span: Span) -> &str {
+        text_of(&self.input, span)
+    }
+
+    /// Reads the body as far as it fits an arena, and dispatches.
+    async fn dispatch_with_body(
+        &mut self,
+        method: Method,
+    ) -> Result<(Exchange, Option<(BodyRing, BodySource)>), Instead> {
+        // Refuse what has no route before any body is read for it.
+        let path = self.head.path;
+        let reactor = Rc::clone(&self.reactor);
+        reactor.with_routes(|table| {
+            find_targets(table, method, text_of(&self.input, path)).map(|_| ())
+        })?;
+
+        let room = dispatch::body_room(
+            self.reactor.shared.geometry.arena_bytes(),
+            self.head.bytes,
+            self.head.fields.len(),
+        );
+        let head_bytes = self.head.bytes;
+        match self.read_body(room).await? {
+            Body::InInput { bytes } => {
+                // Dispatching borrows the input as a whole.
+                let input = std::mem::take(&mut self.input);
+                let result =
+                    self.dispatch_from(&input, DispatchBody::Whole(&input[head_bytes..][..bytes]));
+                self.input = input;
+                let (exchange, _) = result?;
+                self.use_input(head_bytes + bytes, Progress::Used);
+                Ok((exchange, None))
+            }
+            Body::Decoded(body) => {
+                let (exchange, _) = self.dispatch(DispatchBody::Whole(&body))?;
+                self.use_input(head_bytes, Progress::Used);
+                Ok((exchange, None))
+            }
+            Body::Streams(source) => {
+                let (exchange, ring) = self.dispatch(DispatchBody::Stream(source.length()))?;
+                self.use_input(head_bytes, Progress::BodyUnderWay);
+                let ring = ring.expect("a body that streams has a ring");
+                Ok((exchange, Some((ring, source))))
+            }
+        }
+    }
+
+    /// Reads a body of at most `room` bytes whole, or finds that it is longer.
+    async fn read_body(&mut self, room: usize) -> Result<Body, Instead> {
+        let body_bytes_max = self.reactor.shared.config.body_bytes_max;
+        match self.head.framing {
+            Framing::Length(length) => {
+                if length > body_bytes_max {
+                    return Err(too_large(body_bytes_max).into());
+                }
+                if length > room as u64 {
+                    self.send_continue_if_expected(self.input.len() > self.head.bytes)
+                        .await?;
+                    return Ok(Body::Streams(BodySource::Length { left: length }));
+                }
+                let whole = self.head.bytes + length as usize;
+                while self.input.len() < whole {
+                    self.send_continue_if_expected(self.input.len() > self.head.bytes)
+                        .await?;
+                    self.read_body_step(whole - self.input.len()).await?;
+                }
+                Ok(Body::InInput {
+                    bytes: length as usize,
+                })
+            }
+            Framing::Chunked => {
+                let mut decoder = ChunkedDecoder::new(body_bytes_max);
+                let mut body = Vec::new();
+                loop {
+                    let raw = &self.input[self.head.bytes..];
+                    let left = room - body.len();
+                    let progress = decoder
+                        .decode(raw, &mut body, left)
+                        .map_err(|error| LocalAnswer::error(error.status(), error.to_string()))?;
+                    let used = self.head.bytes..self.head.bytes + progress.consumed;
+                    self.input.drain(used);
+                    if progress.done {
+                        // What follows in the input is the next request.
+                        self.head.framing = Framing::Length(0);
+                        return Ok(Body::Decoded(body));
+                    }
+                    if body.len() == room {
+                        return Ok(Body::Streams(BodySource::Chunked {
+                            decoder,
+                            ready: body,
+                        }));
+                    }
+                    self.send_continue_if_expected(!body.is_empty()).await?;
+                    self.read_body_step(READ_STEP_BYTES).await?;
+                }
+            }
+        }
+    }
+
+    /// Reads more of a body; a client that stalls as long as a worker may gets
+    /// 408.
+    async fn read_body_step(&mut self, spare_bytes: usize) -> Result<(), Instead> {
+        let mut buffer = std::mem::take(&mut self.input);
+        buffer.reserve(spare_bytes);
+        let stream = Rc::clone(&self.stream);
+        let mut read: PendingRead = Box::pin(async move { stream.read(buffer).await });
+        let limit = std::time::Duration::from_millis(self.reactor.shared.config.timeout_ms());
+        if let Ok((result, buffer)) = tokio::time::timeout(limit, &mut read).await {
+            self.input = buffer;
+            match result {
+                Ok(1..) => Ok(()),
+                Ok(0) | Err(_) => Err(Instead::ClientGone),
+            }
+        } else {
+            self.pending_read = Some(read);
+            Err(LocalAnswer::error(408, "the request body did not arrive in time").into())
+        }
+    }
+
+    async fn send_continue_if_expected(&mut self, body_has_begun: bool) -> Result<(), Instead> {
+        if !std::mem::take(&mut self.head.expects_continue) || body_has_begun {
+            return Ok(());
+        }
+        self.output
+            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.flush().await.map_err(|_| Instead::ClientGone)
+    }
+
+    fn dispatch(
+        &mut self,
+        body: DispatchBody<'_>,
+    ) -> Result<(Exchange, Option<BodyRing>), LocalAnswer> {
+        let input = std::mem::take(&mut self.input);
+        let result = self.dispatch_from(&input, body);
+        self.input = input;
+        result
+    }
+
+    /// Finds the worker, takes a slot, fills it and hands it over.
+    #[inline]
+    fn dispatch_from(
+        &mut self,
+        input: &[u8],
+        body: DispatchBody<'_>,
+    ) -> Result<(Exchange, Option<BodyRing>), LocalAnswer> {
+        let reactor = Rc::clone(&self.reactor);
+        let method = self.head.method.expect("answer_request refused others");
+        reactor.with_routes(|table| {
+            let (targets, params) = find_targets(table, method, text_of(input, self.head.path))?;
+            let (lane, route_index) = least_loaded(targets, |target| reactor.lane(&target.session))
+                .ok_or_else(|| {
+                    LocalAnswer::error(503, "the worker of this route is going away")
+                        .with("Retry-After", "1")
+                })?;
+            let exchange = lane.reserve().ok_or_else(|| {
+                Counters::add(&reactor.shared.counters.no_slot);
+                LocalAnswer::error(503, "every slot of the worker is in use")
+                    .with("Retry-After", "1")
+            })?;
+            let timeout_ms = reactor.shared.config.timeout_ms();
+            let deadline_ms = clock::coarse_ms() + timeout_ms;
+            let dispatch = Dispatch {
+                head: &self.head,
+                head_bytes: &input[..self.head.bytes],
+                params: &params,
+                route_index,
+                body,
+                peer: self.peer,
+                deadline_ns: match body {
+                    DispatchBody::Whole(_) => deadline_ms * 1_000_000,
+                    DispatchBody::Stream(_) => 0,
+                },
+                wants_times: reactor.phases.is_some(),
+            };
+            let ring = dispatch::write(&dispatch, &exchange, &mut self.scratch)
+                .map_err(|error| LocalAnswer::error(error.status(), error.to_string()))?;
+            exchange.submit(deadline_ms);
+            reactor.mark(&lane);
+            if reactor.phases.is_some() {
+                self.moments.submitted_ns = clock::monotonic_ns();
+            }
+            Ok((exchange, ring))
+        })
+    }
+
+    async fn await_answer(&mut self, exchange: &Exchange) -> Result<Answer, Instead> {
+        let streams = loop {
+            if exchange.is_streaming() {
+                break true;
+            }
+            match exchange.outcome().await {
+                Outcome::Event(Event::Answered) => break false,
+                Outcome::Event(Event::Changed) => {}
+                Outcome::Event(Event::TimedOut) => return Err(self.timed_out().into()),
+                Outcome::WorkerGone => return Err(self.worker_gone().into()),
+            }
+        };
+        if self.reactor.phases.is_some() {
+            self.moments.seen_ns = clock::monotonic_ns();
+        }
+        let head = exchange.copy_head();
+        answer::check(
+            &head,
+            exchange.generation(),
+            exchange.arena_bytes(),
+            streams,
+        )
+        .map_err(|violation| self.violated(exchange, violation).into())
+    }
+
+    /// 504, counted.
+    pub(crate) fn timed_out(&self) -> LocalAnswer {
+        Counters::add(&self.reactor.shared.counters.timed_out);
+        LocalAnswer::error(504, "the worker did not answer in time")
+    }
+
+    /// 502, counted.
+    pub(crate) fn worker_gone(&self) -> LocalAnswer {
+        Counters::add(&self.reactor.shared.counters.worker_gone);
+        LocalAnswer::error(502, "the worker went away before it answered")
+    }
+
+    /// 502, and the worker is reported.
+    pub(crate) fn violated(&self, exchange: &Exchange, violation: Violation) -> LocalAnswer {
+        self.reactor.report_violation(exchange.lane(), violation);
+        Counters::add(&self.reactor.shared.counters.bad_answer);
+        LocalAnswer::error(502, "the worker's answer was invalid")
+    }
+
+    /// Writes and sends a worker's answer.
+    async fn send_answer(&mut self, exchange: Exchange, answer: &Answer) -> Result<Then, Instead> {
+        let then = match self.progress {
+            Progress::BodyUnderWay => Then::Linger,
+            _ if self.keeps_alive() => Then::Next,
+            _ => Then::Close,
+        };
+        if let Err(why) = self.encode_head(&exchange, answer, then) {
+            Counters::add(&self.reactor.shared.counters.bad_answer);
+            let worker = &exchange.lane().session.name;
+            tracing::warn!(worker, "502: the worker's answer cannot be sent: {why}");
+            return Err(LocalAnswer::error(502, "the worker's answer was invalid").into());
+        }
+        let without_body = self.head.method == Some(Method::Head)
+            || answer.status.is_some_and(encode::is_bodiless);
+        match answer.body {
+            AnswerBody::Whole { offset, bytes } => {
+                if !without_body {
+                    exchange.append_from_arena(offset, bytes, &mut self.output);
+                }
+                self.after_answer(exchange);
+                self.flush().await.map_err(|_| Instead::ClientGone)?;
+            }
+            // Dropping the exchange tells the worker that nobody reads on.
+            AnswerBody::Stream { .. } if without_body => {
+                drop(exchange);
+                self.flush().await.map_err(|_| Instead::ClientGone)?;
+            }
+            AnswerBody::Stream {
+                offset,
+                ring,
+                bytes,
+            } => {
+                if !self.download(exchange, offset, ring, bytes).await? {
+                    return Ok(Then::Reset);
+                }
+            }
+        }
+        if let Some(phases) = &self.reactor.phases {
+            (self.moments.taken_ns, self.moments.answered_ns) = answer.times_ns;
+            self.moments.written_ns = clock::monotonic_ns();
+            phases.borrow_mut().record(&self.moments);
+        }
+        Ok(then)
+    }
+
+    /// Gives the slot back; a lane that drains may thereby be done.
+    pub(crate) fn after_answer(&self, exchange: Exchange) {
+        let lane = Rc::clone(exchange.lane());
+        exchange.release();
+        self.reactor.after_drain_step(&lane);
+    }
+
+    fn encode_head(
+        &mut self,
+        exchange: &Exchange,
+        answer: &Answer,
+        then: Then,
+    ) -> Result<(), String> {
+        let status = answer.status.ok_or("a status outside 200 to 599")?;
+        let body_bytes = match answer.body {
+            AnswerBody::Whole { bytes, .. } => u64::from(bytes),
+            AnswerBody::Stream { bytes, .. } => bytes,
+        };
+        let framing = if encode::is_bodiless(status) {
+            BodyFraming::None
+        } else {
+            BodyFraming::Length(body_bytes)
+        };
+        let persistence = self.persistence(then);
+        let start = self.output.len();
+        let mut date = self.reactor.date.borrow_mut();
+        encode::start(&mut self.output, status, framing, persistence, date.now());
+        let fields_start = self.output.len();
+        exchange.append_from_arena(0, answer.fields_bytes, &mut self.output);
+        // Judged after the copy: nobody can change these bytes any more.
+        if let Err(error) = field_section::check(&self.output[fields_start..]) {
+            self.output.truncate(start);
+            return Err(error.to_string());
+        }
+        encode::end_fields(&mut self.output);
+        Ok(())
+    }
+
+    async fn answer_by_control(&mut self, method: Method) -> Result<Then, Instead> {
+        if matches!(self.head.framing, Framing::Length(length) if length > CONTROL_BODY_BYTES_MAX) {
+            return Err(too_large(CONTROL_BODY_BYTES_MAX).into());
+        }
+        let head_bytes = self.head.bytes;
+        let body = match self.read_body(CONTROL_BODY_BYTES_MAX as usize).await? {
+            Body::InInput { bytes } => {
+                let body = self.input[head_bytes..][..bytes].to_vec();
+                self.input.drain(head_bytes..head_bytes + bytes);
+                self.head.framing = Framing::Length(0);
+                body
+            }
+            Body::Decoded(body) => body,
+            Body::Streams(_) => return Err(too_large(CONTROL_BODY_BYTES_MAX).into()),
+        };
+        let path = self.text(self.head.path).to_owned();
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let message = ControlMessage::Request {
+            method,
+            path,
+            body,
+            reply,
+        };
+        self.reactor.shared.tell_control(message);
+        Err(match answer.await {
+            Ok(answer) => answer.into(),
+            Err(_) => LocalAnswer::error(503, "the hub is stopping").into(),
+        })
+    }
+}
+
+fn text_of(input: &[u8], span: Span) -> &str {
+    let bytes = &input[span.offset as usize..][..span.bytes as usize];
+    std::str::from_utf8(bytes).expect("the parser lets only ASCII targets through")
+}
+
+fn find_targets<'t, 'p>(
+    table: &'t RouteTable,
+    method: Method,
+    path: &'p str,
+) -> Result<(&'t [Target], matchit::Params<'t, 'p>), LocalAnswer> {
+    match table.lookup(method, path) {
+        Lookup::Found { targets, params } => Ok((targets, params)),
+        Lookup::WrongMethod { allow } => {
+            let message = format!("{method} is not allowed for {path}; allowed: {allow}");
+            Err(LocalAnswer::error(405, message).with("Allow", allow.to_owned()))
+        }
+        Lookup::NotFound => Err(LocalAnswer::error(404, format!("no route for {path}"))),
+    }
+}
+
+/// The lane with the fewest requests in flight, and the route's index there.
+#[inline]
+fn least_loaded(
+    targets: &[Target],
+    lane_of: impl Fn(&Target) -> Option<Rc<Lane>>,
+) -> Option<(Rc<Lane>, u32)> {
+    if let [only] = targets {
+        return lane_of(only).map(|lane| (lane, only.route_index));
+    }
+    targets
+        .iter()
+        .filter_map(|target| lane_of(target).map(|lane| (lane, target.route_index)))
+        .min_by_key(|(lane, _)| lane.used_count())
+}
+
+fn too_large(bytes_max: u64) -> LocalAnswer {
+    LocalAnswer::error(
+        413,
+        format!("the request body is larger than {bytes_max} bytes"),
+    )
+}

@@ -1,0 +1,102 @@
+//! A worker that has attached: its memory, its bells and its routes, shared by
+//! the control thread and every reactor.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+use slotway_shm_proto::Method;
+use slotway_shm_proto::doorbell::ring_eventfd;
+use slotway_shm_proto::layout::Geometry;
+use slotway_shm_proto::region::HubRegions;
+
+/// One route of a registration, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSpec {
+    /// The method it answers.
+    pub method: Method,
+    /// The pattern, `{param}` and `{*rest}` as in matchit.
+    pub path: String,
+}
+
+/// Whether a session takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SessionState {
+    /// It does.
+    Live = 0,
+    /// Replaced: it finishes what it has.
+    Draining = 1,
+    /// The worker is gone, or has been dropped.
+    Ended = 2,
+}
+
+/// A session; see the module.
+#[derive(Debug)]
+pub struct Session {
+    /// Never used twice in one hub.
+    pub id: u64,
+    /// Dense index, re-used once every reactor has let go of the session.
+    pub index: usize,
+    /// What register answered.
+    pub worker_id: String,
+    /// The worker's name.
+    pub name: String,
+    /// Its routes; a slot's `route_index` counts these.
+    pub routes: Vec<RouteSpec>,
+    /// Layout of the regions.
+    pub geometry: Geometry,
+    /// The shared memory.
+    pub regions: HubRegions,
+    /// By which the worker rings each lane.
+    pub eventfds: Vec<OwnedFd>,
+    /// Threads of the worker that have a doorbell.
+    pub thread_count: u32,
+    /// Where it is in its life.
+    pub life: Life,
+}
+
+/// A session's state and who still holds a lane of it.
+#[derive(Debug)]
+pub struct Life {
+    state: AtomicU8,
+    lanes_open: AtomicU32,
+}
+
+impl Life {
+    /// A live session, none of whose lanes a reactor has let go of.
+    pub fn new(lane_count: u32) -> Self {
+        Self {
+            state: AtomicU8::new(SessionState::Live as u8),
+            lanes_open: AtomicU32::new(lane_count),
+        }
+    }
+}
+
+impl Session {
+    /// Its state now.
+    pub fn state(&self) -> SessionState {
+        // Pairs with the Release in `set_state`.
+        match self.life.state.load(Ordering::Acquire) {
+            0 => SessionState::Live,
+            1 => SessionState::Draining,
+            _ => SessionState::Ended,
+        }
+    }
+
+    /// Changes it; reactors look when they are told that the table changed.
+    pub fn set_state(&self, state: SessionState) {
+        self.life.state.store(state as u8, Ordering::Release);
+    }
+
+    /// A reactor has let go of its lane. Says whether it was the last.
+    #[must_use]
+    pub fn close_lane(&self) -> bool {
+        self.life.lanes_open.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Rings a lane as the worker would, so that its reactor looks.
+    pub fn nudge_lane(&self, lane_index: u32) {
+        // Fails only when the counter is at its end, and then it rings anyway.
+        let _ = ring_eventfd(self.eventfds[lane_index as usize].as_fd());
+    }
+}

@@ -1,0 +1,84 @@
+//! What all threads of the hub share.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use slotway_shm_proto::layout::Geometry;
+use tokio::sync::{Notify, mpsc};
+
+use crate::config::Config;
+use crate::control::ControlMessage;
+use crate::route::RouteCell;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shared {
+    /// Flags.
+    pub config: Config,
+    /// Layout of every session.
+    pub geometry: Geometry,
+    /// The current routes.
+    pub routes: RouteCell,
+    /// One per reactor: told when the table has changed or the hub stops.
+    pub reactor_wakes: Vec<Notify>,
+    /// Set once, before the reactors are woken.
+    pub stopping: std::sync::atomic::AtomicBool,
+    /// Faults counted.
+    pub counters: Counters,
+    control: mpsc::UnboundedSender<ControlMessage>,
+}
+
+/// How often each named failure has happened.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// 503: every slot of the route's workers was in use.
+    pub no_slot: AtomicU64,
+    /// 504: the worker did not answer in time.
+    pub timed_out: AtomicU64,
+    /// 502: the worker went away with the request.
+    pub worker_gone: AtomicU64,
+    /// 502: the worker's answer could not be sent to a client.
+    pub bad_answer: AtomicU64,
+    /// Completions that waited though their bell should have been rung: 0.
+    pub lost_wakes: AtomicU64,
+    /// Sessions ended because their worker broke the protocol.
+    pub violations: AtomicU64,
+}
+
+impl Counters {
+    /// Counts one.
+    pub fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// Before any thread runs.
+    pub fn new(
+        config: Config,
+        geometry: Geometry,
+        control: mpsc::UnboundedSender<ControlMessage>,
+    ) -> Self {
+        let reactor_wakes = (0..geometry.lane_count()).map(|_| Notify::new()).collect();
+        Self {
+            config,
+            geometry,
+            routes: RouteCell::default(),
+            reactor_wakes,
+            stopping: false.into(),
+            counters: Counters::default(),
+            control,
+        }
+    }
+
+    /// Sends a message to the control thread; in vain only when the hub stops.
+    pub fn tell_control(&self, message: ControlMessage) {
+        let _ = self.control.send(message);
+    }
+
+    /// Makes every reactor look at the table and at `stopping`.
+    pub fn wake_reactors(&self) {
+        for wake in &self.reactor_wakes {
+            wake.notify_one();
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! The truth about every slot of a lane, in the hub's private memory.
+//!
+//! | phase       | who may touch the slot's memory      | leaves it by                      |
+//! |-------------|--------------------------------------|-----------------------------------|
+//! | Free        | nobody                               | `reserve`                         |
+//! | Reserved    | hub writes the request               | `submitted`, `release`            |
+//! | Submitted   | worker; hub writes body and cursors  | an answer entry, `quarantine`     |
+//! | Answered    | hub reads the whole answer           | `release`                         |
+//! | Streaming   | worker writes body, hub reads it     | `release`, `quarantine`           |
+//! | Quarantined | worker, until it says it is done     | an answer entry, `end_quarantine` |
+//!
+//! What a worker writes into the ring is a claim that [`SlotTable::on_entry`]
+//! checks against the phase and the generation. Slots are re-used last in,
+//! first out, so that the working set stays in cache.
+
+use std::task::{Context, Poll, Waker};
+
+use slotway_shm_proto::ring::{CompletionKind, Entry, NoticeGate};
+
+/// Where a slot is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// In no use.
+    Free,
+    /// A connection is writing its request.
+    Reserved,
+    /// The worker has it.
+    Submitted,
+    /// The worker is done; the hub has yet to read the answer.
+    Answered,
+    /// The answer's head is there, its body streams.
+    Streaming,
+    /// Nobody waits any more, but the worker may still write.
+    Quarantined,
+}
+
+/// What a connection learns of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The whole answer can be read.
+    Answered,
+    /// A cursor has moved, or the head of an answer that streams is there.
+    Changed,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+/// What no honest worker does; the session ends for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SlotViolation {
+    /// No such slot.
+    #[error("slot {slot_index} of {slot_count} in a completion")]
+    NoSuchSlot {
+        /// What the entry says.
+        slot_index: u32,
+        /// Slots of the lane.
+        slot_count: u32,
+    },
+    /// An answer to a request that the slot does not hold.
+    #[error(
+        "an answer to generation {seen} of slot {slot_index}, which is {phase:?} in generation {expected}"
+    )]
+    NotAsked {
+        /// The slot.
+        slot_index: u32,
+        /// What the entry says.
+        seen: u32,
+        /// The slot's generation.
+        expected: u32,
+        /// The slot's phase.
+        phase: Phase,
+    },
+}
+
+/// What the caller of [`SlotTable::on_entry`] has to do.
+#[derive(Debug)]
+#[must_use]
+pub enum EntryEffect {
+    /// Wake whoever waits for the slot.
+    Wake(Option<Waker>),
+    /// The slot is free again; nobody waited.
+    Freed,
+    /// Look whether the quarantined slot's body has ended, and if so call
+    /// [`SlotTable::end_quarantine`].
+    LookForEnd,
+}
+
+#[derive(Debug)]
+struct Slot {
+    phase: Phase,
+    generation: u32,
+    deadline_ms: u64,
+    expired: bool,
+    changed: bool,
+    waker: Option<Waker>,
+    notices: NoticeGate,
+}
+
+/// All slots of a lane.
+#[derive(Debug)]
+pub struct SlotTable {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    quarantined_count: u32,
+}
+
+impl SlotTable {
+    /// `slot_count` free slots.
+    pub fn new(slot_count: u32) -> Self {
+        let slot = |_| Slot {
+            phase: Phase::Free,
+            generation: 0,
+            deadline_ms: 0,
+            expired: false,
+            changed: false,
+            waker: None,
+            notices: NoticeGate::default(),
+        };
+        Self {
+            slots: (0..slot_count).map(slot).collect(),
+            free: (0..slot_count).rev().collect(),
+            quarantined_count: 0,
+        }
+    }
+
+    /// Slots in any use.
+    pub fn used_count(&self) -> u32 {
+        (self.slots.len() - self.free.len()) as u32
+    }
+
+    /// Slots that wait for the worker to be done with a request nobody wants.
+    pub fn quarantined_count(&self) -> u32 {
+        self.quarantined_count
+    }
+
+    /// Takes a free slot: its index and its new generation, which is never 0.
+    #[inline]
+    pub fn reserve(&mut self) -> Option<(u32, u32)> {
+        let slot_index = self.free.pop()?;
+        let slot = &mut self.slots[slot_index as usize];
+        debug_assert_eq!(slot.phase, Phase::Free);
+        slot.phase = Phase::Reserved;
+        slot.generation = slot.generation.wrapping_add(1).max(1);
+        slot.expired = false;
+        slot.changed = false;
+        Some((slot_index, slot.generation))
+    }
+
+    /// The worker has the slot from now on.
+    #[inline]
+    pub fn submitted(&mut self, slot_index: u32, deadline_ms: u64) {
+        let slot = &mut self.slots[slot_index as usize];
+        debug_assert_eq!(slot.phase, Phase::Reserved);
+        slot.phase = Phase::Submitted;
+        slot.deadline_ms = deadline_ms;
+    }
+
+    /// Gives a slot more time, while bytes move.
+    pub fn set_deadline(&mut self, slot_index: u32, deadline_ms: u64) {
+        self.slots[slot_index as usize].deadline_ms = deadline_ms;
+    }
+
+    /// The hub is done with a slot that the worker is done with.
+    #[inline]
+    pub fn release(&mut self, slot_index: u32) {
+        let slot = &mut self.slots[slot_index as usize];
+        debug_assert!(!matches!(slot.phase, Phase::Free | Phase::Quarantined));
+        slot.phase = Phase::Free;
+        slot.waker = None;
+        self.free.push(slot_index);
+    }
+
+    /// Nobody waits for the slot any more.
+    pub fn quarantine(&mut self, slot_index: u32) {
+        let slot = &mut self.slots[slot_index as usize];
+        debug_assert!(matches!(slot.phase, Phase::Submitted | Phase::Streaming));
+        slot.phase = Phase::Quarantined;
+        slot.waker = None;
+        self.quarantined_count += 1;
+    }
+
+    /// The worker is done with a quarantined slot.
+    pub fn end_quarantine(&mut self, slot_index: u32) {
+        let slot = &mut self.slots[slot_index as usize];
+        debug_assert_eq!(slot.phase, Phase::Quarantined);
+        slot.phase = Phase::Free;
+        self.quarantined_count -= 1;
+        self.free.push(slot_index);
+    }
+
+    /// The slot's phase.
+    pub fn phase(&self, slot_index: u32) -> Phase {
+        self.slots[slot_index as usize].phase
+    }
+
+    /// The slot's generation.
+    pub fn generation(&self, slot_index: u32) -> u32 {
+        self.slots[slot_index as usize].generation
+    }
+
+    /// The gate of notices about the slot.
+    pub fn notices(&mut self, slot_index: u32) -> &mut NoticeGate {
+        &mut self.slots[slot_index as usize].notices
+    }
+
+    /// Judges one completion entry.
+    #[inline]
+    pub fn on_entry(&mut self, entry: Entry<CompletionKind>) -> Result<EntryEffect, SlotViolation> {
+        let slot_count = self.slots.len() as u32;
+        let slot_index = entry.slot_index;
+        let slot = self
+            .slots
+            .get_mut(slot_index as usize)
+            .ok_or(SlotViolation::NoSuchSlot {
+                slot_index,
+                slot_count,
+            })?;
+        let same = slot.generation == entry.generation;
+        match (entry.kind, slot.phase) {
+            (CompletionKind::Answer, Phase::Submitted) if same => {
+                slot.phase = Phase::Answered;
+                Ok(EntryEffect::Wake(slot.waker.take()))
+            }
+            (CompletionKind::AnswerStream, Phase::Submitted) if same => {
+                slot.phase = Phase::Streaming;
+                slot.changed = true;
+                Ok(EntryEffect::Wake(slot.waker.take()))
+            }
+            (CompletionKind::Answer, Phase::Quarantined) if same => {
+                self.end_quarantine(slot_index);
+                Ok(EntryEffect::Freed)
+            }
+            (CompletionKind::AnswerStream | CompletionKind::Notice, Phase::Quarantined) if same => {
+                Ok(EntryEffect::LookForEnd)
+            }
+            (CompletionKind::Notice, Phase::Submitted | Phase::Streaming) if same => {
+                slot.changed = true;
+                Ok(EntryEffect::Wake(slot.waker.take()))
+            }
+            // A notice may be overtaken by what it was about.
+            (CompletionKind::Notice, _) => Ok(EntryEffect::Wake(None)),
+            (CompletionKind::Answer | CompletionKind::AnswerStream, phase) => {
+                Err(SlotViolation::NotAsked {
+                    slot_index,
+                    seen: entry.generation,
+                    expected: slot.generation,
+                    phase,
+                })
+            }
+        }
+    }
+
+    /// What has happened to a slot since its connection asked last; else the
+    /// task is woken when something does.
+    #[inline]
+    pub fn poll_event(&mut self, slot_index: u32, cx: &mut Context<'_>) -> Poll<Event> {
+        let slot = &mut self.slots[slot_index as usize];
+        match slot.phase {
+            Phase::Answered => return Poll::Ready(Event::Answered),
+            Phase::Streaming | Phase::Submitted if slot.expired => {
+                return Poll::Ready(Event::TimedOut);
+            }
+            _ if std::mem::take(&mut slot.changed) => return Poll::Ready(Event::Changed),
+            _ => {}
+        }
+        match &slot.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => slot.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Marks what is past its deadline and wakes its connections. Returns the
+    /// earliest deadline that is left.
+    pub fn expire(&mut self, now_ms: u64) -> Option<u64> {
+        let mut earliest: Option<u64> = None;
+        for slot in &mut self.slots {
+            if !matches!(slot.phase, Phase::Submitted | Phase::Streaming) || slot.expired {
+                continue;
+            }
+            if slot.deadline_ms <= now_ms {
+                slot.expired = true;
+                if let Some(waker) = slot.waker.take() {
+                    waker.wake();
+                }
+            } else {
+                earliest = Some(earliest.map_or(slot.deadline_ms, |ms| ms.min(slot.deadline_ms)));
+            }
+        }
+        earliest
+    }
+
+    /// Wakes every connection that waits: the session is over.
+    pub fn wake_all(&mut self) {
+        for slot in &mut self.slots {
+            if let Some(waker) = slot.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(slot_index: u32, generation: u32, kind: CompletionKind) -> Entry<CompletionKind> {
+        Entry {
+            slot_index,
+            generation,
+            kind,
+            position: 0,
+        }
+    }
+
+    fn poll(table: &mut SlotTable, slot_index: u32) -> Poll<Event> {
+        table.poll_event(slot_index, &mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn the_slot_that_was_freed_last_is_used_first_in_a_new_generation() {
+        let mut table = SlotTable::new(3);
+        let (first, generation) = table.reserve().unwrap();
+        table.submitted(first, 100);
+        let answer = entry(first, generation, CompletionKind::Answer);
+        assert!(matches!(table.on_entry(answer), Ok(EntryEffect::Wake(_))));
+        assert_eq!(poll(&mut table, first), Poll::Ready(Event::Answered));
+        table.release(first);
+        assert_eq!(table.reserve(), Some((first, generation + 1)));
+    }
+
+    #[test]
+    fn an_answer_to_another_generation_or_slot_or_to_nothing_is_a_violation() {
+        let mut table = SlotTable::new(2);
+        let (slot, generation) = table.reserve().unwrap();
+        assert!(
+            table
+                .on_entry(entry(slot, generation, CompletionKind::Answer))
+                .is_err()
+        );
+        table.submitted(slot, 100);
+        assert!(
+            table
+                .on_entry(entry(slot, generation + 1, CompletionKind::Answer))
+                .is_err()
+        );
+        assert!(table.on_entry(entry(1, 0, CompletionKind::Answer)).is_err());
+        assert!(matches!(
+            table.on_entry(entry(2, 1, CompletionKind::Answer)),
+            Err(SlotViolation::NoSuchSlot {
+                slot_index: 2,
+                slot_count: 2
+            })
+        ));
+        let answer = entry(slot, generation, CompletionKind::Answer);
+        assert!(table.on_entry(answer).is_ok());
+        assert!(table.on_entry(answer).is_err(), "answered twice");
+    }
+
+    #[test]
+    fn a_quarantined_slot_comes_back_only_with_the_answer_to_its_generation() {
+        let mut table = SlotTable::new(1);
+        let (slot, generation) = table.reserve().unwrap();
+        table.submitted(slot, 10);
+        assert_eq!(table.expire(9), Some(10));
+        assert_eq!(poll(&mut table, slot), Poll::Pending);
+        assert_eq!(table.expire(10), None);
+        assert_eq!(poll(&mut table, slot), Poll::Ready(Event::TimedOut));
+        table.quarantine(slot);
+        assert_eq!((table.reserve(), table.quarantined_count()), (None, 1));
+        assert!(
+            table
+                .on_entry(entry(slot, generation + 1, CompletionKind::Answer))
+                .is_err()
+        );
+        let answer = entry(slot, generation, CompletionKind::Answer);
+        assert!(matches!(table.on_entry(answer), Ok(EntryEffect::Freed)));
+        assert_eq!(table.reserve(), Some((slot, generation + 1)));
+    }
+
+    #[test]
+    fn a_quarantined_stream_comes_back_when_its_end_has_been_seen() {
+        let mut table = SlotTable::new(1);
+        let (slot, generation) = table.reserve().unwrap();
+        table.submitted(slot, 10);
+        let _ = table
+            .on_entry(entry(slot, generation, CompletionKind::AnswerStream))
+            .unwrap();
+        table.quarantine(slot);
+        let notice = entry(slot, generation, CompletionKind::Notice);
+        assert!(matches!(
+            table.on_entry(notice),
+            Ok(EntryEffect::LookForEnd)
+        ));
+        table.end_quarantine(slot);
+        assert!(
+            matches!(table.on_entry(notice), Ok(EntryEffect::Wake(None))),
+            "a late notice"
+        );
+        assert_eq!(table.used_count(), 0);
+    }
+
+    #[test]
+    fn generations_skip_zero_when_they_wrap() {
+        let mut table = SlotTable::new(1);
+        table.slots[0].generation = u32::MAX;
+        assert_eq!(table.reserve(), Some((0, 1)));
+    }
+}

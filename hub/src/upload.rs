@@ -1,0 +1,195 @@
+//! A request body on its way from the socket into a slot's ring.
+
+use std::rc::Rc;
+
+use slotway_shm_proto::{BodyEnd, ByteRing};
+
+use crate::clock;
+use crate::connection::{Connection, PendingRead};
+use crate::dispatch::BodyRing;
+use crate::exchange::{Exchange, Outcome};
+use crate::http::chunked::ChunkedDecoder;
+use crate::limits::READ_STEP_BYTES;
+use crate::local_answer::LocalAnswer;
+use crate::request::Instead;
+use crate::slot::Event;
+
+/// Where body bytes come from.
+#[derive(Debug)]
+pub enum BodySource {
+    /// Content-Length.
+    Length {
+        /// Bytes not yet handed on.
+        left: u64,
+    },
+    /// Chunked.
+    Chunked {
+        /// Its state.
+        decoder: ChunkedDecoder,
+        /// Decoded and not yet handed on.
+        ready: Vec<u8>,
+    },
+}
+
+/// How an upload ended, when the worker is still to be heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadEnd {
+    /// The worker has, or will find, all of it.
+    Complete,
+    /// The worker answered before the body had come.
+    AnsweredEarly,
+}
+
+impl BodySource {
+    /// Length of the body if the client said it.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::Length { left } => Some(*left),
+            Self::Chunked { .. } => None,
+        }
+    }
+}
+
+/// What one step of moving bytes found.
+struct Step {
+    /// Bytes put into the ring.
+    moved: u32,
+    /// There is room left, and no input.
+    needs_input: bool,
+    /// That was all of the body.
+    done: bool,
+}
+
+impl Connection {
+    /// Moves the body into the ring as it arrives and as the worker makes
+    /// room. Bytes that move give both sides more time.
+    pub(crate) async fn upload(
+        &mut self,
+        exchange: &Exchange,
+        body_ring: BodyRing,
+        mut source: BodySource,
+    ) -> Result<UploadEnd, Instead> {
+        let ring = ByteRing::new(body_ring.bytes);
+        let timeout_ms = self.reactor.shared.config.timeout_ms();
+        let mut produced = 0;
+        loop {
+            let step = self.upload_step(exchange, body_ring.offset, ring, produced, &mut source)?;
+            produced = ring.advance(produced, step.moved);
+            if step.moved > 0 || step.done {
+                exchange.set_deadline(clock::coarse_ms() + timeout_ms);
+                let end = step.done.then_some(BodyEnd::Complete);
+                if exchange.publish_upload(produced, end) {
+                    self.reactor.mark(exchange.lane());
+                }
+            }
+            if step.done {
+                return Ok(UploadEnd::Complete);
+            }
+            if step.needs_input {
+                if self.read_while_waiting(exchange).await? {
+                    return Ok(UploadEnd::AnsweredEarly);
+                }
+            } else if self.wait_for_room(exchange).await? {
+                return Ok(UploadEnd::AnsweredEarly);
+            }
+        }
+    }
+
+    fn upload_step(
+        &mut self,
+        exchange: &Exchange,
+        offset: u32,
+        ring: ByteRing,
+        produced: u32,
+        source: &mut BodySource,
+    ) -> Result<Step, Instead> {
+        let room = exchange
+            .upload_room(ring, produced)
+            .map_err(|violation| self.violated(exchange, violation))?;
+        match source {
+            BodySource::Length { left } => {
+                let take = (*left).min(u64::from(room)).min(self.input.len() as u64) as usize;
+                put(exchange, offset, ring, produced, &self.input[..take]);
+                self.consume_input(take);
+                *left -= take as u64;
+                let done = *left == 0;
+                let needs_input = !done && take < room as usize;
+                Ok(Step {
+                    moved: take as u32,
+                    needs_input,
+                    done,
+                })
+            }
+            BodySource::Chunked { decoder, ready } => {
+                let left = room as usize - ready.len().min(room as usize);
+                let progress = decoder
+                    .decode(&self.input, ready, left)
+                    .map_err(|error| LocalAnswer::error(error.status(), error.to_string()))?;
+                self.consume_input(progress.consumed);
+                let take = ready.len().min(room as usize);
+                put(exchange, offset, ring, produced, &ready[..take]);
+                ready.drain(..take);
+                let done = progress.done && ready.is_empty();
+                let needs_input = !done && take < room as usize;
+                Ok(Step {
+                    moved: take as u32,
+                    needs_input,
+                    done,
+                })
+            }
+        }
+    }
+
+    /// Reads from the client, but listens to the worker too. Says whether the
+    /// worker has answered; the read then goes on in `pending_read`.
+    async fn read_while_waiting(&mut self, exchange: &Exchange) -> Result<bool, Instead> {
+        let mut buffer = std::mem::take(&mut self.input);
+        buffer.reserve(READ_STEP_BYTES);
+        let stream = Rc::clone(&self.stream);
+        let mut read: PendingRead = Box::pin(async move { stream.read(buffer).await });
+        let result = loop {
+            tokio::select! {
+                biased;
+                (result, buffer) = &mut read => {
+                    self.input = buffer;
+                    return match result {
+                        Ok(1..) => Ok(false),
+                        Ok(0) | Err(_) => Err(Instead::ClientGone),
+                    };
+                }
+                outcome = exchange.outcome() => match outcome {
+                    Outcome::Event(Event::Answered) => break Ok(true),
+                    Outcome::Event(Event::Changed) if exchange.is_streaming() => break Ok(true),
+                    Outcome::Event(Event::Changed) => {}
+                    // The ring has room: it is the client who is late.
+                    Outcome::Event(Event::TimedOut) => {
+                        let late = "the request body did not arrive in time";
+                        break Err(LocalAnswer::error(408, late).into());
+                    }
+                    Outcome::WorkerGone => break Err(self.worker_gone().into()),
+                }
+            }
+        };
+        self.pending_read = Some(read);
+        result
+    }
+
+    /// Waits until the worker has made room. Says whether it has answered.
+    async fn wait_for_room(&mut self, exchange: &Exchange) -> Result<bool, Instead> {
+        match exchange.outcome().await {
+            Outcome::Event(Event::Answered) => Ok(true),
+            Outcome::Event(Event::Changed) => Ok(exchange.is_streaming()),
+            Outcome::Event(Event::TimedOut) => Err(self.timed_out().into()),
+            Outcome::WorkerGone => Err(self.worker_gone().into()),
+        }
+    }
+}
+
+fn put(exchange: &Exchange, offset: u32, ring: ByteRing, produced: u32, bytes: &[u8]) {
+    let mut rest = bytes;
+    for (start, count) in ring.pieces(produced, bytes.len() as u32) {
+        let (piece, tail) = rest.split_at(count as usize);
+        exchange.write_arena(offset + start, piece);
+        rest = tail;
+    }
+}
