@@ -1,0 +1,63 @@
+//! A worker on the API of the seed: only its import differs from what was
+//! written for that.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use slotway_worker_sdk::{HandlerResponse, HubWorker};
+
+struct Counter {
+    requests: AtomicU64,
+}
+
+#[tokio::main]
+async fn main() {
+    let hub_url = std::env::args()
+        .nth(1)
+        .or_else(|| std::env::var("HUB_URL").ok())
+        .unwrap_or_else(|| "http://127.0.0.1:3200".to_owned());
+    if let Err(error) = worker(&hub_url).run().await {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+}
+
+/// The worker, for a hub at `hub_url`.
+fn worker(hub_url: &str) -> HubWorker<Counter> {
+    let state = Counter {
+        requests: AtomicU64::new(0),
+    };
+    HubWorker::new(hub_url, "seed-api", state)
+        .route("GET", "/api/users/{id}", get_user)
+        .route("POST", "/api/users", create_user)
+        .route("GET", "/api/status/{code}", |_, params, _, _| async move {
+            HandlerResponse::status(params["code"].parse().unwrap_or(400))
+        })
+}
+
+async fn get_user(
+    state: Arc<Counter>,
+    params: HashMap<String, String>,
+    query: Option<String>,
+    _body: Vec<u8>,
+) -> HandlerResponse {
+    let count = state.requests.fetch_add(1, Ordering::Relaxed) + 1;
+    HandlerResponse::ok_json(&serde_json::json!({
+        "id": params["id"],
+        "query": query,
+        "request": count,
+    }))
+}
+
+async fn create_user(
+    _state: Arc<Counter>,
+    _params: HashMap<String, String>,
+    _query: Option<String>,
+    body: Vec<u8>,
+) -> HandlerResponse {
+    match serde_json::from_slice::<serde_json::Value>(&body) {
+        Ok(user) => HandlerResponse::json(201, &user),
+        Err(error) => HandlerResponse::error(400, &error.to_string()),
+    }
+}

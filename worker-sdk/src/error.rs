@@ -1,0 +1,89 @@
+//! Why a worker stops.
+
+use std::io;
+use std::path::PathBuf;
+
+use slotway_shm_proto::message::{Goodbye, MessageError, Refusal};
+use slotway_shm_proto::region::RegionError;
+
+/// Why connecting to a hub failed, or why [`crate::HubWorker::run`] returned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The hub's URL is none.
+    #[error("{url:?} is no hub URL ({why}); expected something like http://127.0.0.1:3200")]
+    Url {
+        /// What was passed to [`crate::HubWorker::new`].
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The hub did not answer the registration.
+    #[error("cannot register at {url}: {why}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// The transport's error.
+        why: String,
+    },
+    /// The hub refused the registration.
+    #[error("the hub refused the registration with {status}: {answer}")]
+    Registration {
+        /// Status code.
+        status: u16,
+        /// What it said.
+        answer: String,
+    },
+    /// The hub's answer to the registration made no sense.
+    #[error("the hub's answer to the registration is none: {0}")]
+    RegistrationAnswer(String),
+    /// The attach socket cannot be reached.
+    #[error("cannot reach the attach socket {path}: {error}")]
+    AttachSocket {
+        /// Where the hub said it is.
+        path: PathBuf,
+        /// The system's answer.
+        error: io::Error,
+    },
+    /// The hub refused to attach.
+    #[error("the hub refused to attach: {0}")]
+    Refused(Refusal),
+    /// The hub sent what is no message.
+    #[error("the hub sent {0}")]
+    Message(#[from] MessageError),
+    /// The hub's memory cannot be used.
+    #[error("the shared memory cannot be used: {0}")]
+    Region(#[from] RegionError),
+    /// Threads or descriptors ran out.
+    #[error("cannot start the worker's threads: {0}")]
+    Threads(#[source] io::Error),
+    /// The hub ended the session.
+    #[error("the hub ended the session: {0}")]
+    Ended(Goodbye),
+    /// The connection to the hub broke.
+    #[error("the connection to the hub is gone")]
+    Disconnected,
+}
+
+impl RunError {
+    /// Whether trying again can help. If not, `run` returns the error.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::AttachSocket { .. } | Self::Disconnected => true,
+            Self::Registration { status, .. } => *status >= 500,
+            Self::Refused(why) => matches!(
+                why,
+                Refusal::UnknownWorkerId
+                    | Refusal::Expired
+                    | Refusal::NoResources
+                    | Refusal::Stopping
+            ),
+            Self::Ended(why) => *why == Goodbye::Stopping,
+            Self::Url { .. }
+            | Self::RegistrationAnswer(_)
+            | Self::Message(_)
+            | Self::Region(_)
+            | Self::Threads(_) => false,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Handlers behind one type, and how they are run.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use slotway_shm_proto::layout::{RequestHead, request_flags};
+use tokio::runtime::Handle;
+use tokio_util::sync::ReusableBoxFuture;
+
+use crate::handler_response::HandlerResponse;
+use crate::limits::SLOW_HANDLER_NS;
+use crate::pattern::RoutePattern;
+use crate::request::Request;
+use crate::response::Response;
+use crate::session::{Session, SlotKey};
+use crate::ticket::{Published, Ticket};
+
+/// The memory of an async handler's future, re-used between requests.
+type FutureCell = ReusableBoxFuture<'static, Response>;
+
+type PlainHandler<S> = Box<dyn Fn(&S, &Request) -> Response + Send + Sync>;
+type AsyncHandler<S> = Box<dyn Fn(Arc<S>, Request, Option<FutureCell>) -> FutureCell + Send + Sync>;
+
+enum Kind<S> {
+    Plain(PlainHandler<S>),
+    Async(AsyncHandler<S>),
+}
+
+/// A route and its handler.
+pub(crate) struct Route<S> {
+    pub method: String,
+    pub pattern: Arc<RoutePattern>,
+    kind: Kind<S>,
+    /// What the handler usually takes on the receiving thread; unknown counts
+    /// as long.
+    usual_ns: AtomicU32,
+}
+
+/// What one receiving thread keeps between requests.
+pub(crate) struct HandlerScratch {
+    future: Option<FutureCell>,
+    runtime: Handle,
+}
+
+impl HandlerScratch {
+    pub fn new(runtime: Handle) -> Self {
+        Self {
+            future: None,
+            runtime,
+        }
+    }
+}
+
+impl<S: Send + Sync + 'static> Route<S> {
+    pub fn plain<F>(method: &str, path: &str, handler: F) -> Self
+    where
+        F: Fn(&S, &Request) -> Response + Send + Sync + 'static,
+    {
+        Self::new(method, path, Kind::Plain(Box::new(handler)))
+    }
+
+    pub fn asynchronous<F, Fut>(method: &str, path: &str, handler: F) -> Self
+    where
+        F: Fn(Arc<S>, Request) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        let start: AsyncHandler<S> = Box::new(move |state, request, cell| {
+            let future = handler(state, request);
+            match cell {
+                Some(mut cell) => {
+                    cell.set(future);
+                    cell
+                }
+                None => ReusableBoxFuture::new(future),
+            }
+        });
+        Self::new(method, path, Kind::Async(start))
+    }
+
+    /// A handler of the seed's form, which gets owned copies.
+    pub fn owned<F, Fut>(method: &str, path: &str, handler: F) -> Self
+    where
+        F: Fn(Arc<S>, HashMap<String, String>, Option<String>, Vec<u8>) -> Fut
+            + Send
+            + Sync
+            + 'static,
+        Fut: Future<Output = HandlerResponse> + Send + 'static,
+    {
+        Self::asynchronous(method, path, move |state, request| {
+            let params = request
+                .params()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            let query = request.query().map(str::to_owned);
+            let future = handler(state, params, query, request.body().to_vec());
+            async move { future.await.into_response(&request) }
+        })
+    }
+
+    fn new(method: &str, path: &str, kind: Kind<S>) -> Self {
+        Self {
+            method: method.to_owned(),
+            pattern: Arc::new(RoutePattern::new(path)),
+            kind,
+            usual_ns: AtomicU32::new(u32::MAX),
+        }
+    }
+
+    /// Whether answers that wait to be rung should not wait for this handler.
+    pub fn is_slow(&self) -> bool {
+        self.usual_ns.load(Ordering::Relaxed) > SLOW_HANDLER_NS
+    }
+
+    /// Learns from one run; returns the time now.
+    pub fn learn(&self, started: Instant) -> Instant {
+        let now = Instant::now();
+        let took = u32::try_from((now - started).as_nanos()).unwrap_or(u32::MAX);
+        let usual = self.usual_ns.load(Ordering::Relaxed);
+        // A moving average over some eight runs; the first run stands alone.
+        let next = if usual == u32::MAX {
+            took
+        } else {
+            usual - usual / 8 + took / 8
+        };
+        self.usual_ns.store(next, Ordering::Relaxed);
+        now
+    }
+
+    /// Runs the handler for a request that was taken. `None`: the answer will
+    /// come later, from the runtime.
+    pub fn run(
+        &self,
+        state: &Arc<S>,
+        session: &Arc<Session>,
+        key: SlotKey,
+        head: RequestHead,
+        collected: Option<Vec<u8>>,
+        scratch: &mut HandlerScratch,
+    ) -> Option<Published> {
+        let wants_times = head.flags & request_flags::WANTS_TIMES != 0;
+        let mut ticket = Ticket::new(Arc::clone(session), key, wants_times);
+        let pattern = Arc::clone(&self.pattern);
+        match &self.kind {
+            Kind::Plain(handler) => {
+                let request =
+                    Request::new(Arc::clone(session), key, head, pattern, collected, None);
+                let result = catch_unwind(AssertUnwindSafe(|| handler(state, &request)));
+                drop(request);
+                Some(match result {
+                    Ok(response) => ticket.answer(response),
+                    Err(_) => ticket.answer_failed(PANICKED),
+                })
+            }
+            Kind::Async(start) => {
+                let hold = Some(ticket.hold());
+                let request =
+                    Request::new(Arc::clone(session), key, head, pattern, collected, hold);
+                let cell = scratch.future.take();
+                let polled = catch_unwind(AssertUnwindSafe(|| {
+                    let mut future = start(Arc::clone(state), request, cell);
+                    // Most handlers are ready at once. Those that are not are
+                    // polled again by the runtime, with a waker of its own.
+                    let mut context = Context::from_waker(Waker::noop());
+                    (Pin::new(&mut future).poll(&mut context), future)
+                }));
+                match polled {
+                    Ok((Poll::Ready(response), future)) => {
+                        scratch.future = Some(future);
+                        Some(ticket.answer(response))
+                    }
+                    Ok((Poll::Pending, future)) => {
+                        scratch
+                            .runtime
+                            .spawn(finish_later(Arc::clone(session), ticket, future));
+                        None
+                    }
+                    Err(_) => Some(ticket.answer_failed(PANICKED)),
+                }
+            }
+        }
+    }
+}
+
+const PANICKED: &str = "the handler panicked";
+
+async fn finish_later(session: Arc<Session>, ticket: Ticket, mut future: FutureCell) {
+    let lane_index = ticket.lane_index();
+    // A panic here unwinds through the task, and the ticket answers 500.
+    let response = Pin::new(&mut future).await;
+    drop(future);
+    if ticket.answer(response) == Published::Yes {
+        session.ring(lane_index);
+    }
+}

@@ -1,0 +1,296 @@
+//! The worker: routes, state, and the loop that keeps it attached to its hub.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use slotway_shm_proto::doorbell::nudge_futex;
+use slotway_shm_proto::message::Goodbye;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::attach::{self, Attachment};
+use crate::error::RunError;
+use crate::handler::Route;
+use crate::handler_response::HandlerResponse;
+use crate::limits::{
+    RECONNECT_PAUSE_MAX, RECONNECT_PAUSE_MIN, THREAD_COUNT_BOUND, THREAD_COUNT_DEFAULT,
+};
+use crate::register::{self, RegisterRequest, RouteRegistration};
+use crate::request::Request;
+use crate::response::Response;
+use crate::serve::Receiver;
+use crate::session::Session;
+
+/// A worker of a hub: answers the routes it registers.
+///
+/// ```no_run
+/// use slotway_worker_sdk::{HubWorker, RunError};
+///
+/// #[tokio::main]
+/// async fn main() -> Result<(), RunError> {
+///     HubWorker::new("http://127.0.0.1:3200", "hello", ())
+///         .handle("GET", "/hello/{name}", |(), request| {
+///             let name = request.param("name").unwrap_or("stranger");
+///             request.response(200).text(format_args!("hello {name}\n"))
+///         })
+///         .run()
+///         .await
+/// }
+/// ```
+pub struct HubWorker<S: Send + Sync + 'static> {
+    hub_url: String,
+    name: String,
+    state: Arc<S>,
+    routes: Vec<Route<S>>,
+    thread_count: u32,
+}
+
+impl<S: Send + Sync + 'static> HubWorker<S> {
+    /// A worker that will register as `name` with the hub at `hub_url`. A
+    /// worker that is there under the same name is replaced: it finishes what
+    /// it has.
+    pub fn new(hub_url: &str, name: &str, state: S) -> Self {
+        Self {
+            hub_url: hub_url.trim_end_matches('/').to_owned(),
+            name: name.to_owned(),
+            state: Arc::new(state),
+            routes: Vec::new(),
+            thread_count: THREAD_COUNT_DEFAULT,
+        }
+    }
+
+    /// Adds a route whose handler gets owned copies: state, parameters, query
+    /// and body. [`HubWorker::handle`] and [`HubWorker::handle_async`] copy
+    /// nothing.
+    pub fn route<F, Fut>(mut self, method: &str, path: &str, handler: F) -> Self
+    where
+        F: Fn(Arc<S>, HashMap<String, String>, Option<String>, Vec<u8>) -> Fut
+            + Send
+            + Sync
+            + 'static,
+        Fut: Future<Output = HandlerResponse> + Send + 'static,
+    {
+        self.routes.push(Route::owned(method, path, handler));
+        self
+    }
+
+    /// Adds a route with a plain function, which runs on the thread that
+    /// received the request: no task, no allocation. Requests behind it wait
+    /// until it returns, so it should not block for long unless there are
+    /// enough [`HubWorker::threads`].
+    pub fn handle<F>(mut self, method: &str, path: &str, handler: F) -> Self
+    where
+        F: Fn(&S, &Request) -> Response + Send + Sync + 'static,
+    {
+        self.routes.push(Route::plain(method, path, handler));
+        self
+    }
+
+    /// Adds a route with an async function. It is polled once on the thread
+    /// that received the request and goes to the tokio runtime only if it is
+    /// not ready then.
+    pub fn handle_async<F, Fut>(mut self, method: &str, path: &str, handler: F) -> Self
+    where
+        F: Fn(Arc<S>, Request) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        self.routes.push(Route::asynchronous(method, path, handler));
+        self
+    }
+
+    /// How many threads receive requests, 1 to 64; 1 unless this says
+    /// otherwise.
+    pub fn threads(mut self, count: u32) -> Self {
+        self.thread_count = count.clamp(1, THREAD_COUNT_BOUND);
+        self
+    }
+
+    /// The shared state.
+    pub fn state(&self) -> Arc<S> {
+        Arc::clone(&self.state)
+    }
+
+    /// Registers, attaches and serves. When the hub goes away the worker
+    /// connects again, at once first and then with growing pauses; routes and
+    /// state stay.
+    ///
+    /// Returns only with an error that trying again cannot mend: a refused
+    /// registration, or another worker that took over the name. Dropping the
+    /// future ends the session.
+    pub async fn run(self) -> Result<(), RunError> {
+        register::check_url(&self.hub_url)?;
+        let registration = Arc::new(RegisterRequest {
+            name: self.name.clone(),
+            routes: self
+                .routes
+                .iter()
+                .map(|route| RouteRegistration {
+                    method: route.method.clone(),
+                    path: route.pattern.path().to_owned(),
+                })
+                .collect(),
+        });
+        let routes = Arc::new(self.routes);
+        let mut pause = Duration::ZERO;
+        loop {
+            let (hub_url, document) = (self.hub_url.clone(), Arc::clone(&registration));
+            let thread_count = self.thread_count;
+            let connected = tokio::task::spawn_blocking(move || {
+                let reservation = register::register(&hub_url, &document)?;
+                attach::attach(&reservation, thread_count)
+            })
+            .await
+            .expect("connecting does not panic");
+            let error = match connected {
+                Ok(attachment) => {
+                    tracing::info!(worker = self.name, hub = self.hub_url, "attached");
+                    pause = Duration::ZERO;
+                    serve(attachment, &routes, &self.state, thread_count).await
+                }
+                Err(error) => error,
+            };
+            if !error.is_transient() {
+                return Err(error);
+            }
+            tracing::warn!(worker = self.name, "{error}; connecting again in {pause:?}");
+            tokio::time::sleep(pause).await;
+            pause = next_pause(pause);
+        }
+    }
+}
+
+/// Doubles up to the bound; jitter keeps many workers of one hub apart.
+fn next_pause(pause: Duration) -> Duration {
+    let mut random = [0_u8; 1];
+    // Without random bytes there is no jitter, which is all that is lost.
+    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
+    let jitter = f64::from(random[0]) / 1024.0;
+    (pause * 2)
+        .clamp(RECONNECT_PAUSE_MIN, RECONNECT_PAUSE_MAX)
+        .mul_f64(1.0 - jitter)
+}
+
+/// Serves a session to its end, and says why it ended.
+async fn serve<S: Send + Sync + 'static>(
+    attachment: Attachment,
+    routes: &Arc<Vec<Route<S>>>,
+    state: &Arc<S>,
+    thread_count: u32,
+) -> RunError {
+    let Attachment {
+        geometry,
+        regions,
+        eventfds,
+        socket,
+    } = attachment;
+    let session = Arc::new(Session::new(geometry, regions, eventfds));
+    let mut threads = Vec::new();
+    for thread_index in 0..thread_count {
+        let receiver = Receiver {
+            session: Arc::clone(&session),
+            routes: Arc::clone(routes),
+            state: Arc::clone(state),
+            thread_index,
+            runtime: Handle::current(),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("slotway-{thread_index}"))
+            .spawn(move || receiver.run());
+        match thread {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                end(&session, threads);
+                return RunError::Threads(error);
+            }
+        }
+    }
+    let (ended, end) = oneshot::channel();
+    let connection = match socket.try_clone() {
+        Ok(connection) => Connection(connection),
+        Err(error) => return RunError::Threads(error),
+    };
+    let watcher = std::thread::Builder::new()
+        .name("slotway-session".to_owned())
+        .spawn(move || {
+            watch(&socket, &session, threads, ended);
+        });
+    if let Err(error) = watcher {
+        return RunError::Threads(error);
+    }
+    let goodbye = end.await.ok().flatten();
+    drop(connection);
+    goodbye.map_or(RunError::Disconnected, RunError::Ended)
+}
+
+/// The session's connection; dropping it ends the session, also when `run` is
+/// dropped half-way.
+struct Connection(OwnedFd);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Fails only if the hub has closed it already.
+        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+    }
+}
+
+fn watch(
+    socket: &OwnedFd,
+    session: &Session,
+    threads: Vec<JoinHandle<()>>,
+    ended: oneshot::Sender<Option<Goodbye>>,
+) {
+    let goodbye = attach::wait_for_end(socket);
+    session.ended.store(true, Ordering::Release);
+    // Nobody listens when `run` was dropped.
+    let _ = ended.send(goodbye);
+    end(session, threads);
+}
+
+/// Ends the receiving threads: those that sleep are woken, those in a handler
+/// end after it.
+fn end(session: &Session, threads: Vec<JoinHandle<()>>) {
+    session.ended.store(true, Ordering::Release);
+    for (thread_index, thread) in threads.into_iter().enumerate() {
+        let line = session.geometry.thread_line(thread_index as u32);
+        while !thread.is_finished() {
+            // Again and again, for a thread may be just about to sleep.
+            nudge_futex(session.regions.requests.u32_at(line));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // A handler's panic is caught; another has been printed by its thread.
+        let _ = thread.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_no_further() {
+        let mut pause = next_pause(Duration::ZERO);
+        assert!(pause <= RECONNECT_PAUSE_MIN && pause >= RECONNECT_PAUSE_MIN / 2);
+        for _ in 0..20 {
+            pause = next_pause(pause);
+            assert!(pause <= RECONNECT_PAUSE_MAX);
+        }
+        assert!(pause > RECONNECT_PAUSE_MAX / 2);
+    }
+
+    #[tokio::test]
+    async fn a_url_that_is_none_is_an_error_at_once() {
+        let result = HubWorker::new("nonsense", "w", ()).run().await;
+        assert!(matches!(result, Err(RunError::Url { .. })));
+    }
+
+    #[test]
+    fn state_is_shared_not_copied() {
+        let worker = HubWorker::new("http://h", "w", 7);
+        assert!(Arc::ptr_eq(&worker.state(), &worker.state()));
+    }
+}

@@ -1,0 +1,56 @@
+//! Answers HTTP requests that `slotway-hub` hands over through shared memory.
+//!
+//! ```no_run
+//! use slotway_worker_sdk::{HubWorker, RunError};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), RunError> {
+//!     HubWorker::new("http://127.0.0.1:3200", "items", ())
+//!         .handle("GET", "/api/items/{id}", |(), request| {
+//!             let id = request.param("id").unwrap_or_default();
+//!             request.response(200).text(format_args!("item {id}"))
+//!         })
+//!         .run()
+//!         .await
+//! }
+//! ```
+//!
+//! Three ways to write a handler:
+//!
+//! - [`HubWorker::handle`]: a plain function over a [`Request`] that is read
+//!   in place and a [`Response`] that is written in place;
+//! - [`HubWorker::handle_async`]: the same, async;
+//! - [`HubWorker::route`]: async over owned copies, answering with a
+//!   [`HandlerResponse`].
+//!
+//! The way of a request, by file: `serve` (a receiving thread takes it from
+//! the ring) → `handler` → `request` → `response` → `ticket` (the answer is
+//! published, exactly once) → `session` (rings the hub). `register` and
+//! `attach` make a session, `hub_worker` keeps one alive, `transfer` moves
+//! bodies that do not fit a slot's arena.
+#![deny(unsafe_code)]
+
+mod attach;
+mod clock;
+mod error;
+mod handler;
+mod handler_response;
+mod hub_worker;
+#[allow(unsafe_code)]
+mod in_place;
+pub mod limits;
+mod pattern;
+mod register;
+mod request;
+mod response;
+mod serve;
+mod session;
+mod ticket;
+mod transfer;
+
+pub use error::RunError;
+pub use handler_response::HandlerResponse;
+pub use hub_worker::HubWorker;
+pub use request::Request;
+pub use response::{Response, ResponseBuilder};
+pub use slotway_shm_proto::message::{Goodbye, Refusal};

@@ -1,0 +1,46 @@
+//! Every bound and default of the worker SDK.
+
+use std::time::Duration;
+
+use slotway_shm_proto::limits::THREAD_COUNT_MAX;
+
+/// Receiving threads unless `threads(n)` says otherwise.
+pub const THREAD_COUNT_DEFAULT: u32 = 1;
+
+/// Most receiving threads.
+pub const THREAD_COUNT_BOUND: u32 = THREAD_COUNT_MAX;
+
+/// Longest sleep of a receiving thread: how late the end of a session, or a
+/// wake that got lost, can be noticed.
+pub const SLEEP_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// How much longer a thread waits for a bell when it has timed out and found
+/// work, before it counts a lost wake.
+pub const LATE_BELL_TIME: Duration = Duration::from_millis(100);
+
+/// Answers a thread gives before it rings, if there is more to do.
+pub const UNRUNG_COUNT_MAX: u32 = 32;
+
+/// How long an answer may wait for the ring while further requests are served.
+pub const UNRUNG_TIME_MAX: Duration = Duration::from_micros(50);
+
+/// A handler that usually takes longer is preceded by a ring, so that answers
+/// already given do not wait for it.
+pub const SLOW_HANDLER_NS: u32 = 20_000;
+
+/// First pause before connecting again, doubled up to the last.
+pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(50);
+/// See [`RECONNECT_PAUSE_MIN`].
+pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(3);
+
+/// How long registering over HTTP, and attaching after it, may take.
+pub const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// Largest answer to a registration.
+pub const REGISTER_ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
+const _: () = {
+    assert!(UNRUNG_COUNT_MAX <= 64, "some tens of answers");
+    assert!(THREAD_COUNT_DEFAULT >= 1 && THREAD_COUNT_DEFAULT <= THREAD_COUNT_BOUND);
+    assert!(RECONNECT_PAUSE_MIN.as_millis() < RECONNECT_PAUSE_MAX.as_millis());
+};

@@ -1,0 +1,284 @@
+//! An answer, written straight into its slot.
+
+use std::fmt::{self, Write as _};
+use std::io;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+use slotway_shm_proto::limits::{BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX};
+
+use crate::request::{Request, SEALED};
+
+/// An answer that [`ResponseBuilder`] has made; a handler returns it.
+///
+/// It belongs to the request that it was made from: returned for another one
+/// it turns into a 500.
+#[derive(Debug)]
+#[must_use = "a handler answers by returning it"]
+pub struct Response {
+    pub(crate) slot_index: u32,
+    pub(crate) generation: u32,
+    pub(crate) status: u16,
+    pub(crate) fields_bytes: u32,
+    pub(crate) body: Body,
+    pub(crate) fault: Option<&'static str>,
+}
+
+/// Where an answer's body is.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// In the response arena, from [`body_offset`] on.
+    InSlot(u32),
+    /// Too large for it; streams through it.
+    Spilled(Vec<u8>),
+}
+
+/// Begun with [`Request::response`]; ended by one of the body methods.
+///
+/// Field values must not hold control characters, and names must be tokens
+/// (RFC 9110 section 5); otherwise the answer becomes a 500 and the log says
+/// why. `Content-Length`, `Date`, `Connection` and the like are the hub's and
+/// left out here.
+#[derive(Debug)]
+#[must_use = "end it with a body method and return the response"]
+pub struct ResponseBuilder<'r> {
+    request: &'r Request,
+    status: u16,
+    build: u32,
+    fields_bytes: u32,
+    fault: Option<&'static str>,
+}
+
+/// Bodies start on a multiple of this.
+const BODY_ALIGN: u32 = 8;
+
+/// Where the body starts behind a field section.
+pub(crate) fn body_offset(fields_bytes: u32) -> u32 {
+    fields_bytes.next_multiple_of(BODY_ALIGN)
+}
+
+impl<'r> ResponseBuilder<'r> {
+    pub(crate) fn new(request: &'r Request, status: u16, build: u32) -> Self {
+        let fault = match status {
+            _ if build == SEALED => Some("a second answer to one request"),
+            200..=599 => None,
+            _ => Some("a status outside 200 to 599"),
+        };
+        Self {
+            request,
+            status,
+            build,
+            fields_bytes: 0,
+            fault,
+        }
+    }
+
+    /// Adds a header field.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let value = value.as_ref();
+        if self.fault.is_some() || is_the_hubs(name) {
+            return self;
+        }
+        if name.is_empty() || !name.bytes().all(is_token_byte) {
+            self.fault = Some("a header field name that is no token");
+            return self;
+        }
+        if value
+            .iter()
+            .any(|byte| (*byte < 32 && *byte != b'\t') || *byte == 127)
+        {
+            self.fault = Some("a control character in a header field value");
+            return self;
+        }
+        let bytes = name.len() + value.len() + 4;
+        if self.fields_bytes as usize + bytes > RESPONSE_FIELDS_BYTES_MAX as usize {
+            self.fault = Some("more header fields than an answer may have");
+            return self;
+        }
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            self.write(self.fields_bytes, part);
+            self.fields_bytes += part.len() as u32;
+        }
+        self
+    }
+
+    fn write(&self, offset: u32, bytes: &[u8]) {
+        let session = &self.request.session;
+        let arena = session.offsets(self.request.key).response_arena;
+        session
+            .regions
+            .responses
+            .write(arena + u64::from(offset), bytes);
+    }
+
+    /// Ends the answer without a body.
+    pub fn empty(self) -> Response {
+        self.end(Body::InSlot(0))
+    }
+
+    /// Ends the answer with these bytes. The content type is a header's task.
+    pub fn body(self, body: &[u8]) -> Response {
+        let mut writer = self.writer();
+        writer.put(body);
+        let body = writer.finish();
+        self.end(body)
+    }
+
+    /// Like [`ResponseBuilder::body`]; a body too large for the slot is not
+    /// copied once more.
+    pub fn body_vec(self, body: Vec<u8>) -> Response {
+        if body.len() > self.room() {
+            self.end(Body::Spilled(body))
+        } else {
+            self.body(&body)
+        }
+    }
+
+    /// Ends the answer with bytes of a content type.
+    pub fn bytes(self, content_type: &str, body: &[u8]) -> Response {
+        self.header("content-type", content_type).body(body)
+    }
+
+    /// Ends the answer with `text/plain`, formatted into the slot.
+    pub fn text(self, text: impl fmt::Display) -> Response {
+        let mut this = self.header("content-type", "text/plain; charset=utf-8");
+        let mut writer = this.writer();
+        let written = write!(writer, "{text}");
+        let body = writer.finish();
+        if written.is_err() {
+            this.fault = this.fault.or(Some("a text that could not be formatted"));
+        }
+        this.end(body)
+    }
+
+    /// Ends the answer with `application/json`, serialised into the slot.
+    pub fn json(self, value: &impl Serialize) -> Response {
+        let mut this = self.header("content-type", "application/json");
+        let mut writer = this.writer();
+        let written = serde_json::to_writer(&mut writer, value);
+        let body = writer.finish();
+        if let Err(error) = written {
+            tracing::error!(%error, "an answer could not be serialised");
+            this.fault = this
+                .fault
+                .or(Some("a JSON body that could not be serialised"));
+        }
+        this.end(body)
+    }
+
+    fn room(&self) -> usize {
+        (self.request.session.geometry.arena_bytes() - body_offset(self.fields_bytes)) as usize
+    }
+
+    fn writer(&self) -> BodyWriter<'_> {
+        BodyWriter {
+            builder: self,
+            written: 0,
+            spilled: None,
+        }
+    }
+
+    fn end(mut self, body: Body) -> Response {
+        if self.request.builds.load(Ordering::Relaxed) == self.build {
+            self.request.builds.store(SEALED, Ordering::Relaxed);
+        } else {
+            self.fault = self
+                .fault
+                .or(Some("an answer that another was begun after"));
+        }
+        Response {
+            slot_index: self.request.key.slot_index,
+            generation: self.request.key.generation,
+            status: self.status,
+            fields_bytes: self.fields_bytes,
+            body,
+            fault: self.fault,
+        }
+    }
+}
+
+/// Writes a body into the arena for as long as it fits, then onto the heap.
+struct BodyWriter<'b> {
+    builder: &'b ResponseBuilder<'b>,
+    written: usize,
+    spilled: Option<Vec<u8>>,
+}
+
+impl BodyWriter<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        if self.builder.fault.is_some() {
+            return;
+        }
+        if let Some(spilled) = &mut self.spilled {
+            spilled.extend_from_slice(bytes);
+            return;
+        }
+        let start = body_offset(self.builder.fields_bytes);
+        if bytes.len() <= self.builder.room() - self.written {
+            self.builder.write(start + self.written as u32, bytes);
+            self.written += bytes.len();
+            return;
+        }
+        let mut spilled = Vec::with_capacity((self.written + bytes.len()) * 2);
+        let request = self.builder.request;
+        let arena = request.session.offsets(request.key).response_arena;
+        request.session.regions.responses.append_to(
+            arena + u64::from(start),
+            self.written,
+            &mut spilled,
+        );
+        spilled.extend_from_slice(bytes);
+        self.spilled = Some(spilled);
+    }
+
+    fn finish(self) -> Body {
+        match self.spilled {
+            Some(spilled) => Body::Spilled(spilled),
+            None => Body::InSlot(self.written as u32),
+        }
+    }
+}
+
+impl fmt::Write for BodyWriter<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.put(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl io::Write for BodyWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// tchar of RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Fields of the connection and the framing, which the hub writes.
+fn is_the_hubs(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "connection",
+        "content-length",
+        "date",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+const _: () = assert!(
+    RESPONSE_FIELDS_BYTES_MAX + BODY_RING_BYTES_MIN <= slotway_shm_proto::limits::ARENA_BYTES_MIN,
+    "behind the largest field section there is room for a body ring"
+);

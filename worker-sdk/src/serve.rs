@@ -1,0 +1,208 @@
+//! A receiving thread: takes submissions from every lane, runs handlers, rings
+//! the hub, sleeps when there is nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use slotway_shm_proto::doorbell::{SleepEpoch, Wake, wait_futex};
+use slotway_shm_proto::layout::RequestHead;
+use slotway_shm_proto::ring::{Entry, SubmissionKind};
+use tokio::runtime::Handle;
+
+use crate::handler::{HandlerScratch, Route};
+use crate::limits::{LATE_BELL_TIME, SLEEP_TIME_MAX, UNRUNG_COUNT_MAX, UNRUNG_TIME_MAX};
+use crate::session::{Session, SlotKey};
+use crate::ticket::{Published, Ticket};
+use crate::transfer::{self, Step};
+
+/// What a receiving thread works with.
+pub(crate) struct Receiver<S> {
+    pub session: Arc<Session>,
+    pub routes: Arc<Vec<Route<S>>>,
+    pub state: Arc<S>,
+    pub thread_index: u32,
+    pub runtime: Handle,
+}
+
+/// Answers given and not rung for yet.
+#[derive(Default)]
+struct Unrung {
+    /// Bit per lane.
+    lanes: u64,
+    count: u32,
+    since: Option<Instant>,
+}
+
+const _: () = assert!(
+    slotway_shm_proto::limits::LANE_COUNT_MAX <= 64,
+    "a bit per lane"
+);
+
+impl<S: Send + Sync + 'static> Receiver<S> {
+    /// Serves until the session ends.
+    pub fn run(self) {
+        // Futures are polled here first, and may want timers or sockets then.
+        let runtime = self.runtime.clone();
+        let _entered = runtime.enter();
+        let mut scratch = HandlerScratch::new(runtime.clone());
+        while !self.session.has_ended() {
+            if !self.drain(&mut scratch) {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Serves what is there; says whether there was anything.
+    fn drain(&self, scratch: &mut HandlerScratch) -> bool {
+        let lane_count = self.session.geometry.lane_count();
+        let mut unrung = Unrung::default();
+        let mut any = false;
+        for offset in 0..lane_count {
+            // Threads begin with different lanes, so as not to crowd on one.
+            let lane_index = (self.thread_index + offset) % lane_count;
+            while let Some(entry) = self.session.submissions(lane_index).claim() {
+                any = true;
+                match entry {
+                    Ok(entry) => self.serve(lane_index, &entry, &mut unrung, scratch),
+                    Err(error) => {
+                        tracing::error!(%error, "the hub's submission ring is broken; reconnecting");
+                        self.session.ended.store(true, Ordering::Release);
+                        return true;
+                    }
+                }
+                if self.session.has_ended() {
+                    return true;
+                }
+            }
+        }
+        unrung.ring(&self.session);
+        any
+    }
+
+    fn serve(
+        &self,
+        lane_index: u32,
+        entry: &Entry<SubmissionKind>,
+        unrung: &mut Unrung,
+        scratch: &mut HandlerScratch,
+    ) {
+        let key = SlotKey {
+            lane_index,
+            slot_index: entry.slot_index,
+            generation: entry.generation,
+        };
+        if key.slot_index >= self.session.geometry.slot_count() {
+            tracing::error!(
+                slot = key.slot_index,
+                "the hub submitted a slot that there is not"
+            );
+            return;
+        }
+        let step = match entry.kind {
+            SubmissionKind::Notice => transfer::advance(&self.session, key),
+            SubmissionKind::Request => {
+                let head: RequestHead = self
+                    .session
+                    .regions
+                    .requests
+                    .copy_head(self.session.offsets(key).request_head);
+                if self.session.is_cancelled(key) {
+                    Step::Abandoned
+                } else if head.body_ring_bytes > 0 {
+                    transfer::collect(&self.session, key, head)
+                } else {
+                    self.handle(key, head, None, unrung, scratch);
+                    return;
+                }
+            }
+        };
+        match step {
+            Step::Nothing => {}
+            Step::Collected(head, body) => self.handle(key, head, Some(body), unrung, scratch),
+            Step::Abandoned => {
+                let ticket = Ticket::new(Arc::clone(&self.session), key, false);
+                unrung.note(ticket.answer_abandoned(), lane_index);
+            }
+        }
+    }
+
+    #[inline]
+    fn handle(
+        &self,
+        key: SlotKey,
+        head: RequestHead,
+        collected: Option<Vec<u8>>,
+        unrung: &mut Unrung,
+        scratch: &mut HandlerScratch,
+    ) {
+        self.session.mark_taken(key);
+        let Some(route) = self.routes.get(head.route_index as usize) else {
+            tracing::error!(
+                route = head.route_index,
+                "the hub named a route that there is not"
+            );
+            let ticket = Ticket::new(Arc::clone(&self.session), key, false);
+            unrung.note(ticket.answer_failed("no such route"), key.lane_index);
+            return;
+        };
+        if unrung.count > 0 && route.is_slow() {
+            unrung.ring(&self.session);
+        }
+        let started = Instant::now();
+        let published = route.run(&self.state, &self.session, key, head, collected, scratch);
+        let now = route.learn(started);
+        if let Some(published) = published {
+            unrung.note(published, key.lane_index);
+            let since = *unrung.since.get_or_insert(now);
+            if unrung.count >= UNRUNG_COUNT_MAX || now - since > UNRUNG_TIME_MAX {
+                unrung.ring(&self.session);
+            }
+        }
+    }
+
+    /// Sleeps until the hub rings this thread.
+    fn sleep(&self) {
+        let session = &*self.session;
+        let line = session.geometry.thread_line(self.thread_index);
+        let bell = session.regions.requests.u32_at(line);
+        let epoch = SleepEpoch(session.regions.responses.u32_at(line));
+        let seen = bell.load(slotway_shm_proto::atomic::Ordering::Acquire);
+        epoch.announce();
+        if !self.has_work()
+            && !session.has_ended()
+            && wait_futex(bell, seen, SLEEP_TIME_MAX) == Wake::TimedOut
+            && self.has_work()
+            // The hub rings at the end of its turn: give it that time.
+            && wait_futex(bell, seen, LATE_BELL_TIME) == Wake::TimedOut
+            && self.has_work()
+        {
+            let lost = session.lost_wakes.fetch_add(1, Ordering::Relaxed) + 1;
+            tracing::error!(lost, "a wake of this worker got lost");
+        }
+        epoch.awake();
+    }
+
+    fn has_work(&self) -> bool {
+        (0..self.session.geometry.lane_count())
+            .any(|lane_index| !self.session.submissions(lane_index).is_empty())
+    }
+}
+
+impl Unrung {
+    fn note(&mut self, published: Published, lane_index: u32) {
+        if published == Published::Yes {
+            self.lanes |= 1 << lane_index;
+            self.count += 1;
+        }
+    }
+
+    fn ring(&mut self, session: &Session) {
+        while self.lanes != 0 {
+            let lane_index = self.lanes.trailing_zeros();
+            self.lanes &= self.lanes - 1;
+            session.ring(lane_index);
+        }
+        *self = Self::default();
+    }
+}

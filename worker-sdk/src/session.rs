@@ -1,0 +1,201 @@
+//! What a worker's threads share of one session with the hub.
+
+use std::mem::offset_of;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use slotway_shm_proto::atomic::{OwnU64, OwnWords, PeerU64};
+use slotway_shm_proto::cursor::{load_tagged, store_tagged};
+use slotway_shm_proto::doorbell::{Ringer, ring_eventfd};
+use slotway_shm_proto::layout::{
+    Geometry, LaneOffsets, RequestWords, ResponseHead, ResponseWords, SlotOffsets,
+};
+use slotway_shm_proto::region::WorkerRegions;
+use slotway_shm_proto::ring::{CompletionKind, CompletionProducer, NoticeGate, SubmissionIn};
+
+use crate::transfer::Transfer;
+
+/// See the module.
+pub(crate) struct Session {
+    pub geometry: Geometry,
+    pub regions: WorkerRegions,
+    pub lanes: Vec<Lane>,
+    /// The session is over: threads end.
+    pub ended: AtomicBool,
+    /// Sleeps that timed out although there was work: a wake got lost.
+    pub lost_wakes: AtomicU64,
+}
+
+/// One lane, seen from the worker.
+pub(crate) struct Lane {
+    offsets: LaneOffsets,
+    completions: CompletionProducer,
+    ringer: Ringer,
+    eventfd: OwnedFd,
+    slots: Vec<SlotState>,
+}
+
+/// What the worker keeps of a slot in its own memory.
+#[derive(Default)]
+pub(crate) struct SlotState {
+    /// A body that streams, in either direction.
+    pub transfer: Mutex<TransferState>,
+    /// Who has yet to let go before the answer may be published: an async
+    /// handler's request, and its answer.
+    pub holds: AtomicU32,
+}
+
+/// See [`SlotState::transfer`].
+#[derive(Default)]
+pub(crate) struct TransferState {
+    pub transfer: Option<Transfer>,
+    pub notices: NoticeGate,
+}
+
+/// One use of one slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SlotKey {
+    pub lane_index: u32,
+    pub slot_index: u32,
+    pub generation: u32,
+}
+
+impl Session {
+    pub fn new(geometry: Geometry, regions: WorkerRegions, eventfds: Vec<OwnedFd>) -> Self {
+        let slots = || {
+            (0..geometry.slot_count())
+                .map(|_| SlotState::default())
+                .collect()
+        };
+        let lanes = eventfds
+            .into_iter()
+            .enumerate()
+            .map(|(lane_index, eventfd)| Lane {
+                offsets: geometry.lane(lane_index as u32),
+                completions: CompletionProducer::default(),
+                ringer: Ringer::default(),
+                eventfd,
+                slots: slots(),
+            })
+            .collect();
+        Self {
+            geometry,
+            regions,
+            lanes,
+            ended: AtomicBool::new(false),
+            lost_wakes: AtomicU64::new(0),
+        }
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub fn submissions(&self, lane_index: u32) -> SubmissionIn<'_> {
+        let offsets = &self.lanes[lane_index as usize].offsets;
+        let word_count = self.geometry.ring_entry_count() as usize * 2;
+        SubmissionIn {
+            tail: self.regions.requests.u32_at(offsets.submission_tail),
+            head: self.regions.responses.u32_at(offsets.submission_head),
+            entries: self
+                .regions
+                .requests
+                .words_at(offsets.submission_entries, word_count),
+        }
+    }
+
+    fn completion_entries(&self, lane_index: u32) -> OwnWords<'_> {
+        let offsets = &self.lanes[lane_index as usize].offsets;
+        let word_count = self.geometry.ring_entry_count() as usize * 2;
+        self.regions
+            .responses
+            .words_at(offsets.completion_entries, word_count)
+    }
+
+    /// Says something of a slot to the hub. [`Session::ring`] must follow.
+    #[inline]
+    pub fn publish(&self, key: SlotKey, kind: CompletionKind) -> u32 {
+        self.lanes[key.lane_index as usize].completions.push(
+            self.completion_entries(key.lane_index),
+            kind,
+            key.slot_index,
+            key.generation,
+        )
+    }
+
+    /// Tells the hub that a word of the slot has changed, unless a notice is
+    /// on its way.
+    pub fn notify(&self, key: SlotKey, notices: &mut NoticeGate) {
+        let offsets = &self.lanes[key.lane_index as usize].offsets;
+        if notices.must_send(self.regions.requests.u32_at(offsets.completion_head)) {
+            notices.sent(self.publish(key, CompletionKind::Notice));
+        }
+    }
+
+    /// Wakes the lane's reactor if it sleeps and nobody has woken it.
+    #[inline]
+    pub fn ring(&self, lane_index: u32) {
+        let lane = &self.lanes[lane_index as usize];
+        Ringer::after_publishing();
+        if lane
+            .ringer
+            .must_ring(self.regions.requests.u32_at(lane.offsets.hub_sleep))
+            && let Err(error) = ring_eventfd(lane.eventfd.as_fd())
+        {
+            tracing::error!(%error, "cannot ring the hub");
+        }
+    }
+
+    #[inline]
+    pub fn offsets(&self, key: SlotKey) -> SlotOffsets {
+        let lane = &self.lanes[key.lane_index as usize];
+        self.geometry.slot(&lane.offsets, key.slot_index)
+    }
+
+    #[inline]
+    pub fn slot(&self, key: SlotKey) -> &SlotState {
+        &self.lanes[key.lane_index as usize].slots[key.slot_index as usize]
+    }
+
+    /// A word of the slot that the hub writes.
+    pub fn request_word(&self, key: SlotKey, field_offset: usize) -> PeerU64<'_> {
+        self.regions
+            .requests
+            .u64_at(self.offsets(key).request_words + field_offset as u64)
+    }
+
+    /// A word of the slot that this worker writes.
+    pub fn response_word(&self, key: SlotKey, field_offset: usize) -> OwnU64<'_> {
+        self.regions
+            .responses
+            .u64_at(self.offsets(key).response_words + field_offset as u64)
+    }
+
+    /// Nobody waits for the answer any more.
+    #[inline]
+    pub fn is_cancelled(&self, key: SlotKey) -> bool {
+        let word = self.request_word(key, offset_of!(RequestWords, cancelled));
+        load_tagged(word, key.generation).is_some()
+    }
+
+    /// Says that a handler is about to run: from here on the request is never
+    /// given to another worker.
+    #[inline]
+    pub fn mark_taken(&self, key: SlotKey) {
+        store_tagged(
+            self.response_word(key, offset_of!(ResponseWords, taken)),
+            key.generation,
+            1,
+        );
+    }
+
+    /// Writes the head of the slot's answer.
+    #[inline]
+    pub fn write_head(&self, key: SlotKey, head: &ResponseHead) {
+        self.regions
+            .responses
+            .write_head(self.offsets(key).response_head, head);
+    }
+}

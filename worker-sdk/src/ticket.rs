@@ -1,0 +1,192 @@
+//! The duty to answer one request, which nobody gets out of: a ticket that is
+//! dropped without an answer answers 500.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use slotway_shm_proto::ByteRing;
+use slotway_shm_proto::layout::ResponseHead;
+use slotway_shm_proto::ring::CompletionKind;
+
+use crate::clock;
+use crate::response::{Body, Response, body_offset};
+use crate::session::{Session, SlotKey};
+use crate::transfer;
+
+/// See the module.
+pub(crate) struct Ticket {
+    session: Arc<Session>,
+    key: SlotKey,
+    /// Request and answer of an async handler each hold the slot.
+    is_held: bool,
+    taken_ns: Option<u64>,
+    done: bool,
+}
+
+/// A request of an async handler, which may outlive its answer: the slot is
+/// the request's until both are done with it.
+pub(crate) struct Hold {
+    session: Arc<Session>,
+    key: SlotKey,
+}
+
+/// Whether an answer went to the hub, so that its lane has to be rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Published {
+    /// It did.
+    Yes,
+    /// The request holds it back; dropping that publishes and rings.
+    HeldBack,
+}
+
+impl Ticket {
+    /// For a request that was just taken.
+    pub fn new(session: Arc<Session>, key: SlotKey, wants_times: bool) -> Self {
+        let taken_ns = wants_times.then(clock::monotonic_ns);
+        Self {
+            session,
+            key,
+            is_held: false,
+            taken_ns,
+            done: false,
+        }
+    }
+
+    pub fn lane_index(&self) -> u32 {
+        self.key.lane_index
+    }
+
+    /// The hold that an async handler's request carries.
+    pub fn hold(&mut self) -> Hold {
+        self.is_held = true;
+        self.session
+            .slot(self.key)
+            .holds
+            .store(2, Ordering::Relaxed);
+        Hold {
+            session: Arc::clone(&self.session),
+            key: self.key,
+        }
+    }
+
+    /// Gives the answer.
+    pub fn answer(mut self, response: Response) -> Published {
+        let fault = response.fault.or_else(|| {
+            let own = response.slot_index == self.key.slot_index
+                && response.generation == self.key.generation;
+            (!own).then_some("an answer that was made for another request")
+        });
+        match fault {
+            None => self.publish(response.status, response.fields_bytes, response.body),
+            Some(why) => {
+                tracing::error!("500: the handler returned {why}");
+                self.fail("the handler's answer was invalid")
+            }
+        }
+    }
+
+    /// Answers 500.
+    pub fn answer_failed(mut self, why: &str) -> Published {
+        self.fail(why)
+    }
+
+    /// Answers a request that nobody waits for, so that its slot comes back.
+    pub fn answer_abandoned(mut self) -> Published {
+        self.publish(503, 0, Body::InSlot(0))
+    }
+
+    fn fail(&mut self, why: &str) -> Published {
+        let fields = b"content-type: application/json\r\n";
+        let body = serde_json::json!({ "error": why }).to_string();
+        let arena = self.session.offsets(self.key).response_arena;
+        let responses = &self.session.regions.responses;
+        responses.write(arena, fields);
+        let fields_bytes = fields.len() as u32;
+        responses.write(
+            arena + u64::from(body_offset(fields_bytes)),
+            body.as_bytes(),
+        );
+        self.publish(500, fields_bytes, Body::InSlot(body.len() as u32))
+    }
+
+    fn publish(&mut self, status: u16, fields_bytes: u32, body: Body) -> Published {
+        self.done = true;
+        let body_offset = body_offset(fields_bytes);
+        let mut head = ResponseHead {
+            generation: self.key.generation,
+            status: u32::from(status),
+            fields_bytes,
+            body_offset,
+            ..ResponseHead::default()
+        };
+        if let Some(taken_ns) = self.taken_ns {
+            head.taken_ns = taken_ns;
+            head.answered_ns = clock::monotonic_ns();
+        }
+        let streams = matches!(body, Body::Spilled(_));
+        match body {
+            Body::InSlot(bytes) => {
+                head.body_bytes = u64::from(bytes);
+                self.session.write_head(self.key, &head);
+            }
+            Body::Spilled(body) => {
+                head.body_bytes = body.len() as u64;
+                head.body_ring_bytes = self.session.geometry.arena_bytes() - body_offset;
+                self.session.write_head(self.key, &head);
+                let ring = ByteRing::new(head.body_ring_bytes);
+                transfer::begin_push(&self.session, self.key, body_offset, ring, body);
+            }
+        }
+        if self.is_held && !let_go(&self.session, self.key) {
+            return Published::HeldBack;
+        }
+        complete(&self.session, self.key, streams);
+        Published::Yes
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.done {
+            tracing::error!("500: a handler panicked or its task was dropped");
+            if self.fail("the handler panicked") == Published::Yes {
+                self.session.ring(self.key.lane_index);
+            }
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let_go(&self.session, self.key) {
+            complete(
+                &self.session,
+                self.key,
+                transfer::is_under_way(&self.session, self.key),
+            );
+            self.session.ring(self.key.lane_index);
+        }
+    }
+}
+
+/// Lets go of a held slot; true for the last.
+fn let_go(session: &Session, key: SlotKey) -> bool {
+    // What either wrote or read comes before what the last one publishes.
+    session.slot(key).holds.fetch_sub(1, Ordering::AcqRel) == 1
+}
+
+/// Publishes an answer that has been written.
+fn complete(session: &Session, key: SlotKey, streams: bool) {
+    if streams {
+        session.publish(key, CompletionKind::AnswerStream);
+        // A cancel, or the end of a body that fits the ring, is found now.
+        let step = transfer::advance(session, key);
+        debug_assert!(
+            matches!(step, transfer::Step::Nothing),
+            "nothing is collected here"
+        );
+    } else {
+        session.publish(key, CompletionKind::Answer);
+    }
+}

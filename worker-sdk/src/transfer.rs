@@ -1,0 +1,213 @@
+//! Bodies that do not fit their arena: a request's is collected from the hub's
+//! ring, an answer's is pushed into the worker's, piece by piece, whenever a
+//! notice says that the other side has moved. No thread ever waits for it.
+
+use std::mem::offset_of;
+use std::sync::{MutexGuard, PoisonError};
+
+use slotway_shm_proto::cursor::{load_tagged, store_tagged};
+use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, RequestHead, RequestWords, ResponseWords};
+use slotway_shm_proto::{BodyEnd, ByteRing};
+
+use crate::session::{Session, SlotKey, TransferState};
+
+/// A body under way.
+pub(crate) enum Transfer {
+    /// From the hub.
+    Collect(Collect),
+    /// To the hub.
+    Push(Push),
+}
+
+pub(crate) struct Collect {
+    head: RequestHead,
+    ring: ByteRing,
+    consumed: u32,
+    body: Vec<u8>,
+}
+
+pub(crate) struct Push {
+    ring: ByteRing,
+    ring_offset: u32,
+    produced: u32,
+    body: Vec<u8>,
+    sent_bytes: usize,
+}
+
+/// What came of a step.
+#[must_use]
+pub(crate) enum Step {
+    /// Nothing that anybody waits for.
+    Nothing,
+    /// A request's body is whole: its handler can run.
+    Collected(RequestHead, Vec<u8>),
+    /// The hub gave up on a request whose body was being collected; the slot
+    /// must still be answered.
+    Abandoned,
+}
+
+fn lock(session: &Session, key: SlotKey) -> MutexGuard<'_, TransferState> {
+    session
+        .slot(key)
+        .transfer
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Begins to collect a request's body.
+pub(crate) fn collect(session: &Session, key: SlotKey, head: RequestHead) -> Step {
+    let mut state = lock(session, key);
+    // The client's word for the length is no reason to take the memory before
+    // the bytes come.
+    let known = if head.body_bytes == BODY_BYTES_UNKNOWN {
+        0
+    } else {
+        head.body_bytes
+    };
+    state.transfer = Some(Transfer::Collect(Collect {
+        head,
+        ring: ByteRing::new(head.body_ring_bytes),
+        consumed: 0,
+        body: Vec::with_capacity(known.min(1 << 20) as usize),
+    }));
+    step(session, key, &mut state)
+}
+
+/// Begins to push an answer's body; its head has been written and is published
+/// by the caller after this.
+pub(crate) fn begin_push(
+    session: &Session,
+    key: SlotKey,
+    ring_offset: u32,
+    ring: ByteRing,
+    body: Vec<u8>,
+) {
+    let mut state = lock(session, key);
+    let mut push = Push {
+        ring,
+        ring_offset,
+        produced: 0,
+        body,
+        sent_bytes: 0,
+    };
+    push.fill(session, key, 0);
+    state.transfer = Some(Transfer::Push(push));
+}
+
+/// Whether a body of the slot is under way.
+pub(crate) fn is_under_way(session: &Session, key: SlotKey) -> bool {
+    lock(session, key).transfer.is_some()
+}
+
+/// Looks at the slot's words and does what they allow. To be called for every
+/// notice, and once after an answer has been published whose body is pushed.
+pub(crate) fn advance(session: &Session, key: SlotKey) -> Step {
+    let mut state = lock(session, key);
+    step(session, key, &mut state)
+}
+
+fn step(session: &Session, key: SlotKey, state: &mut TransferState) -> Step {
+    let cancelled = session.is_cancelled(key);
+    match &mut state.transfer {
+        None => Step::Nothing,
+        Some(Transfer::Collect(_)) if cancelled => {
+            state.transfer = None;
+            Step::Abandoned
+        }
+        Some(Transfer::Push(_)) if cancelled => {
+            state.transfer = None;
+            end_push(session, key, BodyEnd::Aborted);
+            session.notify(key, &mut state.notices);
+            session.ring(key.lane_index);
+            Step::Nothing
+        }
+        Some(Transfer::Collect(collect)) => {
+            let (taken, end) = collect.take(session, key);
+            if taken > 0 {
+                session.notify(key, &mut state.notices);
+                session.ring(key.lane_index);
+            }
+            let Some(end) = end else { return Step::Nothing };
+            let Some(Transfer::Collect(done)) = state.transfer.take() else {
+                return Step::Nothing;
+            };
+            match end {
+                BodyEnd::Complete => Step::Collected(done.head, done.body),
+                BodyEnd::Aborted => Step::Abandoned,
+            }
+        }
+        Some(Transfer::Push(push)) => {
+            let word = session.request_word(key, offset_of!(RequestWords, response_consumed));
+            let consumed = load_tagged(word, key.generation).unwrap_or(0);
+            let moved = push.fill(session, key, consumed);
+            let done = push.sent_bytes == push.body.len();
+            if done {
+                end_push(session, key, BodyEnd::Complete);
+                state.transfer = None;
+            }
+            if moved || done {
+                session.notify(key, &mut state.notices);
+                session.ring(key.lane_index);
+            }
+            Step::Nothing
+        }
+    }
+}
+
+fn end_push(session: &Session, key: SlotKey, end: BodyEnd) {
+    let word = session.response_word(key, offset_of!(ResponseWords, body_end));
+    store_tagged(word, key.generation, end as u32);
+}
+
+impl Collect {
+    fn take(&mut self, session: &Session, key: SlotKey) -> (u32, Option<BodyEnd>) {
+        // The end first: once it is there, the cursor does not move again.
+        let end = session.request_word(key, offset_of!(RequestWords, body_end));
+        let end = load_tagged(end, key.generation).map(BodyEnd::from_word);
+        let produced = session.request_word(key, offset_of!(RequestWords, body_produced));
+        let produced = load_tagged(produced, key.generation).unwrap_or(0);
+        let Ok(ready) = self.ring.filled(produced, self.consumed) else {
+            tracing::error!("the hub's cursor of a request body is impossible");
+            return (0, Some(BodyEnd::Aborted));
+        };
+        let arena = session.offsets(key).request_arena + u64::from(self.head.body_offset);
+        for (start, count) in self.ring.pieces(self.consumed, ready) {
+            session.regions.requests.append_to(
+                arena + u64::from(start),
+                count as usize,
+                &mut self.body,
+            );
+        }
+        self.consumed = self.ring.advance(self.consumed, ready);
+        let word = session.response_word(key, offset_of!(ResponseWords, request_consumed));
+        store_tagged(word, key.generation, self.consumed);
+        (ready, end)
+    }
+}
+
+impl Push {
+    /// Puts as much into the ring as there is room for.
+    fn fill(&mut self, session: &Session, key: SlotKey, consumed: u32) -> bool {
+        let Ok(filled) = self.ring.filled(self.produced, consumed) else {
+            tracing::error!("the hub's cursor of a response body is impossible");
+            return false;
+        };
+        let rest = &self.body[self.sent_bytes..];
+        let count = rest.len().min((self.ring.bytes() - filled) as usize) as u32;
+        let arena = session.offsets(key).response_arena + u64::from(self.ring_offset);
+        let mut left = &rest[..count as usize];
+        for (start, bytes) in self.ring.pieces(self.produced, count) {
+            let (piece, tail) = left.split_at(bytes as usize);
+            session
+                .regions
+                .responses
+                .write(arena + u64::from(start), piece);
+            left = tail;
+        }
+        self.sent_bytes += count as usize;
+        self.produced = self.ring.advance(self.produced, count);
+        let word = session.response_word(key, offset_of!(ResponseWords, body_produced));
+        store_tagged(word, key.generation, self.produced);
+        count > 0
+    }
+}
