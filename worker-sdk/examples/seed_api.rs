@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use slotway_worker_sdk::{HandlerResponse, HubWorker};
 
-struct Counter {
+/// What the handlers share.
+pub struct Counter {
     requests: AtomicU64,
 }
 
@@ -24,7 +25,7 @@ async fn main() {
 }
 
 /// The worker, for a hub at `hub_url`.
-fn worker(hub_url: &str) -> HubWorker<Counter> {
+pub fn worker(hub_url: &str) -> HubWorker<Counter> {
     let state = Counter {
         requests: AtomicU64::new(0),
     };

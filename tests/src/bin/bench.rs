@@ -1,0 +1,204 @@
+//! `just bench`: the hub and a worker against axum directly, in one run on one
+//! machine, rounds interleaved (A B B A …), by wrk. Prints medians and ratios;
+//! only the ratios mean anything on another day or machine.
+
+use std::net::SocketAddr;
+use std::process::{Command, ExitCode};
+
+use slotway_loadgen::report;
+use slotway_tests::roles;
+use slotway_tests::system::{HubPart, Part, address_in};
+
+const CONNECTIONS: [u32; 4] = [1, 16, 64, 256];
+
+/// What must hold (hub and worker against axum, medians of the rounds).
+const FLOORS: &str = "floors: requests/s 0.95 at 64 and 0.90 at 16; p50 at most 1.15 at 1; \
+                      CPU/request at most 1.10 at 64";
+
+/// One system: what to ask, and whose CPU time counts.
+struct System {
+    name: &'static str,
+    address: SocketAddr,
+    parts: Vec<Part>,
+    hub: Option<HubPart>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Round {
+    rate: f64,
+    p50_us: f64,
+    p99_us: f64,
+    cpu_us: f64,
+    errors: u64,
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = roles::play() {
+        return code;
+    }
+    let mut numbers = std::env::args()
+        .skip(1)
+        .map(|argument| argument.parse::<u32>());
+    let (seconds, rounds) = match (numbers.next(), numbers.next()) {
+        (None, None) => (3, 6),
+        (Some(Ok(seconds)), None) => (seconds, 6),
+        (Some(Ok(seconds)), Some(Ok(rounds))) => (seconds, rounds),
+        _ => {
+            eprintln!("usage: bench [SECONDS_PER_ROUND [ROUNDS]]");
+            return ExitCode::from(2);
+        }
+    };
+    if Command::new("wrk").arg("-v").output().is_err() {
+        eprintln!("bench: wrk is needed; install it (`apt-get install wrk`)");
+        return ExitCode::FAILURE;
+    }
+    let program = std::env::current_exe().expect("this program is a file");
+    let hub = HubPart::start(&program, &[]);
+    let worker = hub.start_worker("echo", "echo");
+    let mut axum = Part::start(&program, "axum", &[]);
+    let axum_address = address_in(&axum.first_line()).expect("axum says where it listens");
+    let systems = [
+        System {
+            name: "slotway",
+            address: hub.address,
+            parts: vec![worker],
+            hub: Some(hub),
+        },
+        System {
+            name: "axum",
+            address: axum_address,
+            parts: vec![axum],
+            hub: None,
+        },
+    ];
+    println!(
+        "GET /api/items/42, wrk -t1, {rounds} rounds of {seconds} s each, interleaved; medians\n"
+    );
+    println!(
+        "{:>6}  {:<8} {:>10} {:>9} {:>9} {:>12} {:>7}",
+        "conns", "system", "requests/s", "p50", "p99", "CPU/request", "errors"
+    );
+    let mut any_errors = false;
+    for connections in CONNECTIONS {
+        let mut results = [Vec::new(), Vec::new()];
+        for round in 0..rounds {
+            let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+            for index in order {
+                results[index].push(systems[index].measure(connections, seconds));
+                eprint!(
+                    "\r{connections} connections: round {} of {rounds} ",
+                    round + 1
+                );
+            }
+        }
+        eprint!("\r\x1b[2K");
+        let medians = results.map(|rounds| median(&rounds));
+        for (system, round) in systems.iter().zip(medians) {
+            any_errors |= round.errors > 0;
+            println!(
+                "{connections:>6}  {:<8} {:>10.0} {:>9} {:>9} {:>12} {:>7}",
+                system.name,
+                round.rate,
+                report::duration((round.p50_us * 1e3) as u64),
+                report::duration((round.p99_us * 1e3) as u64),
+                report::duration((round.cpu_us * 1e3) as u64),
+                round.errors,
+            );
+        }
+        let [ours, theirs] = medians;
+        println!(
+            "{connections:>6}  {:<8} {:>10.2} {:>9.2} {:>9.2} {:>12.2}\n",
+            "ratio",
+            ours.rate / theirs.rate,
+            ours.p50_us / theirs.p50_us,
+            ours.p99_us / theirs.p99_us,
+            ours.cpu_us / theirs.cpu_us,
+        );
+    }
+    println!("{FLOORS}");
+    if any_errors {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+impl System {
+    fn cpu_seconds(&self) -> f64 {
+        self.parts
+            .iter()
+            .chain(self.hub.iter().map(|hub| &hub.part))
+            .map(|part| part.cpu_time().as_secs_f64())
+            .sum()
+    }
+
+    fn measure(&self, connections: u32, seconds: u32) -> Round {
+        let before = self.cpu_seconds();
+        let output = Command::new("wrk")
+            .args([
+                "-t1",
+                "--latency",
+                &format!("-c{connections}"),
+                &format!("-d{seconds}s"),
+            ])
+            .arg(format!("http://{}/api/items/42", self.address))
+            .output()
+            .expect("wrk runs");
+        let cpu = self.cpu_seconds() - before;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let mut round = Round::default();
+        let mut requests = 0.0;
+        for line in text.lines() {
+            let words: Vec<_> = line.split_whitespace().collect();
+            match words.as_slice() {
+                ["50%", value] => round.p50_us = microseconds(value),
+                ["99%", value] => round.p99_us = microseconds(value),
+                ["Requests/sec:", value] => round.rate = value.parse().unwrap_or(0.0),
+                [count, "requests", "in", ..] => requests = count.parse().unwrap_or(0.0),
+                ["Non-2xx", .., count] => round.errors += count.parse().unwrap_or(1),
+                ["Socket", "errors:", rest @ ..] => {
+                    round.errors += rest
+                        .iter()
+                        .filter_map(|word| word.trim_end_matches(',').parse::<u64>().ok())
+                        .sum::<u64>();
+                }
+                _ => {}
+            }
+        }
+        assert!(requests > 0.0, "{} answered nothing:\n{text}", self.name);
+        round.cpu_us = cpu * 1e6 / requests;
+        round
+    }
+}
+
+/// A time as wrk prints it.
+fn microseconds(text: &str) -> f64 {
+    let split = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "us" => 1.0,
+        "ms" => 1e3,
+        _ => 1e6,
+    };
+    number.parse::<f64>().unwrap_or(0.0) * factor
+}
+
+fn median(rounds: &[Round]) -> Round {
+    let of = |field: fn(&Round) -> f64| {
+        let mut values: Vec<_> = rounds.iter().map(field).collect();
+        values.sort_by(f64::total_cmp);
+        let middle = values.len() / 2;
+        if values.len() % 2 == 1 {
+            values[middle]
+        } else {
+            f64::midpoint(values[middle - 1], values[middle])
+        }
+    };
+    Round {
+        rate: of(|round| round.rate),
+        p50_us: of(|round| round.p50_us),
+        p99_us: of(|round| round.p99_us),
+        cpu_us: of(|round| round.cpu_us),
+        errors: rounds.iter().map(|round| round.errors).sum(),
+    }
+}

@@ -1,0 +1,139 @@
+//! A client that sends exactly the bytes it is given and reads what comes back.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use crate::system::PATIENCE;
+
+/// A response as it came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Response {
+    /// Status code.
+    pub status: u16,
+    /// Head without the status line, as text.
+    pub fields: String,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// Value of a field, by its name in any case.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.lines().find_map(|line| {
+            let (field, value) = line.split_once(':')?;
+            field.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+/// A connection that a test writes to and reads from.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects; every read has a bound.
+    pub fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the hub listens");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("the bound is not zero");
+        stream.set_nodelay(true).expect("a TCP option");
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The socket.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream
+            .write_all(bytes.as_ref())
+            .expect("the hub reads");
+    }
+
+    /// Reads one response to a request of `method`.
+    pub fn read_response(&mut self, method: &str) -> io::Result<Response> {
+        let head_bytes = loop {
+            if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
+                break end + 4;
+            }
+            self.fill()?;
+        };
+        let head: Vec<u8> = self.buffer.drain(..head_bytes).collect();
+        let head = String::from_utf8_lossy(&head).into_owned();
+        let (line, fields) = head.split_once("\r\n").unwrap_or((&head, ""));
+        let status = line
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3)?.parse().ok())
+            .ok_or_else(|| io::Error::other(format!("no status line: {line:?}")))?;
+        let mut response = Response {
+            status,
+            fields: fields.trim_end().to_owned(),
+            body: vec![],
+        };
+        let length = response
+            .field("content-length")
+            .map_or(0, |n| n.parse().unwrap_or(0));
+        if method != "HEAD" && status >= 200 {
+            while self.buffer.len() < length {
+                self.fill()?;
+            }
+            response.body = self.buffer.drain(..length).collect();
+        }
+        Ok(response)
+    }
+
+    /// Whether the hub has closed, with nothing left to read.
+    pub fn is_closed(&mut self) -> bool {
+        self.buffer.is_empty()
+            && matches!(self.fill(), Err(error) if error.kind() != io::ErrorKind::WouldBlock)
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let mut chunk = [0; 64 * 1024];
+        match self.stream.read(&mut chunk)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            bytes => {
+                self.buffer.extend_from_slice(&chunk[..bytes]);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
+    bytes.windows(text.len()).position(|window| window == text)
+}
+
+/// One request on a connection of its own.
+pub fn request(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> Response {
+    let mut connection = Connection::open(address);
+    let length = body.len();
+    connection.send(format!(
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    ));
+    connection.send(body);
+    connection.read_response(method).expect("a response")
+}
+
+/// `GET path`.
+pub fn get(address: SocketAddr, path: &str) -> Response {
+    let mut connection = Connection::open(address);
+    connection.send(format!(
+        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    ));
+    connection.read_response("GET").expect("a response")
+}

@@ -1,0 +1,12 @@
+//! Whole systems out of real processes: what the demo, the tests and the
+//! benchmarks share.
+//!
+//! A process that plays a part (hub, worker, peer) is the running program
+//! itself, started again as `PROGRAM role NAME …`: so every part is there
+//! wherever the program was built. `roles` has the parts, `system` starts and
+//! ends them, `http` is a client that says exactly what it is told to.
+#![forbid(unsafe_code)]
+
+pub mod http;
+pub mod roles;
+pub mod system;

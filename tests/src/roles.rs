@@ -1,0 +1,88 @@
+//! The parts a process can play.
+
+use std::process::ExitCode;
+
+use slotway_worker_sdk::RunError;
+
+#[allow(dead_code, reason = "its main is for `cargo run --example echo`")]
+#[path = "../../worker-sdk/examples/echo.rs"]
+pub mod echo;
+#[allow(dead_code, reason = "its main is for `cargo run --example seed_api`")]
+#[path = "../../worker-sdk/examples/seed_api.rs"]
+pub mod seed_api;
+
+/// If this process was started to play a part, plays it to its end.
+///
+/// `main` of every program that uses [`crate::system`] begins with this.
+pub fn play() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next()?;
+    if arguments.next()? != "role" {
+        return None;
+    }
+    let role = arguments.next()?.into_string().ok()?;
+    if role == "hub" {
+        return Some(slotway_hub::cli::run(
+            std::iter::once(program).chain(arguments),
+        ));
+    }
+    let _ = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init();
+    let rest: Vec<String> = arguments
+        .filter_map(|argument| argument.into_string().ok())
+        .collect();
+    let first = rest.first().map_or("", String::as_str);
+    let second = rest.get(1).map_or("echo", String::as_str);
+    Some(match role.as_str() {
+        "echo" => run(echo::worker(first, second).run()),
+        "seed" => run(seed_api::worker(first).run()),
+        "axum" => serve_axum(),
+        other => {
+            eprintln!("there is no part {other}");
+            ExitCode::from(2)
+        }
+    })
+}
+
+fn run(worker: impl Future<Output = Result<(), RunError>>) -> ExitCode {
+    let runtime = tokio::runtime::Runtime::new().expect("a tokio runtime starts");
+    match runtime.block_on(worker) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The peer of the benchmarks: axum with the same route, on one thread. Says
+/// on its first line where it listens.
+fn serve_axum() -> ExitCode {
+    use axum::Router;
+    use axum::extract::Path;
+    use axum::routing::get;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a tokio runtime starts");
+    runtime.block_on(async {
+        let router = Router::new().route(
+            "/api/items/{id}",
+            get(|Path(id): Path<String>| async move { format!("item {id}") }),
+        );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        println!(
+            "axum listens on http://{}, ready",
+            listener.local_addr().expect("it is bound")
+        );
+        axum::serve(listener, router)
+            .await
+            .expect("axum serves until it is killed");
+    });
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,252 @@
+//! Starting and ending the processes of a system. Every process dies with the
+//! value that stands for it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal};
+
+use crate::http;
+
+/// How long a part may take to be ready, or to end, before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running part.
+#[derive(Debug)]
+pub struct Part {
+    child: Child,
+    /// What it has written to stderr so far.
+    log: Arc<Mutex<String>>,
+}
+
+impl Part {
+    /// Starts `program role NAME ARGUMENTS`; its log goes to this value.
+    pub fn start(program: &Path, role: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command
+            .arg("role")
+            .arg(role)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A Ctrl-C at the terminal is for the program that started it.
+            .process_group(0);
+        let mut child = command.spawn().expect("this program can be started again");
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = child.stderr.take().expect("it is piped");
+        let sink = Arc::clone(&log);
+        std::thread::spawn(move || {
+            let mut lines = BufReader::new(stderr);
+            let mut line = Vec::new();
+            while lines
+                .read_until(b'\n', &mut line)
+                .is_ok_and(|bytes| bytes > 0)
+            {
+                let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+                sink.push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+        });
+        Self { child, log }
+    }
+
+    /// The first line of its standard output, read to its end.
+    pub fn first_line(&mut self) -> String {
+        let mut stdout = self
+            .child
+            .stdout
+            .take()
+            .expect("the first line is read once");
+        let mut line = Vec::new();
+        let mut byte = [0];
+        while stdout.read(&mut byte).is_ok_and(|bytes| bytes == 1) && byte[0] != b'\n' {
+            line.push(byte[0]);
+        }
+        String::from_utf8_lossy(&line).into_owned()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Waits until its log has `text`.
+    pub fn wait_for_log(&self, text: &str) {
+        let start = Instant::now();
+        while !self.log().contains(text) {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "no {text:?} in the log:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(self.pid(), signal).expect("it is our child");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "it does not end; its log:\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// User and system time it has used, all threads.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))
+            .expect("it is running");
+        // Fields 14 and 15 of proc_pid_stat(5), counted behind the name.
+        let behind_name = stat.rsplit(')').next().unwrap_or_default();
+        let ticks: u64 = behind_name
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u64>().unwrap_or(0))
+            .sum();
+        Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Fails only if it has ended and was waited for.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of a part:\n{}", self.log());
+        }
+    }
+}
+
+/// A folder of this test's own; gone with the value.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one.
+    pub fn new() -> Self {
+        let mut random = [0_u8; 8];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .expect("getrandom(2) never fails once the system has started");
+        let name = format!("slotway-{:016x}", u64::from_ne_bytes(random));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path).expect("the temporary folder is writable");
+        Self(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A hub on a free port with an attach socket in a private folder.
+#[derive(Debug)]
+pub struct HubPart {
+    /// Its process.
+    pub part: Part,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its attach socket.
+    pub socket: PathBuf,
+    program: PathBuf,
+    _folder: Folder,
+}
+
+impl HubPart {
+    /// Starts a hub with further flags, and waits until it listens.
+    pub fn start(program: &Path, flags: &[&str]) -> Self {
+        let folder = Folder::new();
+        let socket = folder.path().join("attach.sock");
+        let socket_text = socket.to_str().expect("a path of ours is text").to_owned();
+        let mut arguments = vec!["--port", "0", "--socket", &socket_text];
+        arguments.extend_from_slice(flags);
+        let mut part = Part::start(program, "hub", &arguments);
+        let line = part.first_line();
+        let address = address_in(&line)
+            .unwrap_or_else(|| panic!("no address in {line:?}; log:\n{}", part.log()));
+        Self {
+            part,
+            address,
+            socket,
+            program: program.to_owned(),
+            _folder: folder,
+        }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Starts a worker and waits until its routes are live.
+    pub fn start_worker(&self, role: &str, name: &str) -> Part {
+        let before = self.part.log().matches("attached worker").count();
+        let part = Part::start(&self.program, role, &[&self.url(), name]);
+        let start = Instant::now();
+        while self.part.log().matches("attached worker").count() == before {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{name} does not attach:\n{}",
+                part.log()
+            );
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        part
+    }
+
+    /// `GET /health`, as text.
+    pub fn health(&self) -> String {
+        let response = http::get(self.address, "/health");
+        String::from_utf8_lossy(&response.body).into_owned()
+    }
+}
+
+/// The address in a start line: `… listens on http://127.0.0.1:3200, …`.
+pub fn address_in(line: &str) -> Option<SocketAddr> {
+    line.split_once("http://")?
+        .1
+        .split(',')
+        .next()?
+        .parse()
+        .ok()
+}
