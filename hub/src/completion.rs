@@ -1,4 +1,5 @@
-//! The task that takes a lane's completions and sleeps when there are none.
+//! Taking a lane's completions: when the worker rings, and by itself at the
+//! end of a turn in which the lane was given requests.
 
 use std::os::fd::AsFd;
 use std::rc::Rc;
@@ -22,20 +23,21 @@ async fn serve(reactor: &Rc<Reactor>, lane: &Rc<Lane>) -> Result<(), Violation> 
         .and_then(Bell::new)
         .map_err(|_| Violation::Bell)?;
     while lane.end().is_none() {
-        if lane.drain()? > 0 {
-            reactor.after_drain_step(lane);
-        }
-        lane.sleep_epoch().announce();
-        // The second look, without which a completion published between the
-        // first and the announcement would wait for the next.
-        if !lane.has_completions() && lane.end().is_none() {
-            bell.rung().await.map_err(|_| Violation::Bell)?;
-        }
-        lane.sleep_epoch().awake();
+        take(reactor, lane)?;
+        bell.rung().await.map_err(|_| Violation::Bell)?;
     }
     // Completions that came before the end still count.
     if matches!(lane.end(), Some(LaneEnd::WorkerGone)) {
         lane.drain()?;
     }
     Ok(())
+}
+
+/// Takes what there is, and leaves the lane asleep.
+pub fn take(reactor: &Rc<Reactor>, lane: &Lane) -> Result<(), Violation> {
+    lane.stay_awake();
+    if lane.drain()? > 0 {
+        reactor.after_drain_step(lane);
+    }
+    lane.fall_asleep()
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use slotway_shm_proto::atomic::Ordering;
 use slotway_shm_proto::cursor::{load_tagged, store_tagged};
 use slotway_shm_proto::doorbell::{Ringer, SleepEpoch, ring_futex};
 use slotway_shm_proto::layout::{LaneOffsets, RequestWords, ResponseWords, SlotOffsets};
@@ -57,6 +58,8 @@ pub struct Lane {
     end: Cell<Option<LaneEnd>>,
     /// In the reactor's list of lanes to ring at the end of the turn.
     pub marked: Cell<bool>,
+    /// The worker has been told that the reactor sleeps for this lane.
+    asleep: Cell<bool>,
     /// Head of the completion ring when a completion was first seen waiting
     /// there, and when that was.
     waiting_since: Cell<Option<(u32, u64)>>,
@@ -89,6 +92,7 @@ impl Lane {
             inner: RefCell::new(inner),
             end: Cell::new(None),
             marked: Cell::new(false),
+            asleep: Cell::new(false),
             waiting_since: Cell::new(None),
         }
     }
@@ -198,9 +202,20 @@ impl Lane {
             }
             let line = self.session.geometry.thread_line(thread_index as u32);
             if ringer.must_ring(self.session.regions.responses.u32_at(line)) {
+                self.tell_cpu();
                 ring_futex(self.session.regions.requests.u32_at(line));
                 left -= 1;
             }
+        }
+    }
+
+    /// Says where this reactor runs: a worker whose handlers are quick does
+    /// best on the same core.
+    fn tell_cpu(&self) {
+        let cpu = rustix::thread::sched_getcpu() as u32 + 1;
+        let word = self.session.regions.requests.u32_at(self.offsets.hub_cpu);
+        if word.load(Ordering::Relaxed) != cpu {
+            word.store(cpu, Ordering::Relaxed);
         }
     }
 
@@ -273,9 +288,26 @@ impl Lane {
         }
     }
 
-    /// The hub's sleep epoch for this lane.
-    pub fn sleep_epoch(&self) -> SleepEpoch<'_> {
+    fn sleep_epoch(&self) -> SleepEpoch<'_> {
         SleepEpoch(self.session.regions.requests.u32_at(self.offsets.hub_sleep))
+    }
+
+    /// From here on the reactor looks for completions by itself, and the
+    /// worker need not ring.
+    pub fn stay_awake(&self) {
+        if self.asleep.replace(false) {
+            self.sleep_epoch().awake();
+        }
+    }
+
+    /// From here on the worker must ring. What it published before it could
+    /// know is taken now.
+    pub fn fall_asleep(&self) -> Result<(), Violation> {
+        if !self.asleep.replace(true) {
+            self.sleep_epoch().announce();
+        }
+        self.drain()?;
+        Ok(())
     }
 
     /// See [`SlotTable::poll_event`]; `None` once the lane has ended and the

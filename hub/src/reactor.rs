@@ -135,9 +135,17 @@ impl Reactor {
             })
             .await;
             std::mem::swap(&mut batch, &mut *self.marked.borrow_mut());
-            for lane in batch.drain(..) {
+            for lane in &batch {
                 lane.marked.set(false);
+                lane.stay_awake();
                 lane.ring_bells();
+            }
+            // A worker that was woken on this core has often taken its turn
+            // before the ring returned: then it need not ring back.
+            for lane in batch.drain(..) {
+                if let Err(violation) = completion::take(&self, &lane) {
+                    self.report_violation(&lane, violation);
+                }
             }
         }
     }

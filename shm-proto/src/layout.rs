@@ -9,7 +9,7 @@
 //! 8192   lane 0                              8192   lane 0
 //!        +0    Line submission tail                 +0    Line submission head
 //!        +64   Line completion head                 +64   (unused)
-//!        +128  Line hub's sleep epoch               +128  (unused)
+//!        +128  Line hub's sleep epoch, its CPU      +128  (unused)
 //!        +192  (unused)                             +192  (unused)
 //!        +256  submission ring                      +256  completion ring
 //!              RingEntry × entry_count                    RingEntry × entry_count
@@ -389,6 +389,7 @@ impl Geometry {
             submission_tail: requests,
             completion_head: requests + LINE_BYTES,
             hub_sleep: requests + 2 * LINE_BYTES,
+            hub_cpu: requests + 2 * LINE_BYTES + 4,
             submission_entries: requests + LANE_RING_OFFSET,
             submission_head: responses,
             completion_entries: responses + LANE_RING_OFFSET,
@@ -414,7 +415,7 @@ impl Geometry {
     }
 }
 
-/// Where a lane's words lie; the first four in the requests region, then two
+/// Where a lane's words lie; the first five in the requests region, then two
 /// in the responses region.
 #[derive(Clone, Copy, Debug)]
 pub struct LaneOffsets {
@@ -424,6 +425,8 @@ pub struct LaneOffsets {
     pub completion_head: u64,
     /// u32: the reactor's sleep epoch for this lane.
     pub hub_sleep: u64,
+    /// u32: the CPU on which the reactor last rang, plus one.
+    pub hub_cpu: u64,
     /// First submission [`RingEntry`].
     pub submission_entries: u64,
     /// u32: submissions the worker has consumed.

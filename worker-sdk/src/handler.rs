@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slotway_shm_proto::layout::{RequestHead, request_flags};
 use tokio::runtime::Handle;
@@ -44,6 +44,8 @@ pub(crate) struct Route<S> {
 
 /// What one receiving thread keeps between requests.
 pub(crate) struct HandlerScratch {
+    /// What handlers usually take on this thread.
+    pub usual_ns: u32,
     future: Option<FutureCell>,
     runtime: Handle,
 }
@@ -51,9 +53,15 @@ pub(crate) struct HandlerScratch {
 impl HandlerScratch {
     pub fn new(runtime: Handle) -> Self {
         Self {
+            usual_ns: UNKNOWN_NS,
             future: None,
             runtime,
         }
+    }
+
+    /// Learns from one run of a handler.
+    pub fn learn(&mut self, took: Duration) {
+        self.usual_ns = moving_average(self.usual_ns, took);
     }
 }
 
@@ -108,7 +116,7 @@ impl<S: Send + Sync + 'static> Route<S> {
             method: method.to_owned(),
             pattern: Arc::new(RoutePattern::new(path)),
             kind,
-            usual_ns: AtomicU32::new(u32::MAX),
+            usual_ns: AtomicU32::new(UNKNOWN_NS),
         }
     }
 
@@ -184,6 +192,19 @@ impl<S: Send + Sync + 'static> Route<S> {
                 }
             }
         }
+    }
+}
+
+/// What a handler takes that has not run yet: it counts as slow.
+const UNKNOWN_NS: u32 = u32::MAX;
+
+/// An average over some eight runs; the first run stands alone.
+fn moving_average(usual_ns: u32, took: Duration) -> u32 {
+    let took_ns = u32::try_from(took.as_nanos()).unwrap_or(UNKNOWN_NS - 1);
+    if usual_ns == UNKNOWN_NS {
+        took_ns
+    } else {
+        usual_ns - usual_ns / 8 + took_ns / 8
     }
 }
 

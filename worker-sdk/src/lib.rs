@@ -40,6 +40,7 @@ mod hub_worker;
 mod in_place;
 pub mod limits;
 mod pattern;
+mod placement;
 mod register;
 mod request;
 mod response;

@@ -28,6 +28,9 @@ pub const UNRUNG_TIME_MAX: Duration = Duration::from_micros(50);
 /// already given do not wait for it.
 pub const SLOW_HANDLER_NS: u32 = 20_000;
 
+/// Wakes on end from one core before a thread follows the reactor there.
+pub const STEADY_WAKE_COUNT: u32 = 32;
+
 /// First pause before connecting again, doubled up to the last.
 pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// See [`RECONNECT_PAUSE_MIN`].

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::handler::{HandlerScratch, Route};
 use crate::limits::{LATE_BELL_TIME, SLEEP_TIME_MAX, UNRUNG_COUNT_MAX, UNRUNG_TIME_MAX};
+use crate::placement::Placement;
 use crate::session::{Session, SlotKey};
 use crate::ticket::{Published, Ticket};
 use crate::transfer::{self, Step};
@@ -22,6 +23,8 @@ pub(crate) struct Receiver<S> {
     pub routes: Arc<Vec<Route<S>>>,
     pub state: Arc<S>,
     pub thread_index: u32,
+    pub thread_count: u32,
+    pub follows_hub: bool,
     pub runtime: Handle,
 }
 
@@ -46,11 +49,21 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         let runtime = self.runtime.clone();
         let _entered = runtime.enter();
         let mut scratch = HandlerScratch::new(runtime.clone());
+        let mut placement = Placement::new(self.home_lane());
         while !self.session.has_ended() {
             if !self.drain(&mut scratch) {
                 self.sleep();
+                placement.after_wake(&self.session, scratch.usual_ns);
             }
         }
+    }
+
+    /// The lane whose reactor this thread keeps close to: only where every
+    /// lane has a thread, since a thread cannot be close to several.
+    fn home_lane(&self) -> Option<u32> {
+        let lane_count = self.session.geometry.lane_count();
+        (self.follows_hub && self.thread_count >= lane_count)
+            .then_some(self.thread_index % lane_count)
     }
 
     /// Serves what is there; says whether there was anything.
@@ -152,6 +165,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         let started = Instant::now();
         let published = route.run(&self.state, &self.session, key, head, collected, scratch);
         let now = route.learn(started);
+        scratch.learn(now - started);
         if let Some(published) = published {
             unrung.note(published, key.lane_index);
             let since = *unrung.since.get_or_insert(now);

@@ -106,6 +106,16 @@ impl Session {
         }
     }
 
+    /// The CPU on which the lane's reactor last rang.
+    pub fn hub_cpu(&self, lane_index: u32) -> Option<u32> {
+        let offsets = &self.lanes[lane_index as usize].offsets;
+        self.regions
+            .requests
+            .u32_at(offsets.hub_cpu)
+            .load(Ordering::Relaxed)
+            .checked_sub(1)
+    }
+
     fn completion_entries(&self, lane_index: u32) -> OwnWords<'_> {
         let offsets = &self.lanes[lane_index as usize].offsets;
         let word_count = self.geometry.ring_entry_count() as usize * 2;
