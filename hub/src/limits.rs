@@ -89,6 +89,9 @@ pub const SUBMISSION_QUEUE_ENTRIES: u32 = 1024;
 /// See [`SUBMISSION_QUEUE_ENTRIES`].
 pub const COMPLETION_QUEUE_ENTRIES: u32 = 16 * 1024;
 
+/// How long to wait for an address that a dead hub still holds.
+pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Backlog of a listener.
 pub const LISTEN_BACKLOG: i32 = 4096;
 

@@ -8,5 +8,6 @@
 #![forbid(unsafe_code)]
 
 pub mod http;
+pub mod odd_worker;
 pub mod roles;
 pub mod system;

@@ -21,7 +21,10 @@ pub fn play() -> Option<ExitCode> {
         return None;
     }
     let role = arguments.next()?.into_string().ok()?;
-    if role == "hub" {
+    if role == "hub-without-uring" {
+        forbid_uring();
+    }
+    if role.starts_with("hub") {
         return Some(slotway_hub::cli::run(
             std::iter::once(program).chain(arguments),
         ));
@@ -37,6 +40,7 @@ pub fn play() -> Option<ExitCode> {
     let second = rest.get(1).map_or("echo", String::as_str);
     Some(match role.as_str() {
         "echo" => run(echo::worker(first, second).run()),
+        "odd" => run(crate::odd_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
         "axum" => serve_axum(),
         other => {
@@ -85,4 +89,27 @@ fn serve_axum() -> ExitCode {
             .expect("axum serves until it is killed");
     });
     ExitCode::SUCCESS
+}
+
+/// Forbids `io_uring_setup` to this process, as the default seccomp profiles of
+/// container runtimes do.
+fn forbid_uring() {
+    use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
+    use std::collections::BTreeMap;
+
+    /// Its number on every architecture (`io_uring_setup(2)`).
+    const IO_URING_SETUP: i64 = 425;
+    const EPERM: u32 = 1;
+    let arch: TargetArch = std::env::consts::ARCH
+        .try_into()
+        .expect("an architecture it knows");
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(IO_URING_SETUP, Vec::new())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(EPERM),
+        arch,
+    )
+    .expect("a filter of one rule");
+    let program: seccompiler::BpfProgram = filter.try_into().expect("it compiles");
+    seccompiler::apply_filter_all_threads(&program).expect("the kernel takes it");
 }

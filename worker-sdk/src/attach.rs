@@ -33,9 +33,12 @@ pub(crate) fn attach(reservation: &Reservation, thread_count: u32) -> Result<Att
         worker_id: reservation.worker_id,
         thread_count,
     };
-    packet::send(&socket, &hello.to_packet(), &[]).map_err(failed)?;
+    let sent = packet::send(&socket, &hello.to_packet(), &[]);
     let welcome = packet::receive(&socket).map_err(failed)?;
     if welcome.bytes.is_empty() {
+        // A hub that refuses may close before it is greeted; its refusal, if
+        // there is one, counts more than that.
+        sent.map_err(failed)?;
         return Err(RunError::Disconnected);
     }
     let geometry = match FromHub::from_packet(&welcome.bytes)? {

@@ -205,6 +205,13 @@ impl Sessions {
                 );
             }
         }
+        self.attached.push(Attached {
+            session: Arc::clone(&session),
+            socket,
+            watcher,
+            drain_deadline: None,
+        });
+        self.publish();
         tracing::info!(
             worker = session.name,
             worker_id = session.worker_id,
@@ -212,13 +219,6 @@ impl Sessions {
             threads = session.thread_count,
             "attached"
         );
-        self.attached.push(Attached {
-            session,
-            socket,
-            watcher,
-            drain_deadline: None,
-        });
-        self.publish();
         Ok(())
     }
 
@@ -255,13 +255,13 @@ impl Sessions {
     /// The reactors have let go of a session: after an end, or once it drained.
     pub fn lanes_closed(&mut self, id: u64) {
         self.closing.retain(|session| session.id != id);
-        // The table held the session's memory until now.
         if let Some(attached) = self.take(id) {
             tracing::info!(worker = attached.session.name, "drained");
             say_goodbye(&attached, Goodbye::Replaced);
             attached.session.set_state(SessionState::Ended);
             attached.watcher.abort();
         }
+        // The table held the session, and with it its memory, until now.
         self.publish();
     }
 
@@ -282,11 +282,8 @@ impl Sessions {
 
     /// Makes the new table visible, in one step.
     fn publish(&self) {
-        let sessions = self
-            .attached
-            .iter()
-            .map(|attached| Arc::clone(&attached.session))
-            .collect();
+        let attached = self.attached.iter().map(|attached| &attached.session);
+        let sessions = attached.chain(&self.closing).cloned().collect();
         match RouteTable::build(sessions) {
             Ok(table) => self.shared.routes.publish(table),
             Err(conflict) => unreachable!("checked before attaching: {conflict}"),

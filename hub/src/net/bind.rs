@@ -9,11 +9,12 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto, sockopt};
 
-use crate::limits::LISTEN_BACKLOG;
+use crate::limits::{BIND_PATIENCE, LISTEN_BACKLOG};
 
 /// Held while a hub owns what it names.
 #[derive(Debug)]
@@ -73,21 +74,26 @@ pub fn listen(
             error: error.into(),
         },
     };
+    let lock_of = |address: SocketAddr| {
+        lock(&format!("slotway-hub/listen/{address}"))
+            .map_err(|error| BindError::System { address, error })?
+            .ok_or(BindError::InUse {
+                address,
+                owner: "another slotway-hub",
+            })
+    };
+    let known = if address.port() == 0 {
+        None
+    } else {
+        Some(lock_of(address)?)
+    };
     // Without SO_REUSEPORT, this bind fails if anyone listens there, whatever
     // options they set. It also picks the port when that is 0.
-    let probe = bind_one(address, false).map_err(system)?;
+    let probe = bind_patiently(address).map_err(system)?;
     let local = probe
         .local_addr()
         .map_err(|error| BindError::System { address, error })?;
-    let lock = lock(&format!("slotway-hub/listen/{local}"))
-        .map_err(|error| BindError::System {
-            address: local,
-            error,
-        })?
-        .ok_or(BindError::InUse {
-            address: local,
-            owner: "another slotway-hub",
-        })?;
+    let lock = known.map_or_else(|| lock_of(local), Ok)?;
     if count == 1 {
         rustix::net::listen(&probe, LISTEN_BACKLOG).map_err(system)?;
         return Ok((local, vec![probe], lock));
@@ -100,6 +106,20 @@ pub fn listen(
         listeners.push(listener);
     }
     Ok((local, listeners, lock))
+}
+
+/// A hub that was killed may leave its listening socket to the kernel for some
+/// moments longer, until its ring has been taken apart.
+fn bind_patiently(address: SocketAddr) -> Result<TcpListener, Errno> {
+    let start = Instant::now();
+    loop {
+        match bind_one(address, false) {
+            Err(Errno::ADDRINUSE) if start.elapsed() < BIND_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            result => return result,
+        }
+    }
 }
 
 fn bind_one(address: SocketAddr, share_port: bool) -> Result<TcpListener, Errno> {

@@ -1,0 +1,133 @@
+//! A worker whose handlers do what handlers should not, and a few that show
+//! what a request looks like from inside.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::json;
+use slotway_worker_sdk::{HubWorker, Request, Response};
+
+/// What the handlers share.
+#[derive(Debug, Default)]
+pub struct State {
+    runs: AtomicU64,
+    /// A request that its handler has put away.
+    stash: Mutex<Vec<Request>>,
+}
+
+/// The worker, for a hub at `hub_url`.
+pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
+    HubWorker::new(hub_url, name, State::default())
+        .threads(2)
+        .handle("GET", "/odd/describe/{first}/{*rest}", |_, request| {
+            describe(request)
+        })
+        .handle("POST", "/odd/describe/{first}/{*rest}", |_, request| {
+            describe(request)
+        })
+        .handle("GET", "/odd/panic", |_, _| panic!("a handler that panics"))
+        .handle_async("GET", "/odd/panic-async", |_, _| async {
+            panic!("before any await")
+        })
+        .handle_async("GET", "/odd/panic-later", |_, _| async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            panic!("after an await")
+        })
+        .handle("GET", "/odd/block/{ms}", |state, request| {
+            state.runs.fetch_add(1, Ordering::Relaxed);
+            let ms = request
+                .param("ms")
+                .and_then(|ms| ms.parse().ok())
+                .unwrap_or(0);
+            std::thread::sleep(Duration::from_millis(ms));
+            request.response(200).text(format_args!("blocked {ms} ms"))
+        })
+        .handle("GET", "/odd/runs", |state, request| {
+            request
+                .response(200)
+                .text(state.runs.load(Ordering::Relaxed))
+        })
+        .handle("GET", "/odd/twice", |_, request| {
+            let _ = request.response(200).text("first");
+            request.response(200).text("second")
+        })
+        .handle("GET", "/odd/changed-mind", |_, request| {
+            let _ = request.response(500).header("x-no", "1");
+            request
+                .response(200)
+                .header("x-yes", "1")
+                .text("second thought")
+        })
+        .handle("GET", "/odd/split", |_, request| {
+            request
+                .response(200)
+                .header("x", "a\r\nInjected: 1")
+                .text("split")
+        })
+        .handle("GET", "/odd/status/{code}", |_, request| {
+            let code = request
+                .param("code")
+                .and_then(|code| code.parse().ok())
+                .unwrap_or(0);
+            request.response(code).empty()
+        })
+        .handle("GET", "/odd/framing", |_, request| {
+            let response = request.response(200).header("Content-Length", "9999");
+            response
+                .header("Connection", "close")
+                .header("Transfer-Encoding", "x")
+                .text("framed")
+        })
+        .handle_async("GET", "/odd/stash", |state, request| async move {
+            let response = request
+                .response(200)
+                .text("answered while the request is kept");
+            lock(&state.stash).push(request);
+            let state = std::sync::Arc::clone(&state);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                lock(&state.stash).clear();
+            });
+            response
+        })
+        .handle("GET", "/odd/large-text/{n}", |_, request| {
+            let n = request.param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
+            request.response(200).text(Repeated(n))
+        })
+}
+
+/// Text that is formatted in many small pieces.
+struct Repeated(usize);
+
+impl std::fmt::Display for Repeated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (0..self.0).try_for_each(|n| write!(f, "{:07}\n", n % 10_000_000))
+    }
+}
+
+fn describe(request: &Request) -> Response {
+    let headers: BTreeMap<_, _> = request
+        .headers()
+        .map(|(name, value)| (name.to_ascii_lowercase(), String::from_utf8_lossy(value)))
+        .collect();
+    let params: BTreeMap<_, _> = request.params().collect();
+    request.response(200).json(&json!({
+        "method": request.method(),
+        "target": request.target(),
+        "path": request.path(),
+        "query": request.query(),
+        "route_pattern": request.route_pattern(),
+        "params": params,
+        "headers": headers,
+        "peer": request.peer().ip().to_string(),
+        "body": String::from_utf8_lossy(request.body()),
+        "has_deadline": request.deadline().is_some(),
+        "is_cancelled": request.is_cancelled(),
+    }))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
