@@ -45,7 +45,7 @@ pub struct Config {
     pub body_bytes_max: u64,
 
     /// Unix socket at which workers attach, mode 0600
-    /// [default: under $XDG_RUNTIME_DIR, /run, or a private folder in /tmp]
+    /// [default: under `$XDG_RUNTIME_DIR`, /run, or a private folder in /tmp]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 

@@ -77,15 +77,14 @@ impl RouteTable {
                 continue;
             }
             for (route_index, route) in session.routes.iter().enumerate() {
-                let entry_index = match indexes.get(&route.path) {
-                    Some(index) => *index,
-                    None => {
-                        let index = table.entries.len();
-                        insert(&mut table.paths, &route.path, index)?;
-                        indexes.insert(route.path.clone(), index);
-                        table.entries.push(PathEntry::default());
-                        index
-                    }
+                let entry_index = if let Some(index) = indexes.get(&route.path) {
+                    *index
+                } else {
+                    let index = table.entries.len();
+                    insert(&mut table.paths, &route.path, index)?;
+                    indexes.insert(route.path.clone(), index);
+                    table.entries.push(PathEntry::default());
+                    index
                 };
                 let target = Target {
                     session: Arc::clone(session),

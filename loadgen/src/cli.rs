@@ -65,7 +65,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, String> {
     let seconds = |flag: &str, value: f64| {
         Duration::try_from_secs_f64(value)
             .ok()
-            .filter(|time| *time <= Duration::from_secs(86_400))
+            .filter(|time| *time <= Duration::from_hours(24))
             .ok_or_else(|| format!("{flag} {value}: expected seconds, at most a day"))
     };
     let duration = seconds("--duration", arguments.duration)?;

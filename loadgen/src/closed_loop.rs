@@ -136,12 +136,11 @@ async fn connection(shared: Rc<Shared>) {
     let mut client: Option<Client> = None;
     loop {
         let Some(connected) = &mut client else {
-            match Client::connect(&shared.target).await {
-                Ok(connected) => client = Some(connected),
-                Err(_) => {
-                    note_error(&shared, "connect");
-                    tokio::time::sleep(RECONNECT_PAUSE).await;
-                }
+            if let Ok(connected) = Client::connect(&shared.target).await {
+                client = Some(connected);
+            } else {
+                note_error(&shared, "connect");
+                tokio::time::sleep(RECONNECT_PAUSE).await;
             }
             continue;
         };

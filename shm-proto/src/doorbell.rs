@@ -172,7 +172,7 @@ mod tests {
         let bell = AtomicU32::new(0);
         ring_futex(OwnU32(&bell));
         assert_eq!(
-            wait_futex(PeerU32(&bell), 0, Duration::from_secs(60)),
+            wait_futex(PeerU32(&bell), 0, Duration::from_mins(1)),
             Wake::Rung
         );
         assert_eq!(

@@ -103,7 +103,7 @@ struct Repeated(usize);
 
 impl std::fmt::Display for Repeated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        (0..self.0).try_for_each(|n| write!(f, "{:07}\n", n % 10_000_000))
+        (0..self.0).try_for_each(|n| writeln!(f, "{:07}", n % 10_000_000))
     }
 }
 

@@ -68,7 +68,7 @@ impl Placement {
     #[cold]
     fn move_to(&mut self, wanted: Option<u32>) {
         let Some(allowed) = &self.allowed else { return };
-        let mut set = allowed.clone();
+        let mut set = *allowed;
         if let Some(cpu) = wanted {
             if (cpu as usize) >= CpuSet::MAX_CPU || !allowed.is_set(cpu as usize) {
                 // The reactor runs where this process may not.

@@ -83,7 +83,7 @@ pub async fn run(
                 // Nobody reads the reply if the client has left.
                 let _ = reply.send(answer(&mut sessions, method, &path, &body));
             }
-            ControlMessage::Hello(greeting) => sessions.attach(greeting),
+            ControlMessage::Hello(greeting) => sessions.attach(&greeting),
             ControlMessage::WorkerGone(id, how) => sessions.worker_gone(id, how),
             ControlMessage::Violation(id, violation) => {
                 Counters::add(&shared.counters.violations);

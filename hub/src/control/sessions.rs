@@ -111,8 +111,8 @@ impl Sessions {
     }
 
     /// A worker says hello: its reservation becomes a session.
-    pub fn attach(&mut self, greeting: Greeting) {
-        if let Err(refusal) = self.try_attach(&greeting) {
+    pub fn attach(&mut self, greeting: &Greeting) {
+        if let Err(refusal) = self.try_attach(greeting) {
             attach::refuse(&greeting.socket, refusal);
         }
     }
@@ -187,7 +187,7 @@ impl Sessions {
             thread_count: greeting.hello.thread_count,
             life: Life::new(geometry.lane_count()),
         });
-        let watcher = tokio::spawn({
+        let end_watch = tokio::spawn({
             let (shared, pid) = (Arc::clone(&self.shared), greeting.pid);
             async move {
                 let how = attach::watch(watched, pid).await;
@@ -208,7 +208,7 @@ impl Sessions {
         self.attached.push(Attached {
             session: Arc::clone(&session),
             socket,
-            watcher,
+            watcher: end_watch,
             drain_deadline: None,
         });
         self.publish();
@@ -230,9 +230,10 @@ impl Sessions {
             .map(|attached| attached.session.index)
             .chain(self.closing.iter().map(|session| session.index))
             .collect();
-        (0..)
+        // Of one index more than are taken, one is free.
+        (0..=taken.len())
             .find(|index| !taken.contains(index))
-            .expect("some index is free")
+            .expect("more indexes than sessions")
     }
 
     /// A worker's connection or process ended.

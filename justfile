@@ -1,0 +1,36 @@
+# Every habit of the project; CI calls the same lines (.ci/run).
+
+# What must hold before a commit
+check: fmt clippy test
+
+# Formatting, without changing it
+fmt:
+    cargo fmt --all --check
+
+# Lints, all of them denied
+clippy:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# The README's test command
+test:
+    cargo test --workspace
+
+# Rings, doorbells and notices under every interleaving of up to 3 preemptions
+loom:
+    LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg loom" cargo test -p slotway-shm-proto --release --test loom --target-dir target/loom
+
+# The unsafe files under Miri, as far as it can run them (no mmap of memfds)
+miri:
+    MIRIFLAGS=-Zmiri-strict-provenance cargo +nightly miri test -p slotway-shm-proto --lib --target-dir target/miri
+
+# Documentation without warnings
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# A hub and a worker under load, with the latencies
+demo *ARGS:
+    cargo run --release --bin demo -- {{ARGS}}
+
+# Against axum in one run, rounds interleaved (needs wrk): [SECONDS [ROUNDS]]
+bench *ARGS:
+    cargo run --release --bin bench -- {{ARGS}}
