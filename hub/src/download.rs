@@ -37,12 +37,13 @@ impl Connection {
                 }
                 consumed = ring.advance(consumed, take);
                 left -= u64::from(take);
-                exchange.set_deadline(clock::coarse_ms() + timeout_ms);
                 // The worker refills the ring while this piece is being sent.
                 if exchange.publish_download(consumed) {
                     self.reactor.mark(exchange.lane());
                 }
                 self.flush().await.map_err(|_| Instead::ClientGone)?;
+                // The time that a slow client took is not the worker's.
+                exchange.set_deadline(clock::coarse_ms() + timeout_ms);
                 continue;
             }
             if !self.output.is_empty() {

@@ -157,7 +157,9 @@ impl SlotTable {
 
     /// Gives a slot more time, while bytes move.
     pub fn set_deadline(&mut self, slot_index: u32, deadline_ms: u64) {
-        self.slots[slot_index as usize].deadline_ms = deadline_ms;
+        let slot = &mut self.slots[slot_index as usize];
+        slot.deadline_ms = deadline_ms;
+        slot.expired = false;
     }
 
     /// The hub is done with a slot that the worker is done with.
