@@ -48,7 +48,7 @@ fn serve(config: Config) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(StartError::Runtime)?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
         let hub = Hub::start(config)?;
@@ -71,5 +71,8 @@ fn serve(config: Config) -> Result<(), StartError> {
             _ = interrupt.recv() => tracing::warn!("SIGINT again: ending at once"),
         }
         Ok(())
-    })
+    });
+    // After a second signal the reactors may still be at work: do not wait.
+    runtime.shutdown_background();
+    served
 }

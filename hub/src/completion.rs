@@ -4,7 +4,7 @@
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
-use crate::lane::{Lane, LaneEnd, Violation};
+use crate::lane::{Lane, Violation};
 use crate::net::Bell;
 use crate::reactor::Reactor;
 
@@ -17,18 +17,17 @@ pub async fn run(reactor: Rc<Reactor>, lane: Rc<Lane>) {
 
 async fn serve(reactor: &Rc<Reactor>, lane: &Rc<Lane>) -> Result<(), Violation> {
     let eventfd = &lane.session.eventfds[reactor.index as usize];
-    let mut bell = eventfd
+    let bell = eventfd
         .as_fd()
         .try_clone_to_owned()
         .and_then(Bell::new)
         .map_err(|_| Violation::Bell)?;
     while lane.end().is_none() {
         take(reactor, lane)?;
-        bell.rung().await.map_err(|_| Violation::Bell)?;
-    }
-    // Completions that came before the end still count.
-    if matches!(lane.end(), Some(LaneEnd::WorkerGone)) {
-        lane.drain()?;
+        tokio::select! {
+            rung = bell.rung() => rung.map_err(|_| Violation::Bell)?,
+            () = lane.ended.notified() => {}
+        }
     }
     Ok(())
 }
@@ -36,8 +35,8 @@ async fn serve(reactor: &Rc<Reactor>, lane: &Rc<Lane>) -> Result<(), Violation> 
 /// Takes what there is, and leaves the lane asleep.
 pub fn take(reactor: &Rc<Reactor>, lane: &Lane) -> Result<(), Violation> {
     lane.stay_awake();
-    if lane.drain()? > 0 {
-        reactor.after_drain_step(lane);
-    }
-    lane.fall_asleep()
+    lane.drain()?;
+    lane.fall_asleep()?;
+    reactor.after_drain_step(lane);
+    Ok(())
 }

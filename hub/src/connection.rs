@@ -7,6 +7,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::clock;
 use crate::http::encode::{self, BodyFraming, Persistence};
@@ -99,9 +100,9 @@ impl Connection {
             };
             match then {
                 Then::Next => {}
-                Then::Close => return self.stream.shutdown(Shutdown::Both),
                 Then::Linger => return self.linger().await,
-                Then::Reset => return,
+                // A read that is under way would keep the socket open.
+                Then::Close | Then::Reset => return self.stream.shutdown(Shutdown::Both),
             }
         }
     }
@@ -152,6 +153,20 @@ impl Connection {
         buffer.shrink_to(2 * READ_BUFFER_BYTES);
         self.output = buffer;
         result
+    }
+
+    /// Like [`Connection::flush`], for as long as a slot is held: a client that
+    /// does not read in time is closed.
+    pub(crate) async fn flush_within(&mut self, limit: Duration) -> io::Result<()> {
+        let stream = Rc::clone(&self.stream);
+        let flush = self.flush();
+        tokio::pin!(flush);
+        if let Ok(result) = tokio::time::timeout(limit, &mut flush).await {
+            return result;
+        }
+        // The write has to end before its buffer may go.
+        stream.shutdown(Shutdown::Both);
+        flush.await
     }
 
     /// Drops a request's bytes from the input. What is left is the next one's.

@@ -194,7 +194,15 @@ async fn serve(reactor: Rc<Reactor>, listener: Rc<Listener>) {
     listener.close();
     // The accept operation must end before the ring may go.
     let _ = accepting.await;
-    reactor.finish_stop(limit).await;
+    let finished = reactor.finish_stop(limit);
+    tokio::pin!(finished);
+    loop {
+        tokio::select! {
+            () = &mut finished => break,
+            // Workers may go meanwhile, and then nobody must wait for them.
+            () = wake.notified() => reactor.reconcile(),
+        }
+    }
     for task in tasks {
         task.abort();
     }

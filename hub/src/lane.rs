@@ -14,6 +14,9 @@ use slotway_shm_proto::ring::{
     CompletionConsumer, RingError, SubmissionKind, SubmissionOut, SubmissionProducer,
 };
 
+use tokio::sync::Notify;
+
+use crate::clock;
 use crate::exchange::Exchange;
 use crate::limits::{LOST_WAKE_TIME, QUARANTINE_DIVISOR};
 use crate::session::Session;
@@ -52,10 +55,12 @@ pub enum LaneEnd {
 pub struct Lane {
     /// The session it belongs to.
     pub session: Arc<Session>,
-    lane_index: u32,
+    timeout_ms: u64,
     offsets: LaneOffsets,
     inner: RefCell<Inner>,
     end: Cell<Option<LaneEnd>>,
+    /// Told when the lane ends.
+    pub ended: Notify,
     /// In the reactor's list of lanes to ring at the end of the turn.
     pub marked: Cell<bool>,
     /// The worker has been told that the reactor sleeps for this lane.
@@ -71,11 +76,13 @@ struct Inner {
     slots: SlotTable,
     ringers: Vec<Ringer>,
     unrung_count: u32,
+    /// Quarantined slots to look at once the head has been published.
+    look_later: Vec<u32>,
 }
 
 impl Lane {
     /// The lane of a session that this reactor serves.
-    pub fn new(session: Arc<Session>, lane_index: u32) -> Self {
+    pub fn new(session: Arc<Session>, lane_index: u32, timeout_ms: u64) -> Self {
         let inner = Inner {
             submissions: SubmissionProducer::default(),
             completions: CompletionConsumer::default(),
@@ -84,11 +91,13 @@ impl Lane {
                 .map(|_| Ringer::default())
                 .collect(),
             unrung_count: 0,
+            look_later: Vec::new(),
         };
         Self {
             offsets: session.geometry.lane(lane_index),
             session,
-            lane_index,
+            timeout_ms,
+            ended: Notify::new(),
             inner: RefCell::new(inner),
             end: Cell::new(None),
             marked: Cell::new(false),
@@ -113,10 +122,11 @@ impl Lane {
         self.inner.borrow().slots.used_count()
     }
 
-    /// Whether the worker has left so many slots unanswered that it should go.
-    pub fn is_mostly_quarantined(&self) -> bool {
-        let quarantined = self.inner.borrow().slots.quarantined_count();
-        quarantined > self.session.geometry.slot_count() / QUARANTINE_DIVISOR
+    /// Whether the worker hangs: it is not done with so many of the requests
+    /// that nobody waits for, a whole timeout after they were given up.
+    pub fn is_hanging(&self, now_ms: u64) -> bool {
+        let overdue_count = self.inner.borrow().slots.overdue_count(now_ms);
+        overdue_count > self.session.geometry.slot_count() / QUARANTINE_DIVISOR
     }
 
     /// Why the lane has ended, if it has.
@@ -131,8 +141,7 @@ impl Lane {
             self.end.set(Some(why));
         }
         self.inner.borrow_mut().slots.wake_all();
-        // The task that waits for the bell ends too.
-        self.session.nudge_lane(self.lane_index);
+        self.ended.notify_one();
     }
 
     /// Where a slot lies.
@@ -179,7 +188,8 @@ impl Lane {
             .regions
             .responses
             .u32_at(self.offsets.submission_head);
-        if !inner.slots.notices(slot_index).must_send(head) {
+        let entry_count = self.session.geometry.ring_entry_count();
+        if !inner.slots.notices(slot_index).must_send(head, entry_count) {
             return false;
         }
         let position =
@@ -221,27 +231,23 @@ impl Lane {
 
     /// Takes every completion that is there. Returns how many.
     pub fn drain(&self) -> Result<u32, Violation> {
-        let mut count = 0;
         let entries = self.completion_entries();
-        loop {
-            let mut inner = self.inner.borrow_mut();
-            let Some(entry) = inner.completions.pop(entries) else {
-                break;
-            };
+        let entry_count = self.session.geometry.ring_entry_count();
+        let mut inner = self.inner.borrow_mut();
+        let inner = &mut *inner;
+        let mut count = 0;
+        while let Some(entry) = inner.completions.pop(entries) {
             let entry = entry?;
             count += 1;
+            if count > entry_count {
+                // No honest worker has more to say than the ring holds; one
+                // that goes on would keep this thread for itself.
+                return Err(RingError::Overrun(count, entry_count).into());
+            }
             match inner.slots.on_entry(entry)? {
-                EntryEffect::Wake(waker) => {
-                    drop(inner);
-                    if let Some(waker) = waker {
-                        waker.wake();
-                    }
-                }
-                EntryEffect::Freed => {}
-                EntryEffect::LookForEnd => {
-                    drop(inner);
-                    self.end_quarantine_if_done(entry.slot_index);
-                }
+                EntryEffect::Wake(Some(waker)) => waker.wake(),
+                EntryEffect::LookForEnd => inner.look_later.push(entry.slot_index),
+                EntryEffect::Wake(None) | EntryEffect::Freed | EntryEffect::Nothing => {}
             }
         }
         if count > 0 {
@@ -250,7 +256,13 @@ impl Lane {
                 .regions
                 .requests
                 .u32_at(self.offsets.completion_head);
-            self.inner.borrow().completions.publish_head(head);
+            inner.completions.publish_head(head);
+            // Only now, or a change behind the last look would send no notice.
+            for index in 0..inner.look_later.len() {
+                let slot_index = inner.look_later[index];
+                self.end_quarantine_if_done(&mut inner.slots, slot_index);
+            }
+            inner.look_later.clear();
         }
         Ok(count)
     }
@@ -265,7 +277,7 @@ impl Lane {
     }
 
     /// Whether completions have been waiting for [`LOST_WAKE_TIME`] though the
-    /// bell should have been rung for them. Then the lane is drained anyway.
+    /// bell should have been rung for them. The caller takes them then.
     pub fn rescue_lost_wake(&self, now_ms: u64) -> bool {
         if !self.has_completions() {
             self.waiting_since.set(None);
@@ -277,7 +289,6 @@ impl Lane {
                 let lost = now_ms.saturating_sub(since_ms) >= LOST_WAKE_TIME.as_millis() as u64;
                 if lost {
                     self.waiting_since.set(None);
-                    self.session.nudge_lane(self.lane_index);
                 }
                 lost
             }
@@ -347,23 +358,26 @@ impl Lane {
             generation,
             1,
         );
-        self.inner.borrow_mut().slots.quarantine(slot_index);
+        let overdue_ms = clock::coarse_ms() + self.timeout_ms;
+        self.inner
+            .borrow_mut()
+            .slots
+            .quarantine(slot_index, overdue_ms);
         let rings = self.notify(slot_index, generation);
-        self.end_quarantine_if_done(slot_index);
+        let slots = &mut self.inner.borrow_mut().slots;
+        self.end_quarantine_if_done(slots, slot_index);
         rings
     }
 
     /// Frees a quarantined slot whose streamed answer has come to its end: the
     /// worker writes nothing after that word.
-    fn end_quarantine_if_done(&self, slot_index: u32) {
-        let mut inner = self.inner.borrow_mut();
+    fn end_quarantine_if_done(&self, slots: &mut SlotTable, slot_index: u32) {
         let words = self.slot_offsets(slot_index).response_words;
         let end = words + std::mem::offset_of!(ResponseWords, body_end) as u64;
-        let generation = inner.slots.generation(slot_index);
-        if load_tagged(self.session.regions.responses.u64_at(end), generation).is_some()
-            && inner.slots.phase(slot_index) == Phase::Quarantined
+        let end = self.session.regions.responses.u64_at(end);
+        if slots.awaits_end(slot_index) && load_tagged(end, slots.generation(slot_index)).is_some()
         {
-            inner.slots.end_quarantine(slot_index);
+            slots.end_quarantine(slot_index);
         }
     }
 

@@ -32,6 +32,10 @@ pub const READ_BUFFER_BYTES: usize = 8 * 1024;
 /// Most that one read takes while a body streams.
 pub const READ_STEP_BYTES: usize = 64 * 1024;
 
+/// Options that a request's Connection fields may list: each is looked for
+/// among its fields.
+pub const CONNECTION_OPTION_COUNT_MAX: usize = 32;
+
 /// Chunk extensions and size lines of one request, in all.
 pub const CHUNK_LINES_BYTES_MAX: usize = 16 * 1024;
 
@@ -73,12 +77,9 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// worker that is scheduled out between answering and ringing takes less.
 pub const LOST_WAKE_TIME: Duration = Duration::from_millis(200);
 
-/// A session whose quarantined slots are more than its slots divided by this
-/// is retired.
+/// A worker hangs, and its session is ended, when more of its slots than this
+/// part have been quarantined for a whole timeout.
 pub const QUARANTINE_DIVISOR: u32 = 2;
-
-/// Times a worker may have made its eventfd non-blocking before it is evicted.
-pub const BELL_REPAIR_COUNT_MAX: u32 = 8;
 
 /// How often phases are logged with `--instrumentation`.
 pub const PHASE_LOG_INTERVAL: Duration = Duration::from_secs(5);

@@ -143,9 +143,7 @@ impl Reactor {
             // A worker that was woken on this core has often taken its turn
             // before the ring returned: then it need not ring back.
             for lane in batch.drain(..) {
-                if let Err(violation) = completion::take(&self, &lane) {
-                    self.report_violation(&lane, violation);
-                }
+                self.take_completions(&lane);
             }
         }
     }
@@ -155,17 +153,27 @@ impl Reactor {
     pub async fn sweep(self: Rc<Self>) {
         loop {
             let lanes: Vec<_> = self.lanes.borrow().iter().flatten().cloned().collect();
+            for lane in &lanes {
+                self.after_drain_step(lane);
+            }
             if lanes.iter().all(|lane| lane.used_count() == 0) {
+                // The lanes' memory must not wait for the next request.
+                drop(lanes);
                 self.sweeper_idle.set(true);
                 self.sweeper.notified().await;
+                continue;
             }
             let now_ms = clock::coarse_ms();
             let earliest = lanes.iter().filter_map(|lane| lane.expire(now_ms)).min();
             for lane in &lanes {
-                self.retire_if_hanging(lane);
+                if lane.end().is_none() && lane.is_hanging(now_ms) {
+                    self.shared
+                        .tell_control(ControlMessage::TooManyUnanswered(lane.session.id));
+                }
                 if lane.rescue_lost_wake(now_ms) {
                     Counters::add(&self.shared.counters.lost_wakes);
                     tracing::error!(worker = lane.session.name, "a wake of the hub got lost");
+                    self.take_completions(lane);
                 }
             }
             drop(lanes);
@@ -176,10 +184,9 @@ impl Reactor {
         }
     }
 
-    fn retire_if_hanging(&self, lane: &Rc<Lane>) {
-        if lane.end().is_none() && lane.is_mostly_quarantined() {
-            self.shared
-                .tell_control(ControlMessage::TooManyUnanswered(lane.session.id));
+    fn take_completions(self: &Rc<Self>, lane: &Rc<Lane>) {
+        if let Err(violation) = completion::take(self, lane) {
+            self.report_violation(lane, violation);
         }
     }
 
@@ -209,6 +216,9 @@ impl Reactor {
                 (Some(lane), SessionState::Draining)
                     if lane.used_count() > 0 && lane.end().is_none() => {}
                 (Some(lane), _) => {
+                    // What it answered before it went still counts; that the
+                    // rest may be broken no longer matters.
+                    let _ = lane.drain();
                     lane.end_with(LaneEnd::WorkerGone);
                     self.lanes.borrow_mut()[session.index] = None;
                     self.let_go(session);
@@ -225,7 +235,8 @@ impl Reactor {
     }
 
     fn open_lane(self: &Rc<Self>, session: &Arc<Session>) {
-        let lane = Rc::new(Lane::new(Arc::clone(session), self.index));
+        let timeout_ms = self.shared.config.timeout_ms();
+        let lane = Rc::new(Lane::new(Arc::clone(session), self.index, timeout_ms));
         {
             let mut lanes = self.lanes.borrow_mut();
             if lanes.len() <= session.index {
@@ -269,7 +280,9 @@ impl Reactor {
         self.stopping.set(true);
         for connection in self.connections.borrow().values() {
             if connection.idle.get() {
-                connection.stream.shutdown(Shutdown::Both);
+                // Its read ends with nothing, or with a request that is still
+                // answered.
+                connection.stream.shutdown(Shutdown::Read);
             }
         }
     }

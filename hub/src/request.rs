@@ -71,6 +71,9 @@ impl Connection {
             return Err(LocalAnswer::empty(200).with("Allow", allow).into());
         }
         if control::is_control_path(self.text(self.head.path)) {
+            if !control::may_ask(self.text(self.head.path), self.peer.ip()) {
+                return Err(LocalAnswer::error(403, "only for peers on this host").into());
+            }
             return self.answer_by_control(method).await;
         }
         let (exchange, source) = if self.head.framing == Framing::Length(0) {
@@ -184,20 +187,19 @@ impl Connection {
                 if length > body_bytes_max {
                     return Err(too_large(body_bytes_max).into());
                 }
-                if length > room as u64 {
+                // A body that will stream takes a slot only once an arena's
+                // worth of it is there: a head alone must not hold one.
+                let wanted = length.min(room as u64) as usize;
+                let buffered = self.head.bytes + wanted;
+                while self.input.len() < buffered {
                     self.send_continue_if_expected(self.input.len() > self.head.bytes)
                         .await?;
+                    self.read_body_step(buffered - self.input.len()).await?;
+                }
+                if length > room as u64 {
                     return Ok(Body::Streams(BodySource::Length { left: length }));
                 }
-                let whole = self.head.bytes + length as usize;
-                while self.input.len() < whole {
-                    self.send_continue_if_expected(self.input.len() > self.head.bytes)
-                        .await?;
-                    self.read_body_step(whole - self.input.len()).await?;
-                }
-                Ok(Body::InInput {
-                    bytes: length as usize,
-                })
+                Ok(Body::InInput { bytes: wanted })
             }
             Framing::Chunked => {
                 let mut decoder = ChunkedDecoder::new(body_bytes_max);

@@ -1,11 +1,10 @@
 //! A worker that has attached: its memory, its bells and its routes, shared by
 //! the control thread and every reactor.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use slotway_shm_proto::Method;
-use slotway_shm_proto::doorbell::ring_eventfd;
 use slotway_shm_proto::layout::Geometry;
 use slotway_shm_proto::region::HubRegions;
 
@@ -92,11 +91,5 @@ impl Session {
     #[must_use]
     pub fn close_lane(&self) -> bool {
         self.life.lanes_open.fetch_sub(1, Ordering::AcqRel) == 1
-    }
-
-    /// Rings a lane as the worker would, so that its reactor looks.
-    pub fn nudge_lane(&self, lane_index: u32) {
-        // Fails only when the counter is at its end, and then it rings anyway.
-        let _ = ring_eventfd(self.eventfds[lane_index as usize].as_fd());
     }
 }

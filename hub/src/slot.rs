@@ -83,6 +83,8 @@ pub enum EntryEffect {
     /// Look whether the quarantined slot's body has ended, and if so call
     /// [`SlotTable::end_quarantine`].
     LookForEnd,
+    /// Nothing.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,10 @@ struct Slot {
     deadline_ms: u64,
     expired: bool,
     changed: bool,
+    /// The ring entry of a streamed answer has been read: only then can the
+    /// end word of its body end a quarantine, since the entry will not come
+    /// any more.
+    stream_begun: bool,
     waker: Option<Waker>,
     notices: NoticeGate,
 }
@@ -101,7 +107,6 @@ struct Slot {
 pub struct SlotTable {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    quarantined_count: u32,
 }
 
 impl SlotTable {
@@ -113,13 +118,13 @@ impl SlotTable {
             deadline_ms: 0,
             expired: false,
             changed: false,
+            stream_begun: false,
             waker: None,
             notices: NoticeGate::default(),
         };
         Self {
             slots: (0..slot_count).map(slot).collect(),
             free: (0..slot_count).rev().collect(),
-            quarantined_count: 0,
         }
     }
 
@@ -128,9 +133,10 @@ impl SlotTable {
         (self.slots.len() - self.free.len()) as u32
     }
 
-    /// Slots that wait for the worker to be done with a request nobody wants.
-    pub fn quarantined_count(&self) -> u32 {
-        self.quarantined_count
+    /// Quarantined slots that the worker should have been done with by now.
+    pub fn overdue_count(&self, now_ms: u64) -> u32 {
+        let overdue = |slot: &&Slot| slot.phase == Phase::Quarantined && slot.deadline_ms <= now_ms;
+        self.slots.iter().filter(overdue).count() as u32
     }
 
     /// Takes a free slot: its index and its new generation, which is never 0.
@@ -143,6 +149,8 @@ impl SlotTable {
         slot.generation = slot.generation.wrapping_add(1).max(1);
         slot.expired = false;
         slot.changed = false;
+        slot.stream_begun = false;
+        slot.notices.reset();
         Some((slot_index, slot.generation))
     }
 
@@ -172,13 +180,14 @@ impl SlotTable {
         self.free.push(slot_index);
     }
 
-    /// Nobody waits for the slot any more.
-    pub fn quarantine(&mut self, slot_index: u32) {
+    /// Nobody waits for the slot any more. A worker that is not done with it by
+    /// `overdue_ms` hangs.
+    pub fn quarantine(&mut self, slot_index: u32, overdue_ms: u64) {
         let slot = &mut self.slots[slot_index as usize];
         debug_assert!(matches!(slot.phase, Phase::Submitted | Phase::Streaming));
         slot.phase = Phase::Quarantined;
+        slot.deadline_ms = overdue_ms;
         slot.waker = None;
-        self.quarantined_count += 1;
     }
 
     /// The worker is done with a quarantined slot.
@@ -186,7 +195,6 @@ impl SlotTable {
         let slot = &mut self.slots[slot_index as usize];
         debug_assert_eq!(slot.phase, Phase::Quarantined);
         slot.phase = Phase::Free;
-        self.quarantined_count -= 1;
         self.free.push(slot_index);
     }
 
@@ -198,6 +206,12 @@ impl SlotTable {
     /// The slot's generation.
     pub fn generation(&self, slot_index: u32) -> u32 {
         self.slots[slot_index as usize].generation
+    }
+
+    /// Whether the end of its body ends the slot's quarantine.
+    pub fn awaits_end(&self, slot_index: u32) -> bool {
+        let slot = &self.slots[slot_index as usize];
+        slot.phase == Phase::Quarantined && slot.stream_begun
     }
 
     /// The gate of notices about the slot.
@@ -225,6 +239,7 @@ impl SlotTable {
             }
             (CompletionKind::AnswerStream, Phase::Submitted) if same => {
                 slot.phase = Phase::Streaming;
+                slot.stream_begun = true;
                 slot.changed = true;
                 Ok(EntryEffect::Wake(slot.waker.take()))
             }
@@ -232,15 +247,17 @@ impl SlotTable {
                 self.end_quarantine(slot_index);
                 Ok(EntryEffect::Freed)
             }
-            (CompletionKind::AnswerStream | CompletionKind::Notice, Phase::Quarantined) if same => {
+            (CompletionKind::AnswerStream, Phase::Quarantined) if same && !slot.stream_begun => {
+                slot.stream_begun = true;
                 Ok(EntryEffect::LookForEnd)
             }
+            (CompletionKind::Notice, Phase::Quarantined) if same => Ok(EntryEffect::LookForEnd),
             (CompletionKind::Notice, Phase::Submitted | Phase::Streaming) if same => {
                 slot.changed = true;
                 Ok(EntryEffect::Wake(slot.waker.take()))
             }
             // A notice may be overtaken by what it was about.
-            (CompletionKind::Notice, _) => Ok(EntryEffect::Wake(None)),
+            (CompletionKind::Notice, _) => Ok(EntryEffect::Nothing),
             (CompletionKind::Answer | CompletionKind::AnswerStream, phase) => {
                 Err(SlotViolation::NotAsked {
                     slot_index,
@@ -368,8 +385,9 @@ mod tests {
         assert_eq!(poll(&mut table, slot), Poll::Pending);
         assert_eq!(table.expire(10), None);
         assert_eq!(poll(&mut table, slot), Poll::Ready(Event::TimedOut));
-        table.quarantine(slot);
-        assert_eq!((table.reserve(), table.quarantined_count()), (None, 1));
+        table.quarantine(slot, 20);
+        assert_eq!(table.reserve(), None);
+        assert_eq!((table.overdue_count(19), table.overdue_count(20)), (0, 1));
         assert!(
             table
                 .on_entry(entry(slot, generation + 1, CompletionKind::Answer))
@@ -388,7 +406,7 @@ mod tests {
         let _ = table
             .on_entry(entry(slot, generation, CompletionKind::AnswerStream))
             .unwrap();
-        table.quarantine(slot);
+        table.quarantine(slot, 20);
         let notice = entry(slot, generation, CompletionKind::Notice);
         assert!(matches!(
             table.on_entry(notice),
@@ -396,10 +414,29 @@ mod tests {
         ));
         table.end_quarantine(slot);
         assert!(
-            matches!(table.on_entry(notice), Ok(EntryEffect::Wake(None))),
+            matches!(table.on_entry(notice), Ok(EntryEffect::Nothing)),
             "a late notice"
         );
         assert_eq!(table.used_count(), 0);
+    }
+
+    #[test]
+    fn a_quarantined_slot_does_not_come_back_before_its_stream_was_announced() {
+        let mut table = SlotTable::new(1);
+        let (slot, generation) = table.reserve().unwrap();
+        table.submitted(slot, 10);
+        table.quarantine(slot, 20);
+        assert!(
+            !table.awaits_end(slot),
+            "the announcement is still in the ring"
+        );
+        let stream = entry(slot, generation, CompletionKind::AnswerStream);
+        assert!(matches!(
+            table.on_entry(stream),
+            Ok(EntryEffect::LookForEnd)
+        ));
+        assert!(table.awaits_end(slot));
+        assert!(table.on_entry(stream).is_err(), "announced twice");
     }
 
     #[test]

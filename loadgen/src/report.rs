@@ -141,8 +141,8 @@ mod tests {
         let table = table(&outcome());
         for part in [
             "50\n",
-            "p50           80.0 µs",
-            "p99            9.0",
+            "p50               80.1 µs",
+            "p99               9.00 ms",
             "status 503       3 errors",
         ] {
             assert!(

@@ -32,6 +32,7 @@
 pub mod atomic;
 pub mod cursor;
 pub mod doorbell;
+pub mod field;
 #[cfg(not(loom))]
 pub mod layout;
 pub mod limits;

@@ -35,9 +35,12 @@ pub const RESPONSE_FIELDS_BYTES_MAX: u32 = 32 * 1024;
 /// Smallest body ring of a streamed body.
 pub const BODY_RING_BYTES_MIN: u32 = 4 * 1024;
 
-/// Ring entries per slot. A slot never has more than a request (or answer)
-/// and one coalesced notice in flight, so a ring of this size cannot overflow.
-pub const RING_ENTRIES_PER_SLOT: u32 = 2;
+/// Ring entries per slot: a request (or answer), one coalesced notice about it,
+/// and one about the use of the slot before, unread when the slot was re-used.
+/// There cannot be more: entries are read in order, so whoever reads a request
+/// has read every notice of the use before. A ring of this size cannot
+/// overflow.
+pub const RING_ENTRIES_PER_SLOT: u32 = 3;
 
 /// Largest shared region: below the address space that one mapping may ask for.
 pub const REGION_BYTES_MAX: u64 = 1 << 40;

@@ -291,20 +291,29 @@ impl CompletionConsumer {
 /// the notice read, or the reader sees the changed word.
 #[derive(Debug, Default)]
 pub struct NoticeGate {
-    /// Position of the last notice, plus one.
+    /// Position of the last notice.
     last: Option<u32>,
 }
 
 impl NoticeGate {
-    /// Whether a notice must be sent, given the reader's published head.
+    /// Whether a notice must be sent, given the reader's published head and
+    /// the entries of the ring.
     #[inline]
     #[must_use]
-    pub fn must_send(&mut self, reader_head: PeerU32<'_>) -> bool {
+    pub fn must_send(&mut self, reader_head: PeerU32<'_>, entry_count: u32) -> bool {
         let Some(last) = self.last else { return true };
         fence(Ordering::SeqCst);
         let head = reader_head.load(Ordering::Acquire);
-        // Read iff the head is beyond it, in wrapping order.
-        head.wrapping_sub(last).cast_signed() > 0
+        // Not read yet iff it is one of those that wait in the ring.
+        last.wrapping_sub(head) >= entry_count
+    }
+
+    /// Forgets the last notice; for a new use of the slot. At most one notice
+    /// of the use before is still unread then: see
+    /// [`RING_ENTRIES_PER_SLOT`](crate::limits::RING_ENTRIES_PER_SLOT).
+    #[inline]
+    pub fn reset(&mut self) {
+        self.last = None;
     }
 
     /// Notes where the notice went.
@@ -397,10 +406,18 @@ mod tests {
     fn a_second_notice_is_held_back_until_the_first_has_been_read() {
         let head = AtomicU32::new(0);
         let mut gate = NoticeGate::default();
-        assert!(gate.must_send(PeerU32(&head)));
+        assert!(gate.must_send(PeerU32(&head), 8));
         gate.sent(0);
-        assert!(!gate.must_send(PeerU32(&head)));
+        assert!(!gate.must_send(PeerU32(&head), 8));
         head.store(1, Ordering::Relaxed);
-        assert!(gate.must_send(PeerU32(&head)));
+        assert!(gate.must_send(PeerU32(&head), 8));
+        // However long ago it was.
+        for long_after in [1 << 30, 1 << 31, u32::MAX - 100] {
+            head.store(long_after, Ordering::Relaxed);
+            assert!(gate.must_send(PeerU32(&head), 8), "{long_after}");
+        }
+        head.store(0, Ordering::Relaxed);
+        gate.reset();
+        assert!(gate.must_send(PeerU32(&head), 8));
     }
 }

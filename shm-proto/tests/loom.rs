@@ -177,7 +177,7 @@ fn a_notice_that_the_gate_holds_back_leaves_no_change_unseen() {
                 let (producer, mut gate) = (CompletionProducer::default(), NoticeGate::default());
                 for value in 1..=3 {
                     store_tagged(OwnU64(&lane.cursor), 1, value);
-                    if gate.must_send(PeerU32(&lane.completion_head)) {
+                    if gate.must_send(PeerU32(&lane.completion_head), 2) {
                         let entries = OwnWords(&lane.completion_entries);
                         gate.sent(producer.push(entries, CompletionKind::Notice, 0, 1));
                     }
@@ -213,7 +213,7 @@ fn a_worker_notice_gate_and_claim_leave_no_change_unseen() {
                     (SubmissionProducer::default(), NoticeGate::default());
                 for value in 1..=3 {
                     store_tagged(OwnU64(&lane.cursor), 1, value);
-                    if gate.must_send(PeerU32(&lane.submission_head)) {
+                    if gate.must_send(PeerU32(&lane.submission_head), 2) {
                         let out = lane.submission_out();
                         gate.sent(producer.push(out, SubmissionKind::Notice, 0, 1));
                     }

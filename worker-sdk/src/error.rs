@@ -78,7 +78,9 @@ impl RunError {
                     | Refusal::NoResources
                     | Refusal::Stopping
             ),
-            Self::Ended(why) => *why == Goodbye::Stopping,
+            Self::Ended(why) => {
+                matches!(why, Goodbye::Stopping | Goodbye::TooManyUnanswered)
+            }
             Self::Url { .. }
             | Self::RegistrationAnswer(_)
             | Self::Message(_)

@@ -16,6 +16,7 @@ use tokio_util::sync::ReusableBoxFuture;
 use crate::handler_response::HandlerResponse;
 use crate::limits::SLOW_HANDLER_NS;
 use crate::pattern::RoutePattern;
+use crate::placement::Placement;
 use crate::request::Request;
 use crate::response::Response;
 use crate::session::{Session, SlotKey};
@@ -46,14 +47,16 @@ pub(crate) struct Route<S> {
 pub(crate) struct HandlerScratch {
     /// What handlers usually take on this thread.
     pub usual_ns: u32,
+    pub placement: Placement,
     future: Option<FutureCell>,
     runtime: Handle,
 }
 
 impl HandlerScratch {
-    pub fn new(runtime: Handle) -> Self {
+    pub fn new(runtime: Handle, placement: Placement) -> Self {
         Self {
             usual_ns: UNKNOWN_NS,
+            placement,
             future: None,
             runtime,
         }
@@ -120,6 +123,11 @@ impl<S: Send + Sync + 'static> Route<S> {
         }
     }
 
+    /// Whether the handler is async.
+    pub fn is_async(&self) -> bool {
+        matches!(self.kind, Kind::Async(_))
+    }
+
     /// Whether answers that wait to be rung should not wait for this handler.
     pub fn is_slow(&self) -> bool {
         self.usual_ns.load(Ordering::Relaxed) > SLOW_HANDLER_NS
@@ -179,8 +187,11 @@ impl<S: Send + Sync + 'static> Route<S> {
                 }));
                 match polled {
                     Ok((Poll::Ready(response), future)) => {
-                        scratch.future = Some(future);
-                        Some(ticket.answer(response))
+                        let published = ticket.answer(response);
+                        // A finished future may still own its request, which
+                        // then holds the answer back: it must go.
+                        scratch.future = (published == Published::Yes).then_some(future);
+                        Some(published)
                     }
                     Ok((Poll::Pending, future)) => {
                         scratch

@@ -113,9 +113,12 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     }
 
     /// Whether receiving threads keep to the core of the hub's reactor while
-    /// their handlers are quick (some 20 µs); they do unless this says
-    /// otherwise. Waking a thread on the same core costs a few microseconds,
-    /// on another one several times that.
+    /// they run plain handlers that are quick (some 20 µs); they do unless this
+    /// says otherwise. Waking a thread on the same core costs a few
+    /// microseconds, on another one several times that.
+    ///
+    /// A thread that such a handler starts inherits that core. Say `false` if a
+    /// plain handler starts threads that do work.
     pub fn follow_hub(mut self, follow: bool) -> Self {
         self.follows_hub = follow;
         self
@@ -224,20 +227,25 @@ async fn serve<S: Send + Sync + 'static>(
             }
         }
     }
-    let (ended, end) = oneshot::channel();
+    let (ended, end_reason) = oneshot::channel();
     let connection = match socket.try_clone() {
         Ok(connection) => Connection(connection),
-        Err(error) => return RunError::Threads(error),
+        Err(error) => {
+            end(&session, threads);
+            return RunError::Threads(error);
+        }
     };
+    // Threads that cannot be watched are ended by the flag alone.
+    let flag = Arc::clone(&session);
     let watcher = std::thread::Builder::new()
         .name("slotway-session".to_owned())
-        .spawn(move || {
-            watch(&socket, &session, threads, ended);
-        });
+        .spawn(move || watch(&socket, &session, threads, ended));
     if let Err(error) = watcher {
+        flag.ended.store(true, Ordering::Release);
         return RunError::Threads(error);
     }
-    let goodbye = end.await.ok().flatten();
+    drop(flag);
+    let goodbye = end_reason.await.ok().flatten();
     drop(connection);
     goodbye.map_or(RunError::Disconnected, RunError::Ended)
 }

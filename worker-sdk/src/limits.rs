@@ -18,6 +18,10 @@ pub const SLEEP_TIME_MAX: Duration = Duration::from_secs(1);
 /// work, before it counts a lost wake.
 pub const LATE_BELL_TIME: Duration = Duration::from_millis(100);
 
+/// Requests a thread takes from one lane before it looks at the next, so that
+/// no reactor waits for another.
+pub const LANE_BURST_COUNT: u32 = 16;
+
 /// Answers a thread gives before it rings, if there is more to do.
 pub const UNRUNG_COUNT_MAX: u32 = 32;
 

@@ -5,7 +5,8 @@
 //! a core, and neither needs another wake. Left alone, the scheduler moves the
 //! thread to any core that is idle for a moment, where each wake costs several
 //! times as much. A slow handler needs a core of its own, so the thread is let
-//! go as soon as its handlers are not quick any more.
+//! go as soon as its handlers are not quick any more, and before it polls an
+//! async one.
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -62,6 +63,16 @@ impl Placement {
             } else if self.kept_to.is_some() {
                 self.move_to(None);
             }
+        }
+    }
+
+    /// To be called before an async handler is polled: threads that it, or the
+    /// runtime for it, starts would inherit the one core, for good.
+    #[inline]
+    pub fn let_go(&mut self) {
+        self.steady_count = 0;
+        if self.kept_to.is_some() {
+            self.move_to(None);
         }
     }
 

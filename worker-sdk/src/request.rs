@@ -3,7 +3,6 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::str;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use slotway_shm_proto::Method;
@@ -12,7 +11,7 @@ use slotway_shm_proto::layout::{FieldEntry, RequestHead, Span, request_flags};
 use crate::clock;
 use crate::in_place;
 use crate::pattern::RoutePattern;
-use crate::response::ResponseBuilder;
+use crate::response::{AnswerLock, ResponseBuilder};
 use crate::session::{Session, SlotKey};
 use crate::ticket::Hold;
 
@@ -33,8 +32,7 @@ use crate::ticket::Hold;
 pub struct Request {
     pub(crate) session: Arc<Session>,
     pub(crate) key: SlotKey,
-    /// Answers begun; [`SEALED`] once one has been ended.
-    pub(crate) builds: AtomicU32,
+    pub(crate) answer: AnswerLock,
     head: RequestHead,
     arena_offset: u64,
     pattern: Arc<RoutePattern>,
@@ -43,9 +41,6 @@ pub struct Request {
     /// Of async handlers only: see [`Hold`].
     _hold: Option<Hold>,
 }
-
-/// No further answer may be written: one is in the slot.
-pub(crate) const SEALED: u32 = u32::MAX;
 
 impl Request {
     pub(crate) fn new(
@@ -60,7 +55,7 @@ impl Request {
         Self {
             session,
             key,
-            builds: AtomicU32::new(0),
+            answer: AnswerLock::default(),
             head,
             arena_offset,
             pattern,
@@ -204,10 +199,7 @@ impl Request {
     /// Begins the answer, written straight into the slot. `status` is 200 to
     /// 599.
     pub fn response(&self, status: u16) -> ResponseBuilder<'_> {
-        let builds = self.builds.load(Ordering::Relaxed);
-        let build = if builds == SEALED { SEALED } else { builds + 1 };
-        self.builds.store(build, Ordering::Relaxed);
-        ResponseBuilder::new(self, status, build)
+        ResponseBuilder::new(self, status)
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
+use slotway_shm_proto::field::{is_the_hubs, is_token_byte, is_value_byte};
 use slotway_shm_proto::limits::{BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX};
 
-use crate::request::{Request, SEALED};
+use crate::request::Request;
+use crate::session::SlotKey;
 
 /// An answer that [`ResponseBuilder`] has made; a handler returns it.
 ///
@@ -16,8 +18,8 @@ use crate::request::{Request, SEALED};
 #[derive(Debug)]
 #[must_use = "a handler answers by returning it"]
 pub struct Response {
-    pub(crate) slot_index: u32,
-    pub(crate) generation: u32,
+    pub(crate) session_id: u64,
+    pub(crate) key: SlotKey,
     pub(crate) status: u16,
     pub(crate) fields_bytes: u32,
     pub(crate) body: Body,
@@ -44,7 +46,8 @@ pub(crate) enum Body {
 pub struct ResponseBuilder<'r> {
     request: &'r Request,
     status: u16,
-    build: u32,
+    /// This builder, and no other, may write the slot's answer.
+    may_write: bool,
     fields_bytes: u32,
     fault: Option<&'static str>,
 }
@@ -58,16 +61,17 @@ pub(crate) fn body_offset(fields_bytes: u32) -> u32 {
 }
 
 impl<'r> ResponseBuilder<'r> {
-    pub(crate) fn new(request: &'r Request, status: u16, build: u32) -> Self {
-        let fault = match status {
-            _ if build == SEALED => Some("a second answer to one request"),
-            200..=599 => None,
-            _ => Some("a status outside 200 to 599"),
+    pub(crate) fn new(request: &'r Request, status: u16) -> Self {
+        let begun = request.answer.begin();
+        let fault = match begun {
+            Err(why) => Some(why),
+            Ok(()) if (200..=599).contains(&status) => None,
+            Ok(()) => Some("a status outside 200 to 599"),
         };
         Self {
             request,
             status,
-            build,
+            may_write: begun.is_ok(),
             fields_bytes: 0,
             fault,
         }
@@ -76,17 +80,14 @@ impl<'r> ResponseBuilder<'r> {
     /// Adds a header field.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
-        if self.fault.is_some() || is_the_hubs(name) {
+        if self.fault.is_some() || is_the_hubs(name.as_bytes()) {
             return self;
         }
         if name.is_empty() || !name.bytes().all(is_token_byte) {
             self.fault = Some("a header field name that is no token");
             return self;
         }
-        if value
-            .iter()
-            .any(|byte| (*byte < 32 && *byte != b'\t') || *byte == 127)
-        {
+        if !value.iter().all(|byte| is_value_byte(*byte)) {
             self.fault = Some("a control character in a header field value");
             return self;
         }
@@ -179,21 +180,58 @@ impl<'r> ResponseBuilder<'r> {
     }
 
     fn end(mut self, body: Body) -> Response {
-        if self.request.builds.load(Ordering::Relaxed) == self.build {
-            self.request.builds.store(SEALED, Ordering::Relaxed);
-        } else {
-            self.fault = self
-                .fault
-                .or(Some("an answer that another was begun after"));
+        if std::mem::take(&mut self.may_write) {
+            self.request.answer.seal();
         }
         Response {
-            slot_index: self.request.key.slot_index,
-            generation: self.request.key.generation,
+            session_id: self.request.session.id,
+            key: self.request.key,
             status: self.status,
             fields_bytes: self.fields_bytes,
             body,
             fault: self.fault,
         }
+    }
+}
+
+impl Drop for ResponseBuilder<'_> {
+    fn drop(&mut self) {
+        // Begun and not ended: another may begin.
+        if self.may_write {
+            self.request.answer.abandon();
+        }
+    }
+}
+
+/// Who may write the answer of a request: one builder at a time, and none once
+/// an answer has been ended. A request is shared freely between threads, so
+/// this is what keeps them from writing the same bytes at once.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerLock(AtomicU8);
+
+const FREE: u8 = 0;
+const BEGUN: u8 = 1;
+const SEALED: u8 = 2;
+
+impl AnswerLock {
+    fn begin(&self) -> Result<(), &'static str> {
+        match self
+            .0
+            .compare_exchange(FREE, BEGUN, Ordering::Acquire, Ordering::Relaxed)
+        {
+            Ok(_) => Ok(()),
+            Err(BEGUN) => Err("an answer that was begun while another was being written"),
+            Err(_) => Err("a second answer to one request"),
+        }
+    }
+
+    fn abandon(&self) {
+        // Pairs with the Acquire of the next builder.
+        self.0.store(FREE, Ordering::Release);
+    }
+
+    fn seal(&self) {
+        self.0.store(SEALED, Ordering::Relaxed);
     }
 }
 
@@ -255,27 +293,6 @@ impl io::Write for BodyWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// tchar of RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// Fields of the connection and the framing, which the hub writes.
-fn is_the_hubs(name: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        "connection",
-        "content-length",
-        "date",
-        "keep-alive",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 const _: () = assert!(

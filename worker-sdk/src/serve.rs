@@ -11,7 +11,9 @@ use slotway_shm_proto::ring::{Entry, SubmissionKind};
 use tokio::runtime::Handle;
 
 use crate::handler::{HandlerScratch, Route};
-use crate::limits::{LATE_BELL_TIME, SLEEP_TIME_MAX, UNRUNG_COUNT_MAX, UNRUNG_TIME_MAX};
+use crate::limits::{
+    LANE_BURST_COUNT, LATE_BELL_TIME, SLEEP_TIME_MAX, UNRUNG_COUNT_MAX, UNRUNG_TIME_MAX,
+};
 use crate::placement::Placement;
 use crate::session::{Session, SlotKey};
 use crate::ticket::{Published, Ticket};
@@ -48,12 +50,13 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         // Futures are polled here first, and may want timers or sockets then.
         let runtime = self.runtime.clone();
         let _entered = runtime.enter();
-        let mut scratch = HandlerScratch::new(runtime.clone());
-        let mut placement = Placement::new(self.home_lane());
+        let mut scratch = HandlerScratch::new(runtime.clone(), Placement::new(self.home_lane()));
         while !self.session.has_ended() {
             if !self.drain(&mut scratch) {
                 self.sleep();
-                placement.after_wake(&self.session, scratch.usual_ns);
+                scratch
+                    .placement
+                    .after_wake(&self.session, scratch.usual_ns);
             }
         }
     }
@@ -66,7 +69,8 @@ impl<S: Send + Sync + 'static> Receiver<S> {
             .then_some(self.thread_index % lane_count)
     }
 
-    /// Serves what is there; says whether there was anything.
+    /// Serves some of what is there on every lane; says whether there was
+    /// anything.
     fn drain(&self, scratch: &mut HandlerScratch) -> bool {
         let lane_count = self.session.geometry.lane_count();
         let mut unrung = Unrung::default();
@@ -74,7 +78,10 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         for offset in 0..lane_count {
             // Threads begin with different lanes, so as not to crowd on one.
             let lane_index = (self.thread_index + offset) % lane_count;
-            while let Some(entry) = self.session.submissions(lane_index).claim() {
+            for _ in 0..LANE_BURST_COUNT {
+                let Some(entry) = self.session.submissions(lane_index).claim() else {
+                    break;
+                };
                 any = true;
                 match entry {
                     Ok(entry) => self.serve(lane_index, &entry, &mut unrung, scratch),
@@ -161,6 +168,9 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         };
         if unrung.count > 0 && route.is_slow() {
             unrung.ring(&self.session);
+        }
+        if route.is_async() {
+            scratch.placement.let_go();
         }
         let started = Instant::now();
         let published = route.run(&self.state, &self.session, key, head, collected, scratch);

@@ -18,6 +18,8 @@ use crate::transfer::Transfer;
 
 /// See the module.
 pub(crate) struct Session {
+    /// Never used twice in one process.
+    pub id: u64,
     pub geometry: Geometry,
     pub regions: WorkerRegions,
     pub lanes: Vec<Lane>,
@@ -51,15 +53,20 @@ pub(crate) struct SlotState {
 pub(crate) struct TransferState {
     pub transfer: Option<Transfer>,
     pub notices: NoticeGate,
+    /// Which use of the slot the notices are about.
+    pub generation: u32,
 }
 
 /// One use of one slot.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotKey {
     pub lane_index: u32,
     pub slot_index: u32,
     pub generation: u32,
 }
+
+/// Sessions are told apart by number; see [`Session::id`].
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl Session {
     pub fn new(geometry: Geometry, regions: WorkerRegions, eventfds: Vec<OwnedFd>) -> Self {
@@ -80,6 +87,7 @@ impl Session {
             })
             .collect();
         Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             geometry,
             regions,
             lanes,
@@ -139,7 +147,8 @@ impl Session {
     /// on its way.
     pub fn notify(&self, key: SlotKey, notices: &mut NoticeGate) {
         let offsets = &self.lanes[key.lane_index as usize].offsets;
-        if notices.must_send(self.regions.requests.u32_at(offsets.completion_head)) {
+        let head = self.regions.requests.u32_at(offsets.completion_head);
+        if notices.must_send(head, self.geometry.ring_entry_count()) {
             notices.sent(self.publish(key, CompletionKind::Notice));
         }
     }

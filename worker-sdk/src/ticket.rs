@@ -73,8 +73,7 @@ impl Ticket {
     /// Gives the answer.
     pub fn answer(mut self, response: Response) -> Published {
         let fault = response.fault.or_else(|| {
-            let own = response.slot_index == self.key.slot_index
-                && response.generation == self.key.generation;
+            let own = response.session_id == self.session.id && response.key == self.key;
             (!own).then_some("an answer that was made for another request")
         });
         match fault {
@@ -163,7 +162,7 @@ impl Drop for Hold {
             complete(
                 &self.session,
                 self.key,
-                transfer::is_under_way(&self.session, self.key),
+                transfer::has_push(&self.session, self.key),
             );
             self.session.ring(self.key.lane_index);
         }
@@ -180,12 +179,7 @@ fn let_go(session: &Session, key: SlotKey) -> bool {
 fn complete(session: &Session, key: SlotKey, streams: bool) {
     if streams {
         session.publish(key, CompletionKind::AnswerStream);
-        // A cancel, or the end of a body that fits the ring, is found now.
-        let step = transfer::advance(session, key);
-        debug_assert!(
-            matches!(step, transfer::Step::Nothing),
-            "nothing is collected here"
-        );
+        transfer::go_on_pushing(session, key);
     } else {
         session.publish(key, CompletionKind::Answer);
     }

@@ -20,6 +20,7 @@ pub(crate) enum Transfer {
 }
 
 pub(crate) struct Collect {
+    generation: u32,
     head: RequestHead,
     ring: ByteRing,
     consumed: u32,
@@ -27,6 +28,10 @@ pub(crate) struct Collect {
 }
 
 pub(crate) struct Push {
+    generation: u32,
+    /// The hub knows of the answer: until then nothing may be said of it, not
+    /// even that it was given up, since its slot could be used again.
+    published: bool,
     ring: ByteRing,
     ring_offset: u32,
     produced: u32,
@@ -54,9 +59,21 @@ fn lock(session: &Session, key: SlotKey) -> MutexGuard<'_, TransferState> {
         .unwrap_or_else(PoisonError::into_inner)
 }
 
+impl TransferState {
+    /// Begins a transfer: the first of a slot's use forgets the notices of the
+    /// use before.
+    fn begin(&mut self, key: SlotKey) {
+        if self.generation != key.generation {
+            self.generation = key.generation;
+            self.notices.reset();
+        }
+    }
+}
+
 /// Begins to collect a request's body.
 pub(crate) fn collect(session: &Session, key: SlotKey, head: RequestHead) -> Step {
     let mut state = lock(session, key);
+    state.begin(key);
     // The client's word for the length is no reason to take the memory before
     // the bytes come.
     let known = if head.body_bytes == BODY_BYTES_UNKNOWN {
@@ -65,6 +82,7 @@ pub(crate) fn collect(session: &Session, key: SlotKey, head: RequestHead) -> Ste
         head.body_bytes
     };
     state.transfer = Some(Transfer::Collect(Collect {
+        generation: key.generation,
         head,
         ring: ByteRing::new(head.body_ring_bytes),
         consumed: 0,
@@ -83,7 +101,10 @@ pub(crate) fn begin_push(
     body: Vec<u8>,
 ) {
     let mut state = lock(session, key);
+    state.begin(key);
     let mut push = Push {
+        generation: key.generation,
+        published: false,
         ring,
         ring_offset,
         produced: 0,
@@ -94,19 +115,39 @@ pub(crate) fn begin_push(
     state.transfer = Some(Transfer::Push(push));
 }
 
-/// Whether a body of the slot is under way.
-pub(crate) fn is_under_way(session: &Session, key: SlotKey) -> bool {
-    lock(session, key).transfer.is_some()
+/// Whether the slot has an answer whose body is to be pushed.
+pub(crate) fn has_push(session: &Session, key: SlotKey) -> bool {
+    matches!(&lock(session, key).transfer, Some(Transfer::Push(push)) if push.generation == key.generation)
+}
+
+/// The hub has been told of the answer: its body may go on, or be given up.
+pub(crate) fn go_on_pushing(session: &Session, key: SlotKey) {
+    let mut state = lock(session, key);
+    if let Some(Transfer::Push(push)) = &mut state.transfer
+        && push.generation == key.generation
+    {
+        push.published = true;
+        let step = step(session, key, &mut state);
+        debug_assert!(matches!(step, Step::Nothing), "nothing is collected here");
+    }
 }
 
 /// Looks at the slot's words and does what they allow. To be called for every
-/// notice, and once after an answer has been published whose body is pushed.
+/// notice; one that comes late, when the slot has its next use, does nothing.
 pub(crate) fn advance(session: &Session, key: SlotKey) -> Step {
     let mut state = lock(session, key);
     step(session, key, &mut state)
 }
 
 fn step(session: &Session, key: SlotKey, state: &mut TransferState) -> Step {
+    let is_current = match &state.transfer {
+        None => false,
+        Some(Transfer::Collect(collect)) => collect.generation == key.generation,
+        Some(Transfer::Push(push)) => push.generation == key.generation && push.published,
+    };
+    if !is_current {
+        return Step::Nothing;
+    }
     let cancelled = session.is_cancelled(key);
     match &mut state.transfer {
         None => Step::Nothing,

@@ -8,6 +8,7 @@ pub mod attach;
 mod register;
 mod sessions;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,12 @@ pub enum ControlMessage {
 /// Whether the hub answers a path itself.
 pub fn is_control_path(path: &str) -> bool {
     path == "/health" || path.starts_with("/internal/")
+}
+
+/// Whether a peer may ask for a path of the hub's own. Registering takes over
+/// routes, so it is for this host alone.
+pub fn may_ask(path: &str, peer: IpAddr) -> bool {
+    path == "/health" || peer.to_canonical().is_loopback()
 }
 
 /// Serves until told to stop.

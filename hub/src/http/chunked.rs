@@ -3,8 +3,8 @@
 //! digits, extensions and trailers are read, bounded and dropped.
 
 use memchr::memchr;
+use slotway_shm_proto::field::{is_token_byte, is_value_byte};
 
-use super::parse::is_token_byte;
 use crate::limits::{CHUNK_LINES_BYTES_MAX, TRAILER_BYTES_MAX};
 
 /// Why a chunked body cannot be read on.
@@ -249,9 +249,10 @@ fn check_trailer(line: &[u8]) -> Result<(), ChunkError> {
         return Ok(());
     }
     let name = line.iter().take_while(|byte| is_token_byte(**byte)).count();
-    let value_ok = |byte: &u8| *byte == b'\t' || (*byte >= 32 && *byte != 127);
     match line.get(name..) {
-        Some([b':', value @ ..]) if name > 0 && value.iter().all(value_ok) => Ok(()),
+        Some([b':', value @ ..]) if name > 0 && value.iter().all(|byte| is_value_byte(*byte)) => {
+            Ok(())
+        }
         _ => Err(ChunkError::Malformed("a trailer that is no field")),
     }
 }

@@ -1,7 +1,7 @@
 //! A worker's field section: wire-form lines that are checked after they have
 //! been copied to where the hub sends them from.
 
-use super::parse::is_token_byte;
+use slotway_shm_proto::field::{is_the_hubs, is_token_byte, is_value_byte};
 
 /// Why a field section must not reach a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,13 +27,13 @@ pub fn check(mut section: &[u8]) -> Result<(), FieldError> {
         if name == 0 || section.get(name) != Some(&b':') {
             return Err(FieldError::Malformed);
         }
-        if is_reserved(&section[..name]) {
+        if is_the_hubs(&section[..name]) {
             return Err(FieldError::Reserved);
         }
         let value = &section[name + 1..];
         let length = value
             .iter()
-            .position(|byte| (*byte < 32 && *byte != b'\t') || *byte == 127)
+            .position(|byte| !is_value_byte(*byte))
             .ok_or(FieldError::Malformed)?;
         section = match &value[length..] {
             [b'\r', b'\n', rest @ ..] => rest,
@@ -42,20 +42,6 @@ pub fn check(mut section: &[u8]) -> Result<(), FieldError> {
         };
     }
     Ok(())
-}
-
-fn is_reserved(name: &[u8]) -> bool {
-    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-    match name.len() {
-        2 => is("te"),
-        4 => is("date"),
-        7 => is("upgrade") || is("trailer"),
-        10 => is("connection") || is("keep-alive"),
-        14 => is("content-length"),
-        16 => is("proxy-connection"),
-        17 => is("transfer-encoding"),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

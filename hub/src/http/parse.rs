@@ -8,11 +8,12 @@ use std::mem::MaybeUninit;
 
 use memchr::memchr_iter;
 use slotway_shm_proto::Method;
+use slotway_shm_proto::field::is_token_byte;
 use slotway_shm_proto::layout::{FieldEntry, Span};
 use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 
 use super::target::{self, Target};
-use crate::limits::{HEAD_BYTES_MAX, LINE_BYTES_MAX};
+use crate::limits::{CONNECTION_OPTION_COUNT_MAX, HEAD_BYTES_MAX, LINE_BYTES_MAX};
 
 /// Why a head is refused; the connection ends with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -202,7 +203,7 @@ impl RequestHead {
         self.expects_continue = false;
         let (mut content_length, mut chunked) = (None, false);
         let (mut host_count, mut close, mut keep_alive) = (0, false, false);
-        let mut nominated = false;
+        let (mut nominated, mut option_count) = (false, 0);
 
         for field in fields {
             let entry = FieldEntry {
@@ -215,7 +216,19 @@ impl RequestHead {
                 FieldKind::Host => {
                     host_count += 1;
                     target::check_authority(field.value)?;
-                    self.fields.push(entry);
+                    match target.authority {
+                        None => self.fields.push(entry),
+                        // The authority of an absolute target stands for what
+                        // Host says (RFC 9112 section 3.2.2).
+                        Some(authority) => {
+                            let (name, value) = (entry.name, span_of(authority));
+                            self.fields.push(FieldEntry { name, value });
+                            self.dropped.push(FieldEntry {
+                                name: Span::default(),
+                                ..entry
+                            });
+                        }
+                    }
                 }
                 FieldKind::ContentLength => {
                     if content_length.is_some() {
@@ -234,6 +247,7 @@ impl RequestHead {
                 }
                 FieldKind::Connection => {
                     for option in list(field.value) {
+                        option_count += 1;
                         close |= option.eq_ignore_ascii_case(b"close");
                         keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                         nominated |= !option.eq_ignore_ascii_case(b"close")
@@ -251,6 +265,11 @@ impl RequestHead {
                     self.dropped.push(entry);
                 }
             }
+        }
+        if option_count > CONNECTION_OPTION_COUNT_MAX {
+            return Err(HeadError::BadRequest(
+                "more Connection options than make sense",
+            ));
         }
         if nominated {
             self.drop_nominated(fields, span_of);
@@ -372,11 +391,6 @@ fn check_transfer_encoding(value: &[u8]) -> Result<(), HeadError> {
             "a Transfer-Encoding that is no list ending in chunked",
         )),
     }
-}
-
-/// tchar of RFC 9110 section 5.6.2.
-pub fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn explain(error: httparse::Error, bytes: &[u8]) -> HeadError {
@@ -541,6 +555,23 @@ mod tests {
         assert_eq!(names, ["Host", "X-Keep"]);
         assert_eq!(head.dropped.len(), 4);
         assert!(!head.keep_alive);
+    }
+
+    #[test]
+    fn the_authority_of_an_absolute_target_stands_for_host() {
+        let bytes = "GET http://real:80/p HTTP/1.1\r\nX: 1\r\nHost: other\r\n\r\n";
+        let head = parse(bytes).unwrap();
+        assert_eq!(text(bytes, head.fields[1].name), "Host");
+        assert_eq!(text(bytes, head.fields[1].value), "real:80");
+        assert_eq!(text(bytes, head.dropped[0].value), "other");
+        assert_eq!(status("GET http://u@h/ HTTP/1.1\r\nHost: h\r\n\r\n"), 400);
+    }
+
+    #[test]
+    fn connection_options_are_bounded() {
+        let options = "a, ".repeat(CONNECTION_OPTION_COUNT_MAX + 1);
+        let bytes = format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: {options}\r\n\r\n");
+        assert_eq!(status(&bytes), 400);
     }
 
     #[test]

@@ -5,14 +5,16 @@
 //! been started is awaited, never dropped, since the kernel may still write to
 //! its buffer; who gives up waiting shuts the socket down and awaits the end.
 
+mod bell;
 pub mod bind;
 #[allow(unsafe_code)]
 mod readable;
 mod uring;
 
+pub use bell::Bell;
 pub use readable::readable;
 
-pub use uring::{Bell, EngineError, Listener, Stream, run};
+pub use uring::{EngineError, Listener, Stream, run};
 
 /// Name of the engine, for the start line.
 pub const ENGINE: &str = "io_uring";

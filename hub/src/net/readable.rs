@@ -1,4 +1,4 @@
-//! Waiting on a descriptor from the control thread's runtime.
+//! Waiting on a descriptor through the epoll of the current runtime.
 
 use std::io;
 use std::os::fd::OwnedFd;

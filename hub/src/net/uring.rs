@@ -3,13 +3,10 @@
 use std::future::Future;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::OwnedFd;
 
 use tokio_uring::buf::BoundedBuf;
 
-use crate::limits::{
-    BELL_REPAIR_COUNT_MAX, COMPLETION_QUEUE_ENTRIES, LINGER_BYTES_MAX, SUBMISSION_QUEUE_ENTRIES,
-};
+use crate::limits::{COMPLETION_QUEUE_ENTRIES, LINGER_BYTES_MAX, SUBMISSION_QUEUE_ENTRIES};
 
 /// Why no ring could be made.
 #[derive(Debug, thiserror::Error)]
@@ -144,53 +141,6 @@ impl Stream {
             match result {
                 Ok(0) | Err(_) => return,
                 Ok(bytes) => discarded += bytes as u64,
-            }
-        }
-    }
-}
-
-/// The eventfd by which a worker rings a lane.
-pub struct Bell {
-    file: tokio_uring::fs::File,
-    control: OwnedFd,
-    buffer: Vec<u8>,
-    repair_count: u32,
-}
-
-impl Bell {
-    /// Takes over one descriptor of the eventfd.
-    pub fn new(eventfd: OwnedFd) -> io::Result<Self> {
-        let control = eventfd.try_clone()?;
-        let file = tokio_uring::fs::File::from_std(std::fs::File::from(eventfd));
-        Ok(Self {
-            file,
-            control,
-            buffer: Vec::with_capacity(8),
-            repair_count: 0,
-        })
-    }
-
-    /// Waits until it has been rung since the last wait.
-    pub async fn rung(&mut self) -> io::Result<()> {
-        loop {
-            let mut buffer = std::mem::take(&mut self.buffer);
-            buffer.clear();
-            let (result, buffer) = self.file.read_at(buffer, 0).await;
-            self.buffer = buffer;
-            match result {
-                Ok(_) => return Ok(()),
-                // File flags are shared with the worker, which may have made
-                // the eventfd non-blocking, by mistake or not.
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock
-                        && self.repair_count < BELL_REPAIR_COUNT_MAX =>
-                {
-                    self.repair_count += 1;
-                    let flags = rustix::fs::fcntl_getfl(&self.control)?;
-                    rustix::fs::fcntl_setfl(&self.control, flags - rustix::fs::OFlags::NONBLOCK)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
             }
         }
     }

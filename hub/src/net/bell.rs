@@ -1,0 +1,34 @@
+//! The eventfd by which a worker rings a lane.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use tokio::io::unix::AsyncFd;
+
+use super::readable::readable;
+
+/// Waits for rings without ever reading the eventfd.
+///
+/// The eventfd is shared with a worker that may do anything to it: read it
+/// empty, fill it up, change its flags. So nothing here depends on its counter:
+/// the reactor's epoll watches it edge-triggered, where every write is an event
+/// of its own (epoll(7)), and no operation is left in flight when the wait is
+/// given up.
+pub struct Bell {
+    eventfd: AsyncFd<OwnedFd>,
+}
+
+impl Bell {
+    /// Takes over one descriptor of the eventfd.
+    pub fn new(eventfd: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            eventfd: readable(eventfd)?,
+        })
+    }
+
+    /// Waits until it has been rung since the last wait.
+    pub async fn rung(&self) -> io::Result<()> {
+        self.eventfd.readable().await?.clear_ready();
+        Ok(())
+    }
+}

@@ -1,0 +1,31 @@
+//! Field syntax that hub and workers judge alike (RFC 9110 section 5), and the
+//! fields that only the hub may write.
+
+/// tchar of RFC 9110 section 5.6.2.
+#[inline]
+pub fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What a field value may consist of: no control characters but the tab.
+#[inline]
+pub fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= 32 && byte != 127)
+}
+
+/// Whether a response field is the hub's: it belongs to the connection or the
+/// framing (RFC 9110 section 7.6.1), or says when the hub answered.
+pub fn is_the_hubs(name: &[u8]) -> bool {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    // The length rules out nearly every field before its bytes are compared.
+    match name.len() {
+        2 => is("te"),
+        4 => is("date"),
+        7 => is("upgrade") || is("trailer"),
+        10 => is("connection") || is("keep-alive"),
+        14 => is("content-length"),
+        16 => is("proxy-connection"),
+        17 => is("transfer-encoding"),
+        _ => false,
+    }
+}
