@@ -7,6 +7,7 @@
 //! ends them, `http` is a client that says exactly what it is told to.
 #![forbid(unsafe_code)]
 
+pub mod fake_worker;
 pub mod http;
 pub mod odd_worker;
 pub mod roles;

@@ -27,6 +27,13 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
         .handle("POST", "/odd/describe/{first}/{*rest}", |_, request| {
             describe(request)
         })
+        .handle("POST", "/odd/echo", |_, request| {
+            request.response(200).body(request.body())
+        })
+        .handle_async("POST", "/odd/echo-later", |_, request| async move {
+            tokio::time::sleep(Duration::from_micros(300)).await;
+            request.response(200).body(request.body())
+        })
         .handle("GET", "/odd/panic", |_, _| panic!("a handler that panics"))
         .handle_async("GET", "/odd/panic-async", |_, _| async {
             panic!("before any await")

@@ -5,27 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use slotway_shm_proto::message::{FromHub, Hello, Refusal};
 use slotway_shm_proto::packet;
+use slotway_tests::fake_worker::{connect, hello, register};
 use slotway_tests::http;
 use slotway_tests::system::{HubPart, PATIENCE, Part};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
-}
-
-fn connect(hub: &HubPart) -> OwnedFd {
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .unwrap();
-    rustix::net::connect(&socket, &SocketAddrUnix::new(&hub.socket).unwrap()).unwrap();
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE)).unwrap();
-    socket
 }
 
 /// What the hub says to a packet; `None` when it just closes.
@@ -38,34 +25,6 @@ fn say(hub: &HubPart, packet: &[u8]) -> Option<FromHub> {
 fn answer(socket: &OwnedFd) -> Option<FromHub> {
     let packet = packet::receive(socket).unwrap();
     (!packet.bytes.is_empty()).then(|| FromHub::from_packet(&packet.bytes).unwrap())
-}
-
-fn register(hub: &HubPart, name: &str, path: &str) -> [u8; 32] {
-    let document = serde_json::json!({"name": name, "routes": [{"method": "GET", "path": path}]});
-    let response = http::request(
-        hub.address,
-        "POST",
-        "/internal/register",
-        document.to_string().as_bytes(),
-    );
-    assert_eq!(response.status, 200, "{}", response.text());
-    let answer: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
-    assert_eq!(answer["attach"], hub.socket.to_str().unwrap());
-    assert_eq!(answer["shm_name"], format!("slotway-{name}"));
-    answer["worker_id"]
-        .as_str()
-        .unwrap()
-        .as_bytes()
-        .try_into()
-        .unwrap()
-}
-
-fn hello(worker_id: [u8; 32]) -> Vec<u8> {
-    Hello {
-        worker_id,
-        thread_count: 1,
-    }
-    .to_packet()
 }
 
 fn open_fds(part: &Part) -> usize {

@@ -252,15 +252,23 @@ fn bodies_of_every_size_come_back_whole_by_length_and_by_chunks() {
 }
 
 #[test]
-fn many_large_bodies_at_once_stay_apart() {
-    let (hub, _worker) = hub_with("echo");
+fn many_large_bodies_at_once_stay_apart_while_other_clients_leave_half_way() {
+    // Few slots and two threads: slots are re-used while notices about the use
+    // before are still on their way.
+    let hub = HubPart::start(program(), &["--slots", "24", "--reactors", "2"]);
+    let _worker = hub.start_worker("odd", "odd");
     std::thread::scope(|scope| {
-        for n in 0..16_usize {
+        for n in 0..12_usize {
             let address = hub.address;
             scope.spawn(move || {
-                for round in 0..4 {
-                    let body = pattern(300_000 + n * 1000 + round);
-                    let response = http::request(address, "POST", "/api/echo", &body);
+                for round in 0..12 {
+                    let body = pattern(150_000 + n * 20_000 + round);
+                    let path = ["/odd/echo", "/odd/echo-later"][round % 2];
+                    if n % 3 == 2 {
+                        leave_half_way(address, path, &body, round);
+                        continue;
+                    }
+                    let response = http::request(address, "POST", path, &body);
                     assert!(
                         response.status == 200 && response.body == body,
                         "{n} {round}"
@@ -269,6 +277,31 @@ fn many_large_bodies_at_once_stay_apart() {
             });
         }
     });
+    assert!(!hub.part.log().contains("evicted"), "{}", hub.part.log());
+    assert_eq!(http::get(hub.address, "/odd/runs").status, 200);
+}
+
+/// Sends a request and leaves: in the middle of its body, before the answer, or
+/// in the middle of that.
+fn leave_half_way(address: std::net::SocketAddr, path: &str, body: &[u8], round: usize) {
+    use std::io::{Read, Write};
+
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let sent = if round % 3 == 0 {
+        body.len() - 1000
+    } else {
+        body.len()
+    };
+    stream.write_all(&body[..sent]).unwrap();
+    if round % 3 == 2 {
+        let mut some = vec![0; 40_000];
+        stream.read_exact(&mut some).unwrap();
+    }
 }
 
 #[test]

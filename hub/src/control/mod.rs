@@ -126,3 +126,18 @@ fn answer(sessions: &mut Sessions, method: Method, path: &str, body: &[u8]) -> L
 fn wrong_method(allow: &'static str) -> LocalAnswer {
     LocalAnswer::error(405, format!("allowed here: {allow}")).with("Allow", allow)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_host_may_register() {
+        let peer = |text: &str| text.parse().unwrap();
+        assert!(may_ask("/internal/register", peer("127.0.0.1")));
+        assert!(may_ask("/internal/register", peer("::1")));
+        assert!(may_ask("/internal/register", peer("::ffff:127.0.0.1")));
+        assert!(!may_ask("/internal/register", peer("192.0.2.1")));
+        assert!(may_ask("/health", peer("192.0.2.1")));
+    }
+}

@@ -32,3 +32,26 @@ impl Bell {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotway_shm_proto::doorbell::{new_eventfd, ring_eventfd};
+
+    #[tokio::test]
+    async fn every_ring_is_heard_though_nobody_reads_the_counter() {
+        let eventfd = new_eventfd().unwrap();
+        let bell = Bell::new(eventfd.try_clone().unwrap()).unwrap();
+        for _ in 0..3 {
+            ring_eventfd(&eventfd).unwrap();
+            bell.rung().await.unwrap();
+        }
+        let silence = std::time::Duration::from_millis(20);
+        assert!(
+            tokio::time::timeout(silence, bell.rung()).await.is_err(),
+            "heard nothing twice"
+        );
+        ring_eventfd(&eventfd).unwrap();
+        bell.rung().await.unwrap();
+    }
+}

@@ -1,0 +1,147 @@
+//! A worker made by hand, that does what the SDK would not.
+
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use slotway_shm_proto::layout::{Geometry, ResponseHead};
+use slotway_shm_proto::message::{FromHub, Hello};
+use slotway_shm_proto::packet;
+use slotway_shm_proto::region::WorkerRegions;
+use slotway_shm_proto::ring::{
+    CompletionKind, CompletionProducer, Entry, SubmissionIn, SubmissionKind,
+};
+
+use crate::http;
+use crate::system::{HubPart, PATIENCE};
+
+/// Connects to a hub's attach socket.
+pub fn connect(hub: &HubPart) -> OwnedFd {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .expect("a Unix socket");
+    let address = SocketAddrUnix::new(&hub.socket).expect("a path of ours");
+    rustix::net::connect(&socket, &address).expect("the hub accepts workers");
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(PATIENCE))
+        .expect("a socket option");
+    socket
+}
+
+/// Registers a worker with `GET path`; its id.
+pub fn register(hub: &HubPart, name: &str, path: &str) -> [u8; 32] {
+    let document = serde_json::json!({"name": name, "routes": [{"method": "GET", "path": path}]});
+    let body = document.to_string();
+    let response = http::request(hub.address, "POST", "/internal/register", body.as_bytes());
+    assert_eq!(response.status, 200, "{}", response.text());
+    let answer: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+    assert_eq!(
+        answer["attach"],
+        hub.socket.to_str().expect("a path of ours")
+    );
+    assert_eq!(answer["shm_name"], format!("slotway-{name}"));
+    answer["worker_id"]
+        .as_str()
+        .expect("text")
+        .as_bytes()
+        .try_into()
+        .expect("32 characters")
+}
+
+/// The hello of a worker with one thread.
+pub fn hello(worker_id: [u8; 32]) -> Vec<u8> {
+    Hello {
+        worker_id,
+        thread_count: 1,
+    }
+    .to_packet()
+}
+
+/// An attached session on lane 0. Never sleeps, so the hub need not ring it.
+#[derive(Debug)]
+pub struct FakeWorker {
+    /// The session's connection.
+    pub socket: OwnedFd,
+    /// Its memory.
+    pub regions: WorkerRegions,
+    /// Its layout.
+    pub geometry: Geometry,
+    /// By which lane 0 is rung.
+    pub eventfd: OwnedFd,
+    completions: CompletionProducer,
+}
+
+impl FakeWorker {
+    /// Registers `GET path` and attaches.
+    pub fn attach(hub: &HubPart, name: &str, path: &str) -> Self {
+        let worker_id = register(hub, name, path);
+        let socket = connect(hub);
+        packet::send(&socket, &hello(worker_id), &[]).expect("the hub reads");
+        let mut welcome = packet::receive(&socket).expect("the hub answers");
+        let Ok(FromHub::Welcome(geometry)) = FromHub::from_packet(&welcome.bytes) else {
+            panic!("no welcome: {welcome:?}");
+        };
+        let eventfd = welcome.fds.remove(2);
+        let fds: Vec<_> = welcome.fds.drain(..2).collect();
+        let fds = fds.try_into().expect("two regions");
+        let regions = WorkerRegions::map(&fds, &geometry).expect("the hub's regions");
+        hub.part.wait_for_log(&format!("worker=\"{name}\""));
+        Self {
+            socket,
+            regions,
+            geometry,
+            eventfd,
+            completions: CompletionProducer::default(),
+        }
+    }
+
+    /// Waits for the next submission.
+    pub fn take(&self) -> Entry<SubmissionKind> {
+        let lane = self.geometry.lane(0);
+        let word_count = self.geometry.ring_entry_count() as usize * 2;
+        let ring = SubmissionIn {
+            tail: self.regions.requests.u32_at(lane.submission_tail),
+            head: self.regions.responses.u32_at(lane.submission_head),
+            entries: self
+                .regions
+                .requests
+                .words_at(lane.submission_entries, word_count),
+        };
+        let start = std::time::Instant::now();
+        loop {
+            if let Some(entry) = ring.claim() {
+                return entry.expect("the hub's ring is sound");
+            }
+            assert!(start.elapsed() < PATIENCE, "no submission comes");
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+    }
+
+    /// Writes a response head into a slot.
+    pub fn write_head(&self, slot_index: u32, head: &ResponseHead) {
+        let slot = self.geometry.slot(&self.geometry.lane(0), slot_index);
+        self.regions.responses.write_head(slot.response_head, head);
+    }
+
+    /// Writes into a slot's response arena.
+    pub fn write_arena(&self, slot_index: u32, offset: u32, bytes: &[u8]) {
+        let slot = self.geometry.slot(&self.geometry.lane(0), slot_index);
+        self.regions
+            .responses
+            .write(slot.response_arena + u64::from(offset), bytes);
+    }
+
+    /// Publishes a completion and rings.
+    pub fn complete(&self, kind: CompletionKind, slot_index: u32, generation: u32) {
+        let lane = self.geometry.lane(0);
+        let word_count = self.geometry.ring_entry_count() as usize * 2;
+        let entries = self
+            .regions
+            .responses
+            .words_at(lane.completion_entries, word_count);
+        self.completions.push(entries, kind, slot_index, generation);
+        slotway_shm_proto::doorbell::ring_eventfd(&self.eventfd).expect("an eventfd");
+    }
+}

@@ -1,0 +1,270 @@
+//! Workers that lie: what they write is a claim, what they hold is theirs to
+//! spoil, and neither the hub nor its other workers may suffer.
+
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use slotway_shm_proto::layout::ResponseHead;
+use slotway_shm_proto::ring::CompletionKind;
+use slotway_tests::fake_worker::FakeWorker;
+use slotway_tests::http::{self, Connection};
+use slotway_tests::system::{HubPart, Part};
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_demo"))
+}
+
+/// A hub with an honest worker, and a hostile one at `/liar`.
+fn hub_with_liar() -> (HubPart, Part, FakeWorker) {
+    let hub = HubPart::start(program(), &["--timeout", "2"]);
+    let honest = hub.start_worker("echo", "echo");
+    let liar = FakeWorker::attach(&hub, "liar", "/liar");
+    (hub, honest, liar)
+}
+
+fn ask(hub: &HubPart) -> Connection {
+    let mut connection = Connection::open(hub.address);
+    connection.send("GET /liar HTTP/1.1\r\nHost: h\r\n\r\n");
+    connection
+}
+
+fn assert_well(hub: &HubPart) {
+    assert_eq!(http::get(hub.address, "/api/items/1").text(), "item 1");
+    assert!(hub.health().contains("\"echo\""));
+}
+
+#[test]
+fn an_answer_made_by_hand_arrives_so_what_follows_is_about_the_lies() {
+    let (hub, _honest, liar) = hub_with_liar();
+    let mut client = ask(&hub);
+    let request = liar.take();
+    liar.write_arena(request.slot_index, 0, b"x-by: hand\r\n");
+    liar.write_arena(request.slot_index, 16, b"truth");
+    let head = ResponseHead {
+        generation: request.generation,
+        status: 200,
+        fields_bytes: 12,
+        body_offset: 16,
+        body_bytes: 5,
+        ..ResponseHead::default()
+    };
+    liar.write_head(request.slot_index, &head);
+    liar.complete(
+        CompletionKind::Answer,
+        request.slot_index,
+        request.generation,
+    );
+    let response = client.read_response("GET").unwrap();
+    assert_eq!(
+        (response.text().as_str(), response.field("x-by")),
+        ("truth", Some("hand"))
+    );
+}
+
+#[test]
+fn a_head_that_points_outside_its_arena_is_502_and_the_liar_is_put_out() {
+    let beyond = u32::MAX - 7;
+    for lie in [
+        ResponseHead {
+            body_offset: beyond,
+            ..ResponseHead::default()
+        },
+        ResponseHead {
+            fields_bytes: beyond,
+            ..ResponseHead::default()
+        },
+        ResponseHead {
+            body_bytes: u64::MAX / 2,
+            ..ResponseHead::default()
+        },
+        ResponseHead {
+            generation: 77,
+            ..ResponseHead::default()
+        },
+    ] {
+        let (hub, _honest, liar) = hub_with_liar();
+        let mut client = ask(&hub);
+        let request = liar.take();
+        let generation = if lie.generation == 0 {
+            request.generation
+        } else {
+            lie.generation
+        };
+        liar.write_head(
+            request.slot_index,
+            &ResponseHead {
+                generation,
+                status: 200,
+                ..lie
+            },
+        );
+        liar.complete(
+            CompletionKind::Answer,
+            request.slot_index,
+            request.generation,
+        );
+        assert_eq!(client.read_response("GET").unwrap().status, 502);
+        hub.part.wait_for_log("evicted: a response head whose");
+        assert_well(&hub);
+        assert_eq!(http::get(hub.address, "/liar").status, 404);
+    }
+}
+
+#[test]
+fn fields_that_would_split_the_answer_are_502_and_nothing_of_them_is_sent() {
+    let (hub, _honest, liar) = hub_with_liar();
+    for (status, fields) in [
+        (200, "x: a\r\n\r\nHTTP/1.1 200 OK\r\n"),
+        (200, "x: a\nInjected: 1\r\n"),
+        (200, "Content-Length: 3\r\n"),
+        (200, "Transfer-Encoding: chunked\r\n"),
+        (200, "no colon"),
+        (101, ""),
+        (999, ""),
+    ] {
+        let mut client = ask(&hub);
+        let request = liar.take();
+        liar.write_arena(request.slot_index, 0, fields.as_bytes());
+        let fields_bytes = fields.len() as u32;
+        let head = ResponseHead {
+            generation: request.generation,
+            status,
+            fields_bytes,
+            body_offset: fields_bytes,
+            ..ResponseHead::default()
+        };
+        liar.write_head(request.slot_index, &head);
+        liar.complete(
+            CompletionKind::Answer,
+            request.slot_index,
+            request.generation,
+        );
+        let response = client.read_response("GET").unwrap();
+        assert_eq!(response.status, 502, "{fields:?}");
+        assert!(!response.fields.contains("njected"));
+        // The connection is still in step.
+        client.send("GET /api/items/2 HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(client.read_response("GET").unwrap().text(), "item 2");
+    }
+}
+
+#[test]
+fn answering_what_was_not_asked_or_twice_puts_the_liar_out() {
+    for lie in 0..4 {
+        let (hub, _honest, liar) = hub_with_liar();
+        let mut client = ask(&hub);
+        let request = liar.take();
+        match lie {
+            0 => liar.complete(CompletionKind::Answer, 9999, 1),
+            1 => liar.complete(
+                CompletionKind::Answer,
+                request.slot_index,
+                request.generation + 1,
+            ),
+            2 => liar.complete(CompletionKind::Answer, request.slot_index + 1, 1),
+            _ => {
+                let head = ResponseHead {
+                    generation: request.generation,
+                    status: 200,
+                    ..ResponseHead::default()
+                };
+                liar.write_head(request.slot_index, &head);
+                for _ in 0..2 {
+                    let (slot, generation) = (request.slot_index, request.generation);
+                    liar.complete(CompletionKind::Answer, slot, generation);
+                }
+            }
+        }
+        hub.part.wait_for_log("evicted");
+        let status = client.read_response("GET").unwrap().status;
+        assert!(
+            status == 502 || (lie == 3 && status == 200),
+            "lie {lie}: {status}"
+        );
+        assert_well(&hub);
+    }
+}
+
+#[test]
+fn a_full_an_emptied_and_a_non_blocking_eventfd_stop_nobody() {
+    for _ in 0..3 {
+        let (mut hub, _honest, liar) = hub_with_liar();
+        let flags = rustix::fs::fcntl_getfl(&liar.eventfd).unwrap();
+        rustix::fs::fcntl_setfl(&liar.eventfd, flags | OFlags::NONBLOCK).unwrap();
+        for _ in 0..100 {
+            let _ = rustix::io::write(&liar.eventfd, &(u64::MAX - 1).to_ne_bytes());
+            let _ = rustix::io::read(&liar.eventfd, &mut [0; 8]);
+        }
+        rustix::fs::fcntl_setfl(&liar.eventfd, flags).unwrap();
+        // Full to the brim: whoever writes to it now blocks for ever.
+        rustix::io::write(&liar.eventfd, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        let mut client = ask(&hub);
+        liar.take();
+        drop(liar.socket);
+        assert_eq!(client.read_response("GET").unwrap().status, 502);
+        assert_well(&hub);
+        hub.part.signal(rustix::process::Signal::TERM);
+        assert!(hub.part.wait().success());
+    }
+}
+
+#[test]
+fn heads_alone_hold_no_slot() {
+    let hub = HubPart::start(program(), &["--slots", "2"]);
+    let _worker = hub.start_worker("echo", "echo");
+    let idle: Vec<_> = (0..10)
+        .map(|_| {
+            let mut connection = Connection::open(hub.address);
+            connection.send("POST /api/echo HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n");
+            connection.send(vec![b'x'; 10_000]);
+            connection
+        })
+        .collect();
+    for _ in 0..20 {
+        assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
+    }
+    drop(idle);
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_its_slot_no_longer_than_a_timeout() {
+    let hub = HubPart::start(program(), &["--slots", "1", "--timeout", "1"]);
+    let _worker = hub.start_worker("echo", "echo");
+    let mut deaf = Connection::open(hub.address);
+    deaf.send("GET /api/bytes/90000000 HTTP/1.1\r\nHost: h\r\n\r\n");
+    let start = std::time::Instant::now();
+    loop {
+        let status = http::get(hub.address, "/api/items/1").status;
+        if status == 200 && start.elapsed() > std::time::Duration::from_millis(500) {
+            break;
+        }
+        assert!(status == 503 || status == 200, "{status}");
+        assert!(start.elapsed() < slotway_tests::system::PATIENCE);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    drop(deaf);
+}
+
+#[test]
+fn one_busy_reactor_does_not_keep_the_worker_from_the_others() {
+    let hub = HubPart::start(program(), &["--reactors", "2", "--timeout", "5"]);
+    let _worker = hub.start_worker("odd", "odd");
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..24 {
+            scope.spawn(|| {
+                let mut connection = Connection::open(hub.address);
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    connection.send("GET /odd/block/1 HTTP/1.1\r\nHost: h\r\n\r\n");
+                    assert_eq!(connection.read_response("GET").unwrap().status, 200);
+                }
+            });
+        }
+        // Connections spread over the reactors by chance: some of these are
+        // on the one with fewer of the busy ones.
+        for _ in 0..20 {
+            assert_eq!(http::get(hub.address, "/odd/status/200").status, 200);
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
