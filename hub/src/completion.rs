@@ -22,7 +22,7 @@ async fn serve(reactor: &Rc<Reactor>, lane: &Rc<Lane>) -> Result<(), Violation> 
         .try_clone_to_owned()
         .and_then(Bell::new)
         .map_err(|_| Violation::Bell)?;
-    while lane.end().is_none() {
+    while !lane.is_over() {
         take(reactor, lane)?;
         tokio::select! {
             rung = bell.rung() => rung.map_err(|_| Violation::Bell)?,

@@ -45,8 +45,9 @@ pub enum Progress {
 /// A read that goes on while something else is awaited.
 pub type PendingRead = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>>>;
 
-/// See the module. The parts of a request's way are in `request` (what it
-/// asks for and where it goes), `upload` and `download` (bodies that stream).
+/// See the module. The parts of a request's way are in `request` (what it asks
+/// for and where it goes), `body`, `reply`, and `upload` and `download` (bodies
+/// that stream).
 pub struct Connection {
     pub(crate) reactor: Rc<Reactor>,
     pub(crate) stream: Rc<Stream>,

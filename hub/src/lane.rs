@@ -13,7 +13,6 @@ use slotway_shm_proto::layout::{LaneOffsets, RequestWords, ResponseWords, SlotOf
 use slotway_shm_proto::ring::{
     CompletionConsumer, RingError, SubmissionKind, SubmissionOut, SubmissionProducer,
 };
-
 use tokio::sync::Notify;
 
 use crate::clock;
@@ -37,18 +36,9 @@ pub enum Violation {
     /// In a body ring.
     #[error(transparent)]
     Cursor(#[from] slotway_shm_proto::cursor::CursorError),
-    /// The eventfd could not be read any more.
+    /// The eventfd cannot be watched.
     #[error("the lane's eventfd cannot be waited on")]
     Bell,
-}
-
-/// Why nobody will answer on this lane any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaneEnd {
-    /// The session is over.
-    WorkerGone,
-    /// The worker broke the protocol.
-    Violation(Violation),
 }
 
 /// See the module.
@@ -58,7 +48,7 @@ pub struct Lane {
     timeout_ms: u64,
     offsets: LaneOffsets,
     inner: RefCell<Inner>,
-    end: Cell<Option<LaneEnd>>,
+    over: Cell<bool>,
     /// Told when the lane ends.
     pub ended: Notify,
     /// In the reactor's list of lanes to ring at the end of the turn.
@@ -99,7 +89,7 @@ impl Lane {
             timeout_ms,
             ended: Notify::new(),
             inner: RefCell::new(inner),
-            end: Cell::new(None),
+            over: Cell::new(false),
             marked: Cell::new(false),
             asleep: Cell::new(false),
             waiting_since: Cell::new(None),
@@ -109,7 +99,7 @@ impl Lane {
     /// Takes a free slot for a request.
     #[inline]
     pub fn reserve(self: &Rc<Self>) -> Option<Exchange> {
-        if self.end.get().is_some() {
+        if self.over.get() {
             return None;
         }
         let (slot_index, generation) = self.inner.borrow_mut().slots.reserve()?;
@@ -129,17 +119,14 @@ impl Lane {
         overdue_count > self.session.geometry.slot_count() / QUARANTINE_DIVISOR
     }
 
-    /// Why the lane has ended, if it has.
-    pub fn end(&self) -> Option<LaneEnd> {
-        self.end.get()
+    /// Whether the lane has ended: nobody will answer on it any more.
+    pub fn is_over(&self) -> bool {
+        self.over.get()
     }
 
     /// Ends the lane: every request in flight learns that nobody will answer.
-    /// The first reason stands.
-    pub fn end_with(&self, why: LaneEnd) {
-        if self.end.get().is_none() {
-            self.end.set(Some(why));
-        }
+    pub fn end(&self) {
+        self.over.set(true);
         self.inner.borrow_mut().slots.wake_all();
         self.ended.notify_one();
     }
@@ -327,7 +314,7 @@ impl Lane {
     pub(crate) fn poll_event(&self, slot_index: u32, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         match self.inner.borrow_mut().slots.poll_event(slot_index, cx) {
             Poll::Ready(event) => Poll::Ready(Some(event)),
-            Poll::Pending if self.end.get().is_some() => Poll::Ready(None),
+            Poll::Pending if self.over.get() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     }

@@ -3,10 +3,11 @@
 //! The way of a request, by file:
 //!
 //! ```text
-//! listener ─▶ connection ─▶ http/parse ─▶ route ─▶ dispatch ──▶ slot in shared memory
-//!                 ▲          (request)              (upload)          │ worker
-//!                 └── http/encode ◀── answer ◀── completion ◀─────────┘
-//!                      (download)
+//! listener ─▶ connection ─▶ http/parse ─▶ request ─▶ route ─▶ dispatch ──▶ slot in
+//!                 ▲                       (body)              (upload)     shared memory
+//!                 │                                                           │ worker
+//!                 └───── http/encode ◀──── reply ◀── answer ◀── completion ◀──┘
+//!                                       (download)
 //! ```
 //!
 //! Each reactor thread (`reactor`) has its own listener socket, connections,
@@ -21,7 +22,8 @@
 //! Only `net` knows the I/O engine. Every bound is in `limits`.
 #![deny(unsafe_code)]
 
-pub mod answer;
+mod answer;
+mod body;
 pub mod cli;
 mod clock;
 mod completion;
@@ -40,6 +42,7 @@ mod listener;
 mod local_answer;
 mod net;
 mod reactor;
+mod reply;
 mod request;
 mod route;
 mod session;

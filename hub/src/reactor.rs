@@ -18,7 +18,7 @@ use crate::completion;
 use crate::control::ControlMessage;
 use crate::http::date::DateLine;
 use crate::instrumentation::PhaseRecorder;
-use crate::lane::{Lane, LaneEnd, Violation};
+use crate::lane::{Lane, Violation};
 use crate::limits::SWEEP_INTERVAL;
 use crate::net::Stream;
 use crate::route::RouteTable;
@@ -101,7 +101,7 @@ impl Reactor {
     pub fn lane(&self, session: &Session) -> Option<Rc<Lane>> {
         let lanes = self.lanes.borrow();
         let lane = lanes.get(session.index)?.as_ref()?;
-        (lane.session.id == session.id && lane.end().is_none()).then(|| Rc::clone(lane))
+        (lane.session.id == session.id && !lane.is_over()).then(|| Rc::clone(lane))
     }
 
     /// Notes that a lane has something new; its bells are rung at the end of
@@ -166,7 +166,7 @@ impl Reactor {
             let now_ms = clock::coarse_ms();
             let earliest = lanes.iter().filter_map(|lane| lane.expire(now_ms)).min();
             for lane in &lanes {
-                if lane.end().is_none() && lane.is_hanging(now_ms) {
+                if !lane.is_over() && lane.is_hanging(now_ms) {
                     self.shared
                         .tell_control(ControlMessage::TooManyUnanswered(lane.session.id));
                 }
@@ -192,7 +192,7 @@ impl Reactor {
 
     /// A worker broke the protocol on a lane.
     pub fn report_violation(&self, lane: &Lane, violation: Violation) {
-        lane.end_with(LaneEnd::Violation(violation));
+        lane.end();
         self.shared
             .tell_control(ControlMessage::Violation(lane.session.id, violation));
     }
@@ -214,12 +214,12 @@ impl Reactor {
                 (None, _) => self.open_lane(session),
                 (Some(_), SessionState::Live) => {}
                 (Some(lane), SessionState::Draining)
-                    if lane.used_count() > 0 && lane.end().is_none() => {}
+                    if lane.used_count() > 0 && !lane.is_over() => {}
                 (Some(lane), _) => {
                     // What it answered before it went still counts; that the
                     // rest may be broken no longer matters.
                     let _ = lane.drain();
-                    lane.end_with(LaneEnd::WorkerGone);
+                    lane.end();
                     self.lanes.borrow_mut()[session.index] = None;
                     self.let_go(session);
                 }
@@ -312,7 +312,7 @@ impl Reactor {
     pub async fn close_all_lanes(&self) {
         let lanes: Vec<_> = self.lanes.borrow_mut().drain(..).flatten().collect();
         for lane in &lanes {
-            lane.end_with(LaneEnd::WorkerGone);
+            lane.end();
         }
         let tasks = std::mem::take(&mut *self.lane_tasks.borrow_mut());
         for task in tasks {

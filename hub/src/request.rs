@@ -1,27 +1,22 @@
-//! One request on its connection: what it asks for, where it goes, and its
-//! answer.
+//! One request on its connection: what it asks for and where it goes.
 
 use std::rc::Rc;
 
 use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::Span;
 
-use crate::answer::{self, Answer, AnswerBody};
+use crate::body::{Body, too_large};
 use crate::clock;
-use crate::connection::{Connection, PendingRead, Progress, Then};
+use crate::connection::{Connection, Progress, Then};
 use crate::control::{self, ControlMessage};
 use crate::dispatch::{self, BodyRing, Dispatch, DispatchBody};
-use crate::exchange::{Exchange, Outcome};
-use crate::http::chunked::ChunkedDecoder;
-use crate::http::encode::{self, BodyFraming};
-use crate::http::field_section;
+use crate::exchange::Exchange;
 use crate::http::parse::Framing;
-use crate::lane::{Lane, Violation};
-use crate::limits::{CONTROL_BODY_BYTES_MAX, READ_STEP_BYTES};
+use crate::lane::Lane;
+use crate::limits::CONTROL_BODY_BYTES_MAX;
 use crate::local_answer::LocalAnswer;
 use crate::route::{Lookup, RouteTable, Target};
 use crate::shared::Counters;
-use crate::slot::Event;
 use crate::upload::{BodySource, UploadEnd};
 
 /// What happens instead of a worker's answer.
@@ -37,16 +32,6 @@ impl From<LocalAnswer> for Instead {
     fn from(answer: LocalAnswer) -> Self {
         Self::Answer(answer)
     }
-}
-
-/// A body that has been read, as far as it was.
-enum Body {
-    /// In the input, behind the head.
-    InInput { bytes: usize },
-    /// Decoded.
-    Decoded(Vec<u8>),
-    /// More than fits an arena.
-    Streams(BodySource),
 }
 
 impl Connection {
@@ -179,86 +164,6 @@ impl Connection {
         }
     }
 
-    /// Reads a body of at most `room` bytes whole, or finds that it is longer.
-    async fn read_body(&mut self, room: usize) -> Result<Body, Instead> {
-        let body_bytes_max = self.reactor.shared.config.body_bytes_max;
-        match self.head.framing {
-            Framing::Length(length) => {
-                if length > body_bytes_max {
-                    return Err(too_large(body_bytes_max).into());
-                }
-                // A body that will stream takes a slot only once an arena's
-                // worth of it is there: a head alone must not hold one.
-                let wanted = length.min(room as u64) as usize;
-                let buffered = self.head.bytes + wanted;
-                while self.input.len() < buffered {
-                    self.send_continue_if_expected(self.input.len() > self.head.bytes)
-                        .await?;
-                    self.read_body_step(buffered - self.input.len()).await?;
-                }
-                if length > room as u64 {
-                    return Ok(Body::Streams(BodySource::Length { left: length }));
-                }
-                Ok(Body::InInput { bytes: wanted })
-            }
-            Framing::Chunked => {
-                let mut decoder = ChunkedDecoder::new(body_bytes_max);
-                let mut body = Vec::new();
-                loop {
-                    let raw = &self.input[self.head.bytes..];
-                    let left = room - body.len();
-                    let progress = decoder
-                        .decode(raw, &mut body, left)
-                        .map_err(|error| LocalAnswer::error(error.status(), error.to_string()))?;
-                    let used = self.head.bytes..self.head.bytes + progress.consumed;
-                    self.input.drain(used);
-                    if progress.done {
-                        // What follows in the input is the next request.
-                        self.head.framing = Framing::Length(0);
-                        return Ok(Body::Decoded(body));
-                    }
-                    if body.len() == room {
-                        return Ok(Body::Streams(BodySource::Chunked {
-                            decoder,
-                            ready: body,
-                        }));
-                    }
-                    self.send_continue_if_expected(!body.is_empty()).await?;
-                    self.read_body_step(READ_STEP_BYTES).await?;
-                }
-            }
-        }
-    }
-
-    /// Reads more of a body; a client that stalls as long as a worker may gets
-    /// 408.
-    async fn read_body_step(&mut self, spare_bytes: usize) -> Result<(), Instead> {
-        let mut buffer = std::mem::take(&mut self.input);
-        buffer.reserve(spare_bytes);
-        let stream = Rc::clone(&self.stream);
-        let mut read: PendingRead = Box::pin(async move { stream.read(buffer).await });
-        let limit = std::time::Duration::from_millis(self.reactor.shared.config.timeout_ms());
-        if let Ok((result, buffer)) = tokio::time::timeout(limit, &mut read).await {
-            self.input = buffer;
-            match result {
-                Ok(1..) => Ok(()),
-                Ok(0) | Err(_) => Err(Instead::ClientGone),
-            }
-        } else {
-            self.pending_read = Some(read);
-            Err(LocalAnswer::error(408, "the request body did not arrive in time").into())
-        }
-    }
-
-    async fn send_continue_if_expected(&mut self, body_has_begun: bool) -> Result<(), Instead> {
-        if !std::mem::take(&mut self.head.expects_continue) || body_has_begun {
-            return Ok(());
-        }
-        self.output
-            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-        self.flush().await.map_err(|_| Instead::ClientGone)
-    }
-
     fn dispatch(
         &mut self,
         body: DispatchBody<'_>,
@@ -314,134 +219,6 @@ impl Connection {
             }
             Ok((exchange, ring))
         })
-    }
-
-    async fn await_answer(&mut self, exchange: &Exchange) -> Result<Answer, Instead> {
-        let streams = loop {
-            if exchange.is_streaming() {
-                break true;
-            }
-            match exchange.outcome().await {
-                Outcome::Event(Event::Answered) => break false,
-                Outcome::Event(Event::Changed) => {}
-                Outcome::Event(Event::TimedOut) => return Err(self.timed_out().into()),
-                Outcome::WorkerGone => return Err(self.worker_gone().into()),
-            }
-        };
-        if self.reactor.phases.is_some() {
-            self.moments.seen_ns = clock::monotonic_ns();
-        }
-        let head = exchange.copy_head();
-        answer::check(
-            &head,
-            exchange.generation(),
-            exchange.arena_bytes(),
-            streams,
-        )
-        .map_err(|violation| self.violated(exchange, violation).into())
-    }
-
-    /// 504, counted.
-    pub(crate) fn timed_out(&self) -> LocalAnswer {
-        Counters::add(&self.reactor.shared.counters.timed_out);
-        LocalAnswer::error(504, "the worker did not answer in time")
-    }
-
-    /// 502, counted.
-    pub(crate) fn worker_gone(&self) -> LocalAnswer {
-        Counters::add(&self.reactor.shared.counters.worker_gone);
-        LocalAnswer::error(502, "the worker went away before it answered")
-    }
-
-    /// 502, and the worker is reported.
-    pub(crate) fn violated(&self, exchange: &Exchange, violation: Violation) -> LocalAnswer {
-        self.reactor.report_violation(exchange.lane(), violation);
-        Counters::add(&self.reactor.shared.counters.bad_answer);
-        LocalAnswer::error(502, "the worker's answer was invalid")
-    }
-
-    /// Writes and sends a worker's answer.
-    async fn send_answer(&mut self, exchange: Exchange, answer: &Answer) -> Result<Then, Instead> {
-        let then = match self.progress {
-            Progress::BodyUnderWay => Then::Linger,
-            _ if self.keeps_alive() => Then::Next,
-            _ => Then::Close,
-        };
-        if let Err(why) = self.encode_head(&exchange, answer, then) {
-            Counters::add(&self.reactor.shared.counters.bad_answer);
-            let worker = &exchange.lane().session.name;
-            tracing::warn!(worker, "502: the worker's answer cannot be sent: {why}");
-            return Err(LocalAnswer::error(502, "the worker's answer was invalid").into());
-        }
-        let without_body = self.head.method == Some(Method::Head)
-            || answer.status.is_some_and(encode::is_bodiless);
-        match answer.body {
-            AnswerBody::Whole { offset, bytes } => {
-                if !without_body {
-                    exchange.append_from_arena(offset, bytes, &mut self.output);
-                }
-                self.after_answer(exchange);
-                self.flush().await.map_err(|_| Instead::ClientGone)?;
-            }
-            // Dropping the exchange tells the worker that nobody reads on.
-            AnswerBody::Stream { .. } if without_body => {
-                drop(exchange);
-                self.flush().await.map_err(|_| Instead::ClientGone)?;
-            }
-            AnswerBody::Stream {
-                offset,
-                ring,
-                bytes,
-            } => {
-                if !self.download(exchange, offset, ring, bytes).await? {
-                    return Ok(Then::Reset);
-                }
-            }
-        }
-        if let Some(phases) = &self.reactor.phases {
-            (self.moments.taken_ns, self.moments.answered_ns) = answer.times_ns;
-            self.moments.written_ns = clock::monotonic_ns();
-            phases.borrow_mut().record(&self.moments);
-        }
-        Ok(then)
-    }
-
-    /// Gives the slot back; a lane that drains may thereby be done.
-    pub(crate) fn after_answer(&self, exchange: Exchange) {
-        let lane = Rc::clone(exchange.lane());
-        exchange.release();
-        self.reactor.after_drain_step(&lane);
-    }
-
-    fn encode_head(
-        &mut self,
-        exchange: &Exchange,
-        answer: &Answer,
-        then: Then,
-    ) -> Result<(), String> {
-        let status = answer.status.ok_or("a status outside 200 to 599")?;
-        let body_bytes = match answer.body {
-            AnswerBody::Whole { bytes, .. } => u64::from(bytes),
-            AnswerBody::Stream { bytes, .. } => bytes,
-        };
-        let framing = if encode::is_bodiless(status) {
-            BodyFraming::None
-        } else {
-            BodyFraming::Length(body_bytes)
-        };
-        let persistence = self.persistence(then);
-        let start = self.output.len();
-        let mut date = self.reactor.date.borrow_mut();
-        encode::start(&mut self.output, status, framing, persistence, date.now());
-        let fields_start = self.output.len();
-        exchange.append_from_arena(0, answer.fields_bytes, &mut self.output);
-        // Judged after the copy: nobody can change these bytes any more.
-        if let Err(error) = field_section::check(&self.output[fields_start..]) {
-            self.output.truncate(start);
-            return Err(error.to_string());
-        }
-        encode::end_fields(&mut self.output);
-        Ok(())
     }
 
     async fn answer_by_control(&mut self, method: Method) -> Result<Then, Instead> {
@@ -508,11 +285,4 @@ fn least_loaded(
         .iter()
         .filter_map(|target| lane_of(target).map(|lane| (lane, target.route_index)))
         .min_by_key(|(lane, _)| lane.used_count())
-}
-
-fn too_large(bytes_max: u64) -> LocalAnswer {
-    LocalAnswer::error(
-        413,
-        format!("the request body is larger than {bytes_max} bytes"),
-    )
 }

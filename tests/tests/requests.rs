@@ -292,7 +292,7 @@ fn leave_half_way(address: std::net::SocketAddr, path: &str, body: &[u8], round:
         body.len()
     );
     stream.write_all(head.as_bytes()).unwrap();
-    let sent = if round % 3 == 0 {
+    let sent = if round.is_multiple_of(3) {
         body.len() - 1000
     } else {
         body.len()

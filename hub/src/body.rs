@@ -1,0 +1,113 @@
+//! A request body as far as it is read before its request is dispatched: all
+//! of it if it fits an arena, else an arena's worth.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::connection::{Connection, PendingRead};
+use crate::http::chunked::ChunkedDecoder;
+use crate::http::parse::Framing;
+use crate::limits::READ_STEP_BYTES;
+use crate::local_answer::LocalAnswer;
+use crate::request::Instead;
+use crate::upload::BodySource;
+
+/// A body that has been read, as far as it was.
+pub(crate) enum Body {
+    /// In the input, behind the head.
+    InInput { bytes: usize },
+    /// Decoded.
+    Decoded(Vec<u8>),
+    /// More than fits an arena.
+    Streams(BodySource),
+}
+
+impl Connection {
+    /// Reads a body of at most `room` bytes whole, or finds that it is longer.
+    pub(crate) async fn read_body(&mut self, room: usize) -> Result<Body, Instead> {
+        let body_bytes_max = self.reactor.shared.config.body_bytes_max;
+        match self.head.framing {
+            Framing::Length(length) => {
+                if length > body_bytes_max {
+                    return Err(too_large(body_bytes_max).into());
+                }
+                // A body that will stream takes a slot only once an arena's
+                // worth of it is there: a head alone must not hold one.
+                let wanted = length.min(room as u64) as usize;
+                let buffered = self.head.bytes + wanted;
+                while self.input.len() < buffered {
+                    self.send_continue_if_expected(self.input.len() > self.head.bytes)
+                        .await?;
+                    self.read_body_step(buffered - self.input.len()).await?;
+                }
+                if length > room as u64 {
+                    return Ok(Body::Streams(BodySource::Length { left: length }));
+                }
+                Ok(Body::InInput { bytes: wanted })
+            }
+            Framing::Chunked => {
+                let mut decoder = ChunkedDecoder::new(body_bytes_max);
+                let mut body = Vec::new();
+                loop {
+                    let raw = &self.input[self.head.bytes..];
+                    let left = room - body.len();
+                    let progress = decoder
+                        .decode(raw, &mut body, left)
+                        .map_err(|error| LocalAnswer::error(error.status(), error.to_string()))?;
+                    let used = self.head.bytes..self.head.bytes + progress.consumed;
+                    self.input.drain(used);
+                    if progress.done {
+                        // What follows in the input is the next request.
+                        self.head.framing = Framing::Length(0);
+                        return Ok(Body::Decoded(body));
+                    }
+                    if body.len() == room {
+                        return Ok(Body::Streams(BodySource::Chunked {
+                            decoder,
+                            ready: body,
+                        }));
+                    }
+                    self.send_continue_if_expected(!body.is_empty()).await?;
+                    self.read_body_step(READ_STEP_BYTES).await?;
+                }
+            }
+        }
+    }
+
+    /// Reads more of a body; a client that stalls as long as a worker may gets
+    /// 408.
+    async fn read_body_step(&mut self, spare_bytes: usize) -> Result<(), Instead> {
+        let mut buffer = std::mem::take(&mut self.input);
+        buffer.reserve(spare_bytes);
+        let stream = Rc::clone(&self.stream);
+        let mut read: PendingRead = Box::pin(async move { stream.read(buffer).await });
+        let limit = Duration::from_millis(self.reactor.shared.config.timeout_ms());
+        if let Ok((result, buffer)) = tokio::time::timeout(limit, &mut read).await {
+            self.input = buffer;
+            match result {
+                Ok(1..) => Ok(()),
+                Ok(0) | Err(_) => Err(Instead::ClientGone),
+            }
+        } else {
+            self.pending_read = Some(read);
+            Err(LocalAnswer::error(408, "the request body did not arrive in time").into())
+        }
+    }
+
+    async fn send_continue_if_expected(&mut self, body_has_begun: bool) -> Result<(), Instead> {
+        if !std::mem::take(&mut self.head.expects_continue) || body_has_begun {
+            return Ok(());
+        }
+        self.output
+            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.flush().await.map_err(|_| Instead::ClientGone)
+    }
+}
+
+/// 413.
+pub(crate) fn too_large(bytes_max: u64) -> LocalAnswer {
+    LocalAnswer::error(
+        413,
+        format!("the request body is larger than {bytes_max} bytes"),
+    )
+}

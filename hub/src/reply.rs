@@ -1,0 +1,152 @@
+//! A worker's answer on its way to the client: awaited, checked, encoded.
+
+use std::rc::Rc;
+
+use slotway_shm_proto::Method;
+
+use crate::answer::{self, Answer, AnswerBody};
+use crate::clock;
+use crate::connection::{Connection, Progress, Then};
+use crate::exchange::{Exchange, Outcome};
+use crate::http::encode::{self, BodyFraming};
+use crate::http::field_section;
+use crate::lane::Violation;
+use crate::local_answer::LocalAnswer;
+use crate::request::Instead;
+use crate::shared::Counters;
+use crate::slot::Event;
+
+impl Connection {
+    /// Waits for the answer's head and checks it.
+    pub(crate) async fn await_answer(&mut self, exchange: &Exchange) -> Result<Answer, Instead> {
+        let streams = loop {
+            if exchange.is_streaming() {
+                break true;
+            }
+            match exchange.outcome().await {
+                Outcome::Event(Event::Answered) => break false,
+                Outcome::Event(Event::Changed) => {}
+                Outcome::Event(Event::TimedOut) => return Err(self.timed_out().into()),
+                Outcome::WorkerGone => return Err(self.worker_gone().into()),
+            }
+        };
+        if self.reactor.phases.is_some() {
+            self.moments.seen_ns = clock::monotonic_ns();
+        }
+        let head = exchange.copy_head();
+        answer::check(
+            &head,
+            exchange.generation(),
+            exchange.arena_bytes(),
+            streams,
+        )
+        .map_err(|violation| self.violated(exchange, violation).into())
+    }
+
+    /// 504, counted.
+    pub(crate) fn timed_out(&self) -> LocalAnswer {
+        Counters::add(&self.reactor.shared.counters.timed_out);
+        LocalAnswer::error(504, "the worker did not answer in time")
+    }
+
+    /// 502, counted.
+    pub(crate) fn worker_gone(&self) -> LocalAnswer {
+        Counters::add(&self.reactor.shared.counters.worker_gone);
+        LocalAnswer::error(502, "the worker went away before it answered")
+    }
+
+    /// 502, and the worker is reported.
+    pub(crate) fn violated(&self, exchange: &Exchange, violation: Violation) -> LocalAnswer {
+        self.reactor.report_violation(exchange.lane(), violation);
+        Counters::add(&self.reactor.shared.counters.bad_answer);
+        LocalAnswer::error(502, "the worker's answer was invalid")
+    }
+
+    /// Writes and sends a worker's answer.
+    pub(crate) async fn send_answer(
+        &mut self,
+        exchange: Exchange,
+        answer: &Answer,
+    ) -> Result<Then, Instead> {
+        let then = match self.progress {
+            Progress::BodyUnderWay => Then::Linger,
+            _ if self.keeps_alive() => Then::Next,
+            _ => Then::Close,
+        };
+        if let Err(why) = self.encode_head(&exchange, answer, then) {
+            Counters::add(&self.reactor.shared.counters.bad_answer);
+            let worker = &exchange.lane().session.name;
+            tracing::warn!(worker, "502: the worker's answer cannot be sent: {why}");
+            return Err(LocalAnswer::error(502, "the worker's answer was invalid").into());
+        }
+        let without_body = self.head.method == Some(Method::Head)
+            || answer.status.is_some_and(encode::is_bodiless);
+        match answer.body {
+            AnswerBody::Whole { offset, bytes } => {
+                if !without_body {
+                    exchange.append_from_arena(offset, bytes, &mut self.output);
+                }
+                self.after_answer(exchange);
+                self.flush().await.map_err(|_| Instead::ClientGone)?;
+            }
+            // Dropping the exchange tells the worker that nobody reads on.
+            AnswerBody::Stream { .. } if without_body => {
+                drop(exchange);
+                self.flush().await.map_err(|_| Instead::ClientGone)?;
+            }
+            AnswerBody::Stream {
+                offset,
+                ring,
+                bytes,
+            } => {
+                if !self.download(exchange, offset, ring, bytes).await? {
+                    return Ok(Then::Reset);
+                }
+            }
+        }
+        if let Some(phases) = &self.reactor.phases {
+            (self.moments.taken_ns, self.moments.answered_ns) = answer.times_ns;
+            self.moments.written_ns = clock::monotonic_ns();
+            phases.borrow_mut().record(&self.moments);
+        }
+        Ok(then)
+    }
+
+    /// Gives the slot back; a lane that drains may thereby be done.
+    pub(crate) fn after_answer(&self, exchange: Exchange) {
+        let lane = Rc::clone(exchange.lane());
+        exchange.release();
+        self.reactor.after_drain_step(&lane);
+    }
+
+    fn encode_head(
+        &mut self,
+        exchange: &Exchange,
+        answer: &Answer,
+        then: Then,
+    ) -> Result<(), String> {
+        let status = answer.status.ok_or("a status outside 200 to 599")?;
+        let body_bytes = match answer.body {
+            AnswerBody::Whole { bytes, .. } => u64::from(bytes),
+            AnswerBody::Stream { bytes, .. } => bytes,
+        };
+        let framing = if encode::is_bodiless(status) {
+            BodyFraming::None
+        } else {
+            BodyFraming::Length(body_bytes)
+        };
+        let persistence = self.persistence(then);
+        let start = self.output.len();
+        let mut date = self.reactor.date.borrow_mut();
+        encode::start(&mut self.output, status, framing, persistence, date.now());
+        let fields_start = self.output.len();
+        exchange.append_from_arena(0, answer.fields_bytes, &mut self.output);
+        // Judged after the copy: nobody can change these bytes any more.
+        if let Err(error) = field_section::check(&self.output[fields_start..]) {
+            self.output.truncate(start);
+            return Err(error.to_string());
+        }
+        encode::end_fields(&mut self.output);
+        Ok(())
+    }
+}
