@@ -121,7 +121,10 @@ async fn show_progress(shared: &Shared, total: Duration, show: &mut impl FnMut(&
         let now = Instant::now();
         let count = outcome.latencies.len();
         show(&Progress {
-            measured: now.checked_duration_since(shared.measure_from),
+            // A sample that is nearly all warm-up would show a rate of nothing.
+            measured: now
+                .checked_duration_since(shared.measure_from)
+                .filter(|measured| *measured >= PROGRESS_INTERVAL / 2),
             total,
             rate: (count - seen) as f64 / (now - at).as_secs_f64(),
             p50_ns: outcome.latencies.value_at_quantile(0.5),
