@@ -149,11 +149,26 @@ impl Connection {
     /// Sends the output. The request is over if that fails: the client is gone.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         let buffer = std::mem::take(&mut self.output);
-        let (result, mut buffer) = self.stream.write_all(buffer).await;
+        let (result, buffer) = self.stream.write_all(buffer).await;
+        self.keep_output(buffer);
+        result
+    }
+
+    /// Sends the output without waiting for the end of the turn. With other
+    /// requests in flight that is the better way (measured 1.06 times the
+    /// requests/s and half the p99 at 16 connections); for a request by itself
+    /// the ring is.
+    pub(crate) async fn flush_now(&mut self) -> io::Result<()> {
+        let buffer = std::mem::take(&mut self.output);
+        let (result, buffer) = self.stream.write_all_now(buffer).await;
+        self.keep_output(buffer);
+        result
+    }
+
+    fn keep_output(&mut self, mut buffer: Vec<u8>) {
         buffer.clear();
         buffer.shrink_to(2 * READ_BUFFER_BYTES);
         self.output = buffer;
-        result
     }
 
     /// Like [`Connection::flush`], for as long as a slot is held: a client that

@@ -86,8 +86,14 @@ impl Connection {
                 if !without_body {
                     exchange.append_from_arena(offset, bytes, &mut self.output);
                 }
+                let lane = Rc::clone(exchange.lane());
                 self.after_answer(exchange);
-                self.flush().await.map_err(|_| Instead::ClientGone)?;
+                let sent = if lane.used_count() > 0 {
+                    self.flush_now().await
+                } else {
+                    self.flush().await
+                };
+                sent.map_err(|_| Instead::ClientGone)?;
             }
             // Dropping the exchange tells the worker that nobody reads on.
             AnswerBody::Stream { .. } if without_body => {

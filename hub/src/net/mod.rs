@@ -9,6 +9,8 @@ mod bell;
 pub mod bind;
 #[allow(unsafe_code)]
 mod readable;
+#[allow(unsafe_code)]
+mod send_now;
 mod uring;
 
 pub use bell::Bell;

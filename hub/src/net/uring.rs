@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 
 use tokio_uring::buf::BoundedBuf;
 
+use super::send_now::send_now;
 use crate::limits::{COMPLETION_QUEUE_ENTRIES, LINGER_BYTES_MAX, SUBMISSION_QUEUE_ENTRIES};
 
 /// Why no ring could be made.
@@ -120,9 +121,25 @@ impl Stream {
         (result, slice.into_inner())
     }
 
-    /// Writes all of `buffer`.
+    /// Writes all of `buffer` through the ring: with what else is submitted at
+    /// the end of the turn.
     pub async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         self.inner.write_all(buffer).await
+    }
+
+    /// Writes all of `buffer`, at once as far as the socket takes it.
+    pub async fn write_all_now(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        match send_now(&self.inner, &buffer) {
+            Ok(sent) if sent == buffer.len() => (Ok(()), buffer),
+            Ok(sent) => {
+                let (result, slice) = self.inner.write_all(buffer.slice(sent..)).await;
+                (result, slice.into_inner())
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                self.inner.write_all(buffer).await
+            }
+            Err(error) => (Err(error.into()), buffer),
+        }
     }
 
     /// Ends one or both directions; what waits on them returns.
