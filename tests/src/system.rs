@@ -102,6 +102,29 @@ impl Part {
         rustix::process::kill_process(self.pid(), signal).expect("it is our child");
     }
 
+    /// Stops it, as a debugger would, and waits until no thread of it runs any
+    /// more: the signal alone says nothing of when that is.
+    pub fn suspend(&self) {
+        self.signal(Signal::STOP);
+        let start = Instant::now();
+        while !self.is_suspended() {
+            assert!(start.elapsed() < PATIENCE, "it does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn is_suspended(&self) -> bool {
+        let folder = format!("/proc/{}/task", self.child.id());
+        let threads = std::fs::read_dir(folder).expect("it is running");
+        threads.flatten().all(|thread| {
+            // The state is the first field behind the name (proc_pid_stat(5)).
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.trim_start().starts_with('T'))
+        })
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();

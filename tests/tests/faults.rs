@@ -96,7 +96,7 @@ fn a_request_whose_deadline_passed_before_the_worker_came_to_it_is_not_run() {
     let hub = HubPart::start(program(), &["--timeout", "1"]);
     let worker = hub.start_worker("odd", "odd");
     assert_eq!(http::get(hub.address, "/odd/block/0").status, 200);
-    worker.signal(Signal::STOP);
+    worker.suspend();
     let mut connection = Connection::open(hub.address);
     connection.send("GET /odd/block/0 HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(connection.read_response("GET").unwrap().status, 504);
@@ -128,7 +128,7 @@ fn when_every_slot_is_in_use_the_answer_is_503_with_retry_after_at_once() {
 fn a_worker_that_hangs_with_most_of_its_slots_is_put_out() {
     let hub = HubPart::start(program(), &["--slots", "4", "--timeout", "1"]);
     let worker = hub.start_worker("echo", "echo");
-    worker.signal(Signal::STOP);
+    worker.suspend();
     let mut stuck: Vec<_> = (0..4).map(|_| Connection::open(hub.address)).collect();
     for connection in &mut stuck {
         connection.send("GET /api/items/1 HTTP/1.1\r\nHost: h\r\n\r\n");
