@@ -125,6 +125,16 @@ impl FakeWorker {
         self.regions.responses.write_head(slot.response_head, head);
     }
 
+    /// Writes a head and publishes it as the whole answer to a request.
+    pub fn answer(&self, request: &Entry<SubmissionKind>, head: &ResponseHead) {
+        self.write_head(request.slot_index, head);
+        self.complete(
+            CompletionKind::Answer,
+            request.slot_index,
+            request.generation,
+        );
+    }
+
     /// Writes into a slot's response arena.
     pub fn write_arena(&self, slot_index: u32, offset: u32, bytes: &[u8]) {
         let slot = self.geometry.slot(&self.geometry.lane(0), slot_index);

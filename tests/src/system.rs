@@ -92,6 +92,12 @@ impl Part {
         }
     }
 
+    /// Descriptors it has open.
+    pub fn open_fd_count(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(folder).expect("it is running").count()
+    }
+
     /// Its process.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)

@@ -27,18 +27,13 @@ fn answer(socket: &OwnedFd) -> Option<FromHub> {
     (!packet.bytes.is_empty()).then(|| FromHub::from_packet(&packet.bytes).unwrap())
 }
 
-fn open_fds(part: &Part) -> usize {
-    let folder = format!("/proc/{}/fd", part.pid().as_raw_nonzero());
-    std::fs::read_dir(folder).expect("it runs").count()
-}
-
 #[test]
 fn every_wrong_hello_gets_its_refusal_and_leaves_nothing_behind() {
     let hub = HubPart::start(program(), &[]);
     let refused = |why| Some(FromHub::Refused(why));
     // Once it has answered one, everything of the hub's own is open.
     assert_eq!(say(&hub, b"first"), refused(Refusal::Garbage));
-    let fds_before = open_fds(&hub.part);
+    let fds_before = hub.part.open_fd_count();
     for _ in 0..20 {
         assert_eq!(
             say(&hub, b"GET / HTTP/1.1\r\n\r\n"),
@@ -75,7 +70,7 @@ fn every_wrong_hello_gets_its_refusal_and_leaves_nothing_behind() {
         assert_eq!(say(&hub, &many), refused(Refusal::ThreadCount));
     }
     let start = std::time::Instant::now();
-    while open_fds(&hub.part) > fds_before {
+    while hub.part.open_fd_count() > fds_before {
         assert!(start.elapsed() < PATIENCE, "descriptors leak");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -27,16 +27,11 @@ fn maps_sessions(part: &Part) -> bool {
         .contains("memfd:slotway-")
 }
 
-fn open_fds(part: &Part) -> usize {
-    let folder = format!("/proc/{}/fd", part.pid().as_raw_nonzero());
-    std::fs::read_dir(folder).expect("it runs").count()
-}
-
 #[test]
 fn a_killed_worker_leaves_502_no_routes_no_memory_and_no_descriptors() {
     let hub = HubPart::start(program(), &[]);
     assert_eq!(http::get(hub.address, "/api/items/1").status, 404);
-    let fds_before = open_fds(&hub.part);
+    let fds_before = hub.part.open_fd_count();
     for _ in 0..3 {
         let mut worker = hub.start_worker("echo", "echo");
         let mut waiting: Vec<_> = (0..8).map(|_| Connection::open(hub.address)).collect();
@@ -58,7 +53,9 @@ fn a_killed_worker_leaves_502_no_routes_no_memory_and_no_descriptors() {
         assert_eq!(http::get(hub.address, "/api/items/1").status, 404);
         drop(waiting);
         wait_until("the memory is freed", || !maps_sessions(&hub.part));
-        wait_until("descriptors are back", || open_fds(&hub.part) <= fds_before);
+        wait_until("descriptors are back", || {
+            hub.part.open_fd_count() <= fds_before
+        });
     }
 }
 

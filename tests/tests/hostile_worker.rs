@@ -48,12 +48,7 @@ fn an_answer_made_by_hand_arrives_so_what_follows_is_about_the_lies() {
         body_bytes: 5,
         ..ResponseHead::default()
     };
-    liar.write_head(request.slot_index, &head);
-    liar.complete(
-        CompletionKind::Answer,
-        request.slot_index,
-        request.generation,
-    );
+    liar.answer(&request, &head);
     let response = client.read_response("GET").unwrap();
     assert_eq!(
         (response.text().as_str(), response.field("x-by")),
@@ -133,12 +128,7 @@ fn fields_that_would_split_the_answer_are_502_and_nothing_of_them_is_sent() {
             body_offset: fields_bytes,
             ..ResponseHead::default()
         };
-        liar.write_head(request.slot_index, &head);
-        liar.complete(
-            CompletionKind::Answer,
-            request.slot_index,
-            request.generation,
-        );
+        liar.answer(&request, &head);
         let response = client.read_response("GET").unwrap();
         assert_eq!(response.status, 502, "{fields:?}");
         assert!(!response.fields.contains("njected"));

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -204,7 +203,8 @@ async fn serve<S: Send + Sync + 'static>(
         eventfds,
         socket,
     } = attachment;
-    let session = Arc::new(Session::new(geometry, regions, eventfds));
+    let session = Arc::new(Session::new(geometry, regions, eventfds, socket));
+    let _connection = Connection(Arc::clone(&session));
     let mut threads = Vec::new();
     for thread_index in 0..thread_count {
         let receiver = Receiver {
@@ -228,46 +228,30 @@ async fn serve<S: Send + Sync + 'static>(
         }
     }
     let (ended, end_reason) = oneshot::channel();
-    let connection = match socket.try_clone() {
-        Ok(connection) => Connection(connection),
-        Err(error) => {
-            end(&session, threads);
-            return RunError::Threads(error);
-        }
-    };
-    // Threads that cannot be watched are ended by the flag alone.
-    let flag = Arc::clone(&session);
+    let shared = Arc::clone(&session);
     let watcher = std::thread::Builder::new()
         .name("slotway-session".to_owned())
-        .spawn(move || watch(&socket, &session, threads, ended));
+        .spawn(move || watch(&shared, threads, ended));
     if let Err(error) = watcher {
-        flag.ended.store(true, Ordering::Release);
+        // Threads that cannot be watched are ended by the flag alone.
+        session.ended.store(true, Ordering::Release);
         return RunError::Threads(error);
     }
-    drop(flag);
     let goodbye = end_reason.await.ok().flatten();
-    drop(connection);
     goodbye.map_or(RunError::Disconnected, RunError::Ended)
 }
 
-/// The session's connection; dropping it ends the session, also when `run` is
-/// dropped half-way.
-struct Connection(OwnedFd);
+/// Ends the session when it goes, also when `run` is dropped half-way.
+struct Connection(Arc<Session>);
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // Fails only if the hub has closed it already.
-        let _ = rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both);
+        self.0.disconnect();
     }
 }
 
-fn watch(
-    socket: &OwnedFd,
-    session: &Session,
-    threads: Vec<JoinHandle<()>>,
-    ended: oneshot::Sender<Option<Goodbye>>,
-) {
-    let goodbye = attach::wait_for_end(socket);
+fn watch(session: &Session, threads: Vec<JoinHandle<()>>, ended: oneshot::Sender<Option<Goodbye>>) {
+    let goodbye = attach::wait_for_end(&session.connection);
     session.ended.store(true, Ordering::Release);
     // Nobody listens when `run` was dropped.
     let _ = ended.send(goodbye);

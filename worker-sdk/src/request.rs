@@ -9,7 +9,6 @@ use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::{FieldEntry, RequestHead, Span, request_flags};
 
 use crate::clock;
-use crate::in_place;
 use crate::pattern::RoutePattern;
 use crate::response::{AnswerLock, ResponseBuilder};
 use crate::session::{Session, SlotKey};
@@ -34,7 +33,7 @@ pub struct Request {
     pub(crate) key: SlotKey,
     pub(crate) answer: AnswerLock,
     head: RequestHead,
-    arena_offset: u64,
+    pub(crate) arena_offset: u64,
     pattern: Arc<RoutePattern>,
     /// A body that did not fit the arena.
     collected: Option<Vec<u8>>,
@@ -61,25 +60,6 @@ impl Request {
             pattern,
             collected,
             _hold: hold,
-        }
-    }
-
-    #[allow(
-        unsafe_code,
-        reason = "the one door to reading in place; see in_place.rs"
-    )]
-    fn bytes(&self, span: Span) -> &[u8] {
-        let arena_bytes = self.session.geometry.arena_bytes();
-        // SAFETY: the completion is published only after this request has been
-        // dropped: a plain handler borrows it and ends before, and an async
-        // handler's request carries a `Hold`.
-        unsafe {
-            in_place::arena_bytes(
-                &self.session.regions.requests,
-                self.arena_offset,
-                arena_bytes,
-                span,
-            )
         }
     }
 

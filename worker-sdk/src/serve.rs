@@ -88,6 +88,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
                     Err(error) => {
                         tracing::error!(%error, "the hub's submission ring is broken; reconnecting");
                         self.session.ended.store(true, Ordering::Release);
+                        self.session.disconnect();
                         return true;
                     }
                 }

@@ -23,6 +23,8 @@ pub(crate) struct Session {
     pub geometry: Geometry,
     pub regions: WorkerRegions,
     pub lanes: Vec<Lane>,
+    /// The connection that is the session.
+    pub connection: OwnedFd,
     /// The session is over: threads end.
     pub ended: AtomicBool,
     /// Sleeps that timed out although there was work: a wake got lost.
@@ -69,7 +71,12 @@ pub(crate) struct SlotKey {
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl Session {
-    pub fn new(geometry: Geometry, regions: WorkerRegions, eventfds: Vec<OwnedFd>) -> Self {
+    pub fn new(
+        geometry: Geometry,
+        regions: WorkerRegions,
+        eventfds: Vec<OwnedFd>,
+        connection: OwnedFd,
+    ) -> Self {
         let slots = || {
             (0..geometry.slot_count())
                 .map(|_| SlotState::default())
@@ -91,6 +98,7 @@ impl Session {
             geometry,
             regions,
             lanes,
+            connection,
             ended: AtomicBool::new(false),
             lost_wakes: AtomicU64::new(0),
         }
@@ -98,6 +106,13 @@ impl Session {
 
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Ends the session from this side: whoever waits on its connection learns
+    /// of it.
+    pub fn disconnect(&self) {
+        // Fails only if the hub has closed it already.
+        let _ = rustix::net::shutdown(&self.connection, rustix::net::Shutdown::Both);
     }
 
     #[inline]

@@ -79,13 +79,7 @@ impl AttachSocket {
         ))
         .map_err(system)?
         .ok_or_else(|| AttachError::InUse(path.clone()))?;
-        let socket = rustix::net::socket_with(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-            None,
-        )
-        .map_err(|error| system(error.into()))?;
+        let socket = new_socket().map_err(|error| system(error.into()))?;
         let address = SocketAddrUnix::new(path.as_os_str().as_encoded_bytes())
             .map_err(|error| system(error.into()))?;
         match rustix::net::bind(&socket, &address) {
@@ -159,6 +153,15 @@ fn default_path(port: u16) -> Result<(PathBuf, Option<PathBuf>), AttachError> {
     Ok((folder.join(file), Some(folder)))
 }
 
+fn new_socket() -> Result<OwnedFd, Errno> {
+    rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )
+}
+
 /// Removes the socket file of a hub that is dead.
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), AttachError> {
     let system = |error: io::Error| AttachError::System {
@@ -169,13 +172,7 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), AttachError
     if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
         return Err(AttachError::NotASocket(path.to_owned()));
     }
-    let probe = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )
-    .map_err(|error| system(error.into()))?;
+    let probe = new_socket().map_err(|error| system(error.into()))?;
     match rustix::net::connect(&probe, address) {
         Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(system),
         // A full backlog or another type of socket: somebody is there.
