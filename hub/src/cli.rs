@@ -9,7 +9,6 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::hub::{Hub, StartError};
-use crate::net::ENGINE;
 
 /// Runs the hub until SIGTERM or SIGINT. Exit codes: 0 after a graceful stop,
 /// 1 when it cannot start, 2 for wrong flags.
@@ -53,10 +52,11 @@ fn serve(config: Config) -> Result<(), StartError> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
         let hub = Hub::start(config)?;
         println!(
-            "slotway-hub {} listens on http://{}, attach socket {}, engine {ENGINE}, reactors {}, slots {} per lane",
+            "slotway-hub {} listens on http://{}, attach socket {}, engine {}, reactors {}, slots {} per lane",
             env!("CARGO_PKG_VERSION"),
             hub.address(),
             hub.attach_path().display(),
+            hub.engine(),
             hub.reactor_count(),
             hub.slot_count(),
         );

@@ -17,10 +17,3 @@ pub fn unix_seconds() -> u64 {
         .tv_sec
         .cast_unsigned()
 }
-
-/// Nanoseconds on `CLOCK_MONOTONIC`, which workers share.
-#[inline]
-pub fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
-}

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use crate::lane::{Lane, Violation};
-use crate::net::Bell;
 use crate::reactor::Reactor;
+use slotway_net::Bell;
 
 /// Runs until the lane ends.
 pub async fn run(reactor: Rc<Reactor>, lane: Rc<Lane>) {

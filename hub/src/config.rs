@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Parser;
+use slotway_net::IoChoice;
 use slotway_shm_proto::layout::{Geometry, GeometryError};
 
 use crate::limits::{
@@ -40,6 +41,11 @@ pub struct Config {
     #[arg(long)]
     pub reactors: Option<u32>,
 
+    /// What moves the bytes: uring, epoll, or auto for the first that the
+    /// system allows
+    #[arg(long, value_name = "ENGINE", default_value_t)]
+    pub io: IoChoice,
+
     /// Largest request body; a larger one gets 413
     #[arg(long, value_name = "BYTES", default_value_t = BODY_BYTES_MAX_DEFAULT)]
     pub body_bytes_max: u64,
@@ -52,6 +58,10 @@ pub struct Config {
     /// Measure where each request's time goes and log it every five seconds
     #[arg(long)]
     pub instrumentation: bool,
+
+    /// Tell each client in a Server-Timing field where its request's time went
+    #[arg(long)]
+    pub server_timing: bool,
 }
 
 /// Flags that cannot be.

@@ -4,18 +4,18 @@
 //! ones get their answers in order.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::clock;
+use slotway_net::{Peer, Stream, monotonic_ns};
+
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::parse::{HeadError, HeadScanner, RequestHead};
 use crate::instrumentation::Moments;
-use crate::limits::{LINGER_TIME, READ_BUFFER_BYTES};
+use crate::limits::{LINGER_BYTES_MAX, LINGER_TIME, READ_BUFFER_BYTES};
 use crate::local_answer::LocalAnswer;
-use crate::net::Stream;
 use crate::reactor::{ConnectionState, Reactor};
 
 /// What becomes of the connection after a request.
@@ -51,7 +51,7 @@ pub type PendingRead = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>
 pub struct Connection {
     pub(crate) reactor: Rc<Reactor>,
     pub(crate) stream: Rc<Stream>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     /// What was read and not used yet; starts with the current request's head.
     pub(crate) input: Vec<u8>,
     /// What is to be sent.
@@ -66,7 +66,7 @@ pub struct Connection {
 }
 
 /// Serves a connection to its end.
-pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: SocketAddr) {
+pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer) {
     let stream = Rc::new(stream);
     let (id, state) = reactor.add_connection(Rc::clone(&stream));
     let mut connection = Connection {
@@ -116,8 +116,8 @@ impl Connection {
             if !self.input.is_empty()
                 && let Some(end) = scanner.find_end(&self.input)?
             {
-                if self.reactor.phases.is_some() {
-                    self.moments.arrived_ns = clock::monotonic_ns();
+                if self.reactor.takes_times {
+                    self.moments.arrived_ns = monotonic_ns();
                 }
                 self.head.parse(&self.input[..end])?;
                 return Ok(true);
@@ -255,13 +255,27 @@ impl Connection {
             let mut buffer = buffer;
             buffer.clear();
             buffer.reserve(READ_BUFFER_BYTES);
-            stream.discard(buffer).await;
+            discard(&stream, buffer).await;
         };
         tokio::pin!(rest);
         if tokio::time::timeout(LINGER_TIME, &mut rest).await.is_err() {
             // The read has to end before its buffer may go.
             self.stream.shutdown(Shutdown::Both);
             rest.await;
+        }
+    }
+}
+
+/// Reads and drops what still comes, up to a bound.
+async fn discard(stream: &Stream, mut buffer: Vec<u8>) {
+    let mut discarded = 0;
+    while discarded < LINGER_BYTES_MAX {
+        buffer.clear();
+        let (result, returned) = stream.read(buffer).await;
+        buffer = returned;
+        match result {
+            Ok(0) | Err(_) => return,
+            Ok(bytes) => discarded += bytes as u64,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 
+use slotway_net::Peer;
 use slotway_shm_proto::layout::{
     self, BODY_BYTES_UNKNOWN, FieldEntry, RequestHead as SlotHead, Span, request_flags,
 };
@@ -37,7 +38,7 @@ pub struct Dispatch<'r> {
     /// The body.
     pub body: DispatchBody<'r>,
     /// Who asks.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// When the client gets 504, on `CLOCK_MONOTONIC`; 0 while a body streams.
     pub deadline_ns: u64,
     /// Ask the worker for its times.
@@ -125,17 +126,26 @@ pub fn write(
         body_ring_bytes,
         body_bytes,
         deadline_ns: dispatch.deadline_ns,
-        peer_address: match dispatch.peer.ip() {
-            std::net::IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-            std::net::IpAddr::V6(address) => address.octets(),
+        peer_address: peer_address(dispatch.peer),
+        peer_port: match dispatch.peer {
+            Peer::Tcp(address) => u32::from(address.port()),
+            Peer::Unix => 0,
         },
-        peer_port: u32::from(dispatch.peer.port()),
         reserved: [0; 7],
     });
     Ok((body_ring_bytes > 0).then_some(BodyRing {
         offset: body_offset,
         bytes: body_ring_bytes,
     }))
+}
+
+/// Clients on a Unix socket are written as the unspecified address.
+fn peer_address(peer: Peer) -> [u8; 16] {
+    match peer {
+        Peer::Tcp(SocketAddr::V4(address)) => address.ip().to_ipv6_mapped().octets(),
+        Peer::Tcp(SocketAddr::V6(address)) => address.ip().octets(),
+        Peer::Unix => [0; 16],
+    }
 }
 
 /// Writes the spans of the parameters, and the text of those that had to be

@@ -12,14 +12,14 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use slotway_net::{Chosen, Engine, Listener, Refusal, RunError, choose, run};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::bind::{BindError, OwnerLock, listen};
 use crate::config::{Config, ConfigError};
 use crate::control::attach::{AttachError, AttachSocket};
 use crate::control::{self, ControlMessage};
 use crate::listener;
-use crate::net::bind::{BindError, OwnerLock, listen};
-use crate::net::{EngineError, Listener, run};
 use crate::reactor::Reactor;
 use crate::shared::Shared;
 
@@ -35,9 +35,12 @@ pub enum StartError {
     /// The attach socket.
     #[error(transparent)]
     Attach(#[from] AttachError),
-    /// The I/O engine.
+    /// The I/O engine that was asked for by name.
+    #[error("--io uring: {0}; --io epoll does without")]
+    Refused(#[from] Refusal),
+    /// The I/O engine of a reactor.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(#[from] RunError),
     /// Threads or the control runtime.
     #[error("cannot start the control runtime: {0}")]
     Runtime(#[source] io::Error),
@@ -46,6 +49,7 @@ pub enum StartError {
 /// A running hub.
 pub struct Hub {
     shared: Arc<Shared>,
+    engine: Engine,
     address: SocketAddr,
     attach_path: PathBuf,
     reactors: Vec<JoinHandle<()>>,
@@ -58,6 +62,10 @@ impl Hub {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let geometry = config.geometry()?;
         let reactor_count = geometry.lane_count();
+        let Chosen { engine, refusal } = choose(config.io)?;
+        if let Some(refusal) = refusal {
+            tracing::warn!("using epoll, since {refusal}");
+        }
         let address = SocketAddr::new(config.bind, config.port);
         let (address, listeners, listen_lock) = listen(address, reactor_count)?;
         let attach = Arc::new(AttachSocket::bind(
@@ -70,7 +78,12 @@ impl Hub {
         let shared = Arc::new(Shared::new(config, geometry, control.clone()));
         let mut reactors = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {
-            reactors.push(start_reactor(index as u32, Arc::clone(&shared), listener)?);
+            reactors.push(start_reactor(
+                engine,
+                index as u32,
+                Arc::clone(&shared),
+                listener,
+            )?);
         }
         let path_text = attach_path.display().to_string();
         tokio::spawn(control::run(Arc::clone(&shared), path_text, messages));
@@ -81,11 +94,17 @@ impl Hub {
         });
         Ok(Self {
             shared,
+            engine,
             address,
             attach_path,
             reactors,
             _listen_lock: listen_lock,
         })
+    }
+
+    /// What moves its bytes.
+    pub fn engine(&self) -> Engine {
+        self.engine
     }
 
     /// Where it listens.
@@ -139,6 +158,7 @@ impl Hub {
 
 /// Starts a reactor and waits until its engine runs.
 fn start_reactor(
+    engine: Engine,
     index: u32,
     shared: Arc<Shared>,
     listener: TcpListener,
@@ -148,8 +168,8 @@ fn start_reactor(
         .name(format!("reactor-{index}"))
         .spawn(move || {
             let report = started.clone();
-            let result = run(async move {
-                match Listener::new(listener) {
+            let result = run(engine, async move {
+                match Listener::new(engine, listener.into()) {
                     Ok(listener) => {
                         let _ = started.send(Ok(()));
                         serve(Reactor::new(index, shared), Rc::new(listener)).await;

@@ -1,9 +1,11 @@
 //! Where requests' time goes (`--instrumentation`): one histogram per phase and
 //! reactor, logged every few seconds.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use slotway_net::monotonic_ns;
 
 use crate::limits::PHASE_LOG_INTERVAL;
 
@@ -22,6 +24,27 @@ pub struct Moments {
     pub seen_ns: u64,
     /// The answer was written to the socket.
     pub written_ns: u64,
+}
+
+impl Moments {
+    /// Appends a Server-Timing field (W3C Server Timing), in milliseconds. It
+    /// has to be sent before the answer is, so its `write` ends now: it is the
+    /// time from the handler's answer to the head's encoding.
+    pub fn append_server_timing(&self, out: &mut Vec<u8>) {
+        let steps = [
+            ("parse", self.arrived_ns, self.submitted_ns),
+            ("queue", self.submitted_ns, self.taken_ns),
+            ("worker", self.taken_ns, self.answered_ns),
+            ("write", self.answered_ns, monotonic_ns()),
+        ];
+        out.extend_from_slice(b"Server-Timing: ");
+        for (index, (name, from, to)) in steps.into_iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            let milliseconds = to.saturating_sub(from) as f64 / 1e6;
+            write!(out, "{separator}{name};dur={milliseconds:.4}").expect("a Vec takes everything");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 const PHASES: [&str; 5] = ["parse", "queue", "worker", "return", "write"];

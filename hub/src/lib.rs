@@ -19,10 +19,11 @@
 //! them, and swaps the route table; `session` and `shared` are what it shares
 //! with the reactors. `hub` starts and stops it all, `cli` is the command line.
 //!
-//! Only `net` knows the I/O engine. Every bound is in `limits`.
-#![deny(unsafe_code)]
+//! Only the crate `slotway-net` knows the I/O engines. Every bound is in `limits`.
+#![forbid(unsafe_code)]
 
 mod answer;
+mod bind;
 mod body;
 pub mod cli;
 mod clock;
@@ -40,7 +41,6 @@ mod lane;
 pub mod limits;
 mod listener;
 mod local_answer;
-mod net;
 mod reactor;
 mod reply;
 mod request;

@@ -84,12 +84,6 @@ pub const QUARANTINE_DIVISOR: u32 = 2;
 /// How often phases are logged with `--instrumentation`.
 pub const PHASE_LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Submission queue of a reactor's ring; the completion queue is larger, since
-/// every connection keeps an operation in flight.
-pub const SUBMISSION_QUEUE_ENTRIES: u32 = 1024;
-/// See [`SUBMISSION_QUEUE_ENTRIES`].
-pub const COMPLETION_QUEUE_ENTRIES: u32 = 16 * 1024;
-
 /// How long to wait for an address that a dead hub still holds.
 pub const BIND_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -105,7 +99,6 @@ const _: () = {
     assert!(ARENA_BYTES_DEFAULT >= ARENA_BYTES_MIN);
     assert!(LINE_BYTES_MAX >= 8000, "RFC 9112 section 3");
     assert!(HEAD_BYTES_MAX >= LINE_BYTES_MAX);
-    assert!(COMPLETION_QUEUE_ENTRIES >= 2 * SUBMISSION_QUEUE_ENTRIES);
     assert!(REQUEST_FIELD_COUNT_MAX >= 100 && ROUTE_PARAM_COUNT_MAX >= 8);
     assert!(READ_BUFFER_BYTES < HEAD_BYTES_MAX);
 };

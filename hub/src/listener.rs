@@ -4,8 +4,9 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use slotway_net::Listener;
+
 use crate::connection;
-use crate::net::Listener;
 use crate::reactor::Reactor;
 
 /// How long accepting pauses when the system is out of descriptors or memory.

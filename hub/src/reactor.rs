@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use slotway_net::Stream;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -20,7 +21,6 @@ use crate::http::date::DateLine;
 use crate::instrumentation::PhaseRecorder;
 use crate::lane::{Lane, Violation};
 use crate::limits::SWEEP_INTERVAL;
-use crate::net::Stream;
 use crate::route::RouteTable;
 use crate::session::{Session, SessionState};
 use crate::shared::{Counters, Shared};
@@ -35,6 +35,8 @@ pub struct Reactor {
     pub date: RefCell<DateLine>,
     /// Where requests' time went, if that is asked for.
     pub phases: Option<RefCell<PhaseRecorder>>,
+    /// Whether requests take the times of their phases.
+    pub takes_times: bool,
     routes: RefCell<Arc<RouteTable>>,
     routes_version: Cell<u64>,
     lanes: RefCell<Vec<Option<Rc<Lane>>>>,
@@ -66,8 +68,10 @@ impl Reactor {
             .config
             .instrumentation
             .then(|| RefCell::new(PhaseRecorder::new(index)));
+        let takes_times = phases.is_some() || shared.config.server_timing;
         Rc::new(Self {
             index,
+            takes_times,
             shared,
             date: RefCell::default(),
             phases,

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
+use slotway_net::monotonic_ns;
 use slotway_shm_proto::Method;
 
 use crate::answer::{self, Answer, AnswerBody};
-use crate::clock;
 use crate::connection::{Connection, Progress, Then};
 use crate::exchange::{Exchange, Outcome};
 use crate::http::encode::{self, BodyFraming};
@@ -30,8 +30,8 @@ impl Connection {
                 Outcome::WorkerGone => return Err(self.worker_gone().into()),
             }
         };
-        if self.reactor.phases.is_some() {
-            self.moments.seen_ns = clock::monotonic_ns();
+        if self.reactor.takes_times {
+            self.moments.seen_ns = monotonic_ns();
         }
         let head = exchange.copy_head();
         answer::check(
@@ -68,6 +68,7 @@ impl Connection {
         exchange: Exchange,
         answer: &Answer,
     ) -> Result<Then, Instead> {
+        (self.moments.taken_ns, self.moments.answered_ns) = answer.times_ns;
         let then = match self.progress {
             Progress::BodyUnderWay => Then::Linger,
             _ if self.keeps_alive() => Then::Next,
@@ -111,8 +112,7 @@ impl Connection {
             }
         }
         if let Some(phases) = &self.reactor.phases {
-            (self.moments.taken_ns, self.moments.answered_ns) = answer.times_ns;
-            self.moments.written_ns = clock::monotonic_ns();
+            self.moments.written_ns = monotonic_ns();
             phases.borrow_mut().record(&self.moments);
         }
         Ok(then)
@@ -145,6 +145,9 @@ impl Connection {
         let start = self.output.len();
         let mut date = self.reactor.date.borrow_mut();
         encode::start(&mut self.output, status, framing, persistence, date.now());
+        if self.reactor.shared.config.server_timing {
+            self.moments.append_server_timing(&mut self.output);
+        }
         let fields_start = self.output.len();
         exchange.append_from_arena(0, answer.fields_bytes, &mut self.output);
         // Judged after the copy: nobody can change these bytes any more.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use slotway_net::monotonic_ns;
 use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::Span;
 
@@ -56,7 +57,7 @@ impl Connection {
             return Err(LocalAnswer::empty(200).with("Allow", allow).into());
         }
         if control::is_control_path(self.text(self.head.path)) {
-            if !control::may_ask(self.text(self.head.path), self.peer.ip()) {
+            if !control::may_ask(self.text(self.head.path), self.peer) {
                 return Err(LocalAnswer::error(403, "only for peers on this host").into());
             }
             return self.answer_by_control(method).await;
@@ -208,14 +209,14 @@ impl Connection {
                     DispatchBody::Whole(_) => deadline_ms * 1_000_000,
                     DispatchBody::Stream(_) => 0,
                 },
-                wants_times: reactor.phases.is_some(),
+                wants_times: reactor.takes_times,
             };
             let ring = dispatch::write(&dispatch, &exchange, &mut self.scratch)
                 .map_err(|error| LocalAnswer::error(error.status(), error.to_string()))?;
             exchange.submit(deadline_ms);
             reactor.mark(&lane);
-            if reactor.phases.is_some() {
-                self.moments.submitted_ns = clock::monotonic_ns();
+            if reactor.takes_times {
+                self.moments.submitted_ns = monotonic_ns();
             }
             Ok((exchange, ring))
         })

@@ -224,12 +224,17 @@ pub struct HubPart {
 impl HubPart {
     /// Starts a hub with further flags, and waits until it listens.
     pub fn start(program: &Path, flags: &[&str]) -> Self {
+        Self::start_role(program, "hub", flags)
+    }
+
+    /// Starts one in another role.
+    pub fn start_role(program: &Path, role: &str, flags: &[&str]) -> Self {
         let folder = Folder::new();
         let socket = folder.path().join("attach.sock");
         let socket_text = socket.to_str().expect("a path of ours is text").to_owned();
         let mut arguments = vec!["--port", "0", "--socket", &socket_text];
         arguments.extend_from_slice(flags);
-        let mut part = Part::start(program, "hub", &arguments);
+        let mut part = Part::start(program, role, &arguments);
         let line = part.first_line();
         let address = address_in(&line)
             .unwrap_or_else(|| panic!("no address in {line:?}; log:\n{}", part.log()));

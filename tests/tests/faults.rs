@@ -267,10 +267,27 @@ fn a_second_hub_on_the_address_or_the_socket_is_refused_with_a_clear_message() {
 }
 
 #[test]
-fn where_io_uring_is_refused_the_hub_says_why_and_ends_with_1() {
+fn where_io_uring_is_refused_the_hub_serves_on_epoll_and_says_why() {
+    let hub = HubPart::start_role(program(), "hub-without-uring", &[]);
+    hub.part
+        .wait_for_log("using epoll, since the system refuses io_uring");
+    assert!(hub.part.log().contains("seccomp"), "{}", hub.part.log());
+    let _worker = hub.start_worker("echo", "echo");
+    assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
+}
+
+#[test]
+fn where_io_uring_is_asked_for_by_name_and_refused_the_hub_ends_with_1() {
     let folder = Folder::new();
     let socket = folder.path().join("a.sock");
-    let flags = ["--port", "0", "--socket", socket.to_str().unwrap()];
+    let flags = [
+        "--io",
+        "uring",
+        "--port",
+        "0",
+        "--socket",
+        socket.to_str().unwrap(),
+    ];
     let mut hub = Part::start(program(), "hub-without-uring", &flags);
     assert_eq!(hub.wait().code(), Some(1));
     hub.wait_for_log("the system refuses io_uring");

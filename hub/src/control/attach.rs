@@ -9,15 +9,15 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
+use slotway_net::readable;
 use slotway_shm_proto::message::{FromHub, Hello, MessageError, Refusal};
 use slotway_shm_proto::packet;
 use tokio::io::Interest;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::bind::{OwnerLock, lock};
 use crate::control::ControlMessage;
 use crate::limits::{HELLO_COUNT_MAX, HELLO_TIME};
-use crate::net::bind::{OwnerLock, lock};
-use crate::net::readable;
 
 /// A worker that wants to attach, from a user who may.
 #[derive(Debug)]

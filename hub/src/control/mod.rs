@@ -8,10 +8,10 @@ pub mod attach;
 mod register;
 mod sessions;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use slotway_net::Peer;
 use slotway_shm_proto::Method;
 use slotway_shm_proto::message::Goodbye;
 use tokio::sync::{mpsc, oneshot};
@@ -56,8 +56,12 @@ pub fn is_control_path(path: &str) -> bool {
 
 /// Whether a peer may ask for a path of the hub's own. Registering takes over
 /// routes, so it is for this host alone.
-pub fn may_ask(path: &str, peer: IpAddr) -> bool {
-    path == "/health" || peer.to_canonical().is_loopback()
+pub fn may_ask(path: &str, peer: Peer) -> bool {
+    path == "/health"
+        || match peer {
+            Peer::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Peer::Unix => true,
+        }
 }
 
 /// Serves until told to stop.
@@ -133,10 +137,11 @@ mod tests {
 
     #[test]
     fn only_this_host_may_register() {
-        let peer = |text: &str| text.parse().unwrap();
+        let peer = |text: &str| Peer::Tcp(std::net::SocketAddr::new(text.parse().unwrap(), 1));
         assert!(may_ask("/internal/register", peer("127.0.0.1")));
         assert!(may_ask("/internal/register", peer("::1")));
         assert!(may_ask("/internal/register", peer("::ffff:127.0.0.1")));
+        assert!(may_ask("/internal/register", Peer::Unix));
         assert!(!may_ask("/internal/register", peer("192.0.2.1")));
         assert!(may_ask("/health", peer("192.0.2.1")));
     }

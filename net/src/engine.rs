@@ -1,0 +1,132 @@
+//! Which engine a thread's sockets run on.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::str::FromStr;
+
+use tokio::task::LocalSet;
+
+use crate::uring::{self, Refusal};
+
+/// What moves the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// `io_uring(7)`, on tokio-uring.
+    Uring,
+    /// `epoll(7)`, on tokio.
+    Epoll,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Uring => "io_uring",
+            Self::Epoll => "epoll",
+        })
+    }
+}
+
+/// What a user asks for (`--io`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IoChoice {
+    /// `io_uring`, or epoll where the system refuses that.
+    #[default]
+    Auto,
+    /// `io_uring` or nothing.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+impl FromStr for IoChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "uring" => Ok(Self::Uring),
+            "epoll" => Ok(Self::Epoll),
+            _ => Err("expected auto, uring or epoll".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for IoChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Epoll => "epoll",
+        })
+    }
+}
+
+/// An engine that works here.
+#[derive(Debug)]
+pub struct Chosen {
+    /// The engine.
+    pub engine: Engine,
+    /// Why it is not `io_uring`, though that was wanted if it could be had.
+    pub refusal: Option<Refusal>,
+}
+
+/// Finds the engine to use, by making a ring and dropping it again.
+pub fn choose(choice: IoChoice) -> Result<Chosen, Refusal> {
+    let found = |engine, refusal| Ok(Chosen { engine, refusal });
+    match choice {
+        IoChoice::Epoll => found(Engine::Epoll, None),
+        IoChoice::Auto | IoChoice::Uring => match uring::probe() {
+            Ok(()) => found(Engine::Uring, None),
+            Err(refusal) if choice == IoChoice::Auto => found(Engine::Epoll, Some(refusal)),
+            Err(refusal) => Err(refusal),
+        },
+    }
+}
+
+/// Why a thread cannot run on its engine.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No ring.
+    #[error(transparent)]
+    Uring(#[from] Refusal),
+    /// No epoll.
+    #[error("cannot make an epoll runtime: {0}")]
+    Epoll(#[source] io::Error),
+}
+
+/// Runs a future, and the local tasks that it spawns, on this thread until it
+/// is done.
+pub fn run<F: Future>(engine: Engine, future: F) -> Result<F::Output, RunError> {
+    match engine {
+        Engine::Uring => Ok(uring::runtime()?.block_on(future)),
+        Engine::Epoll => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(RunError::Epoll)?;
+            let tasks = LocalSet::new();
+            Ok(runtime.block_on(tasks.run_until(future)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_users_write_is_what_they_read() {
+        for choice in [IoChoice::Auto, IoChoice::Uring, IoChoice::Epoll] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        assert!("io_uring".parse::<IoChoice>().is_err());
+    }
+
+    #[test]
+    fn epoll_is_had_for_the_asking_and_auto_never_fails() {
+        assert_eq!(choose(IoChoice::Epoll).unwrap().engine, Engine::Epoll);
+        let auto = choose(IoChoice::Auto).unwrap();
+        assert_eq!(auto.engine == Engine::Epoll, auto.refusal.is_some());
+    }
+}

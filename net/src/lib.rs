@@ -1,0 +1,39 @@
+//! Sockets, bells and timers on `io_uring` or epoll. The hub and the load
+//! generator are written against this crate, and only its files name an engine.
+//!
+//! - `engine`: which engine, why not the other, and running a thread on it;
+//! - `uring`: building the ring, and why a system refuses it;
+//! - `address`, `connect`, `listener`: how connections come about. They are the
+//!   same on both engines, on the runtime's epoll, since connections are few
+//!   and requests are many;
+//! - `stream`: reading and writing, which is where the engines differ;
+//! - `bell`: an eventfd that another process rings; `timer`: waking at a
+//!   nanosecond.
+//!
+//! A rule that the ring sets and this crate keeps: an operation that has been
+//! started is awaited, never dropped, since the kernel may still write to its
+//! buffer; who gives up waiting shuts the socket down and awaits the end.
+#![deny(unsafe_code)]
+
+mod address;
+mod bell;
+mod connect;
+mod engine;
+mod listener;
+#[allow(unsafe_code)]
+mod readable;
+#[allow(unsafe_code)]
+mod send_now;
+mod stream;
+mod timer;
+mod uring;
+
+pub use address::{Address, Peer};
+pub use bell::Bell;
+pub use connect::connect;
+pub use engine::{Chosen, Engine, IoChoice, RunError, choose, run};
+pub use listener::Listener;
+pub use readable::readable;
+pub use stream::Stream;
+pub use timer::{Timer, monotonic_ns};
+pub use uring::Refusal;

@@ -1,0 +1,90 @@
+//! A listening socket, TCP or Unix.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with};
+use tokio::io::unix::AsyncFd;
+
+use crate::address::Peer;
+use crate::engine::Engine;
+use crate::readable::readable;
+use crate::stream::Stream;
+
+/// See the module.
+pub struct Listener {
+    engine: Engine,
+    socket: AsyncFd<OwnedFd>,
+}
+
+impl Listener {
+    /// Takes over a bound and listening socket.
+    pub fn new(engine: Engine, socket: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        Ok(Self {
+            engine,
+            socket: readable(socket)?,
+        })
+    }
+
+    /// Waits for the next connection. Fails once [`Listener::close`] was called.
+    pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            match acceptfrom_with(&self.socket, SocketFlags::CLOEXEC) {
+                Ok((socket, address)) => {
+                    let peer = address
+                        .and_then(|address| std::net::SocketAddr::try_from(address).ok())
+                        .map_or(Peer::Unix, Peer::Tcp);
+                    return Ok((Stream::new(self.engine, socket)?, peer));
+                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Stops listening; a pending accept fails.
+    pub fn close(&self) {
+        // Fails only where the socket no longer listens, which is the aim.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::run;
+    use std::rc::Rc;
+
+    #[test]
+    fn connections_of_both_families_are_accepted_and_closing_ends_the_wait_on_both_engines() {
+        let folder = std::env::temp_dir().join(format!("slotway-net-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for engine in [Engine::Uring, Engine::Epoll] {
+            let path = folder.join(format!("{engine}.sock"));
+            let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let tcp_client = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+            let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            let _unix_client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+            run(engine, async move {
+                let tcp = Rc::new(Listener::new(engine, tcp.into()).unwrap());
+                let (_stream, peer) = tcp.accept().await.unwrap();
+                assert_eq!(peer, Peer::Tcp(tcp_client.local_addr().unwrap()));
+                let unix = Listener::new(engine, unix.into()).unwrap();
+                assert_eq!(unix.accept().await.unwrap().1, Peer::Unix);
+
+                let waiting = Rc::clone(&tcp);
+                let accept =
+                    tokio::task::spawn_local(async move { waiting.accept().await.is_err() });
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tcp.close();
+                assert!(accept.await.unwrap(), "{engine}");
+            })
+            .unwrap();
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

@@ -1,0 +1,234 @@
+//! A connected stream socket, TCP or Unix.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio_uring::buf::BoundedBuf;
+
+use crate::engine::Engine;
+use crate::readable::registered;
+use crate::send_now::send_now;
+
+/// See the module.
+pub struct Stream {
+    socket: Socket,
+}
+
+enum Socket {
+    /// The type says TCP, yet reading and writing know only the descriptor, so
+    /// it serves Unix sockets as well.
+    Uring(tokio_uring::net::TcpStream),
+    Epoll(AsyncFd<OwnedFd>),
+}
+
+impl Stream {
+    /// Takes over a connected socket, for the engine that this thread runs.
+    pub fn new(engine: Engine, socket: OwnedFd) -> io::Result<Self> {
+        // A ring would answer EAGAIN for a non-blocking socket, not wait.
+        rustix::io::ioctl_fionbio(&socket, engine == Engine::Epoll)?;
+        let socket = match engine {
+            Engine::Uring => Socket::Uring(tokio_uring::net::TcpStream::from_std(socket.into())),
+            Engine::Epoll => {
+                Socket::Epoll(registered(socket, Interest::READABLE | Interest::WRITABLE)?)
+            }
+        };
+        Ok(Self { socket })
+    }
+
+    /// Reads once into the spare capacity of `buffer`, of which there must be
+    /// some. 0 is the end of the stream.
+    pub async fn read(&self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
+        debug_assert!(buffer.len() < buffer.capacity(), "no room to read into");
+        match &self.socket {
+            Socket::Uring(socket) => {
+                let length = buffer.len();
+                let (result, slice) = socket.read(buffer.slice(length..)).await;
+                (result, slice.into_inner())
+            }
+            Socket::Epoll(socket) => (receive(socket, &mut buffer).await, buffer),
+        }
+    }
+
+    /// Writes all of `buffer`, on a ring with what else is submitted at the end
+    /// of the turn.
+    pub async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        match &self.socket {
+            Socket::Uring(socket) => socket.write_all(buffer).await,
+            Socket::Epoll(socket) => (send_all(socket, &buffer).await, buffer),
+        }
+    }
+
+    /// Writes all of `buffer`, at once as far as the socket takes it.
+    pub async fn write_all_now(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
+        match &self.socket {
+            Socket::Uring(socket) => match send_now(socket, &buffer) {
+                Ok(sent) if sent == buffer.len() => (Ok(()), buffer),
+                Ok(sent) => {
+                    let (result, slice) = socket.write_all(buffer.slice(sent..)).await;
+                    (result, slice.into_inner())
+                }
+                Err(Errno::AGAIN | Errno::INTR) => socket.write_all(buffer).await,
+                Err(error) => (Err(error.into()), buffer),
+            },
+            Socket::Epoll(socket) => (send_all(socket, &buffer).await, buffer),
+        }
+    }
+
+    /// Like [`Stream::write_all_now`], for bytes that many connections share.
+    pub async fn write_shared_now(&self, bytes: &Bytes) -> io::Result<()> {
+        match &self.socket {
+            Socket::Uring(socket) => {
+                let sent = match send_now(socket, bytes) {
+                    Ok(sent) if sent == bytes.len() => return Ok(()),
+                    Ok(sent) => sent,
+                    Err(Errno::AGAIN | Errno::INTR) => 0,
+                    Err(error) => return Err(error.into()),
+                };
+                socket.write_all(bytes.slice(sent..)).await.0
+            }
+            Socket::Epoll(socket) => send_all(socket, bytes).await,
+        }
+    }
+
+    /// Ends one or both directions; what waits on them returns.
+    pub fn shutdown(&self, how: Shutdown) {
+        // Fails only where the peer was quicker, which the reader notices.
+        let _ = match &self.socket {
+            Socket::Uring(socket) => socket.shutdown(how),
+            Socket::Epoll(socket) => {
+                let how = match how {
+                    Shutdown::Read => rustix::net::Shutdown::Read,
+                    Shutdown::Write => rustix::net::Shutdown::Write,
+                    Shutdown::Both => rustix::net::Shutdown::Both,
+                };
+                rustix::net::shutdown(socket, how).map_err(io::Error::from)
+            }
+        };
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        match &self.socket {
+            Socket::Uring(socket) => socket.as_raw_fd(),
+            Socket::Epoll(socket) => socket.as_raw_fd(),
+        }
+    }
+}
+
+async fn receive(socket: &AsyncFd<OwnedFd>, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    let room = buffer.capacity() - buffer.len();
+    loop {
+        let mut ready = socket.readable().await?;
+        match rustix::net::recv(socket, spare_capacity(buffer), RecvFlags::empty()) {
+            Ok((received, _)) => {
+                // A short read has emptied the socket: what comes after is a new
+                // edge, so asking once more can be spared (epoll(7)). An end of
+                // the stream that came before is remembered by the registration.
+                if (1..room).contains(&received) {
+                    ready.clear_ready();
+                }
+                return Ok(received);
+            }
+            Err(Errno::AGAIN) => ready.clear_ready(),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn send_all(socket: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
+    let mut ready: Option<AsyncFdReadyGuard<'_, OwnedFd>> = None;
+    loop {
+        match send_now(socket, bytes) {
+            Ok(sent) if sent == bytes.len() => return Ok(()),
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                // Only readiness that was noted before this try is void now.
+                if let Some(mut ready) = ready.take() {
+                    ready.clear_ready();
+                }
+                ready = Some(socket.writable().await?);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::run;
+    use std::os::unix::net::UnixStream;
+
+    const ENGINES: [Engine; 2] = [Engine::Uring, Engine::Epoll];
+
+    #[test]
+    fn bytes_arrive_whole_and_in_order_though_the_peer_reads_late_on_both_engines() {
+        for engine in ENGINES {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let sent: Vec<u8> = (0..1_000_000_u32)
+                .map(|number| (number % 251) as u8)
+                .collect();
+            let expected = [&sent[..], &sent[..], &sent[..]].concat();
+            let reader = std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                let mut received = Vec::new();
+                io::Read::read_to_end(&mut &theirs, &mut received).unwrap();
+                received
+            });
+            run(engine, async move {
+                let stream = Stream::new(engine, ours.into()).unwrap();
+                let shared = Bytes::from(sent.clone());
+                stream.write_shared_now(&shared).await.unwrap();
+                stream.write_all_now(sent.clone()).await.0.unwrap();
+                stream.write_all(sent).await.0.unwrap();
+            })
+            .unwrap();
+            assert!(reader.join().unwrap() == expected, "{engine}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_came_with_the_last_bytes_is_read_after_them_on_both_engines() {
+        for engine in ENGINES {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            io::Write::write_all(&mut &theirs, b"last").unwrap();
+            drop(theirs);
+            run(engine, async move {
+                let stream = Stream::new(engine, ours.into()).unwrap();
+                let (read, buffer) = stream.read(Vec::with_capacity(64)).await;
+                assert_eq!((read.unwrap(), &buffer[..]), (4, &b"last"[..]));
+                assert_eq!(stream.read(buffer).await.0.unwrap(), 0, "{engine}");
+            })
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_shutdown_ends_a_read_that_waits_on_both_engines() {
+        for engine in ENGINES {
+            let (ours, _theirs) = UnixStream::pair().unwrap();
+            run(engine, async move {
+                let stream = std::rc::Rc::new(Stream::new(engine, ours.into()).unwrap());
+                let reader = std::rc::Rc::clone(&stream);
+                let read =
+                    tokio::task::spawn_local(
+                        async move { reader.read(Vec::with_capacity(64)).await.0 },
+                    );
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                stream.shutdown(Shutdown::Both);
+                assert_eq!(read.await.unwrap().unwrap(), 0, "{engine}");
+            })
+            .unwrap();
+        }
+    }
+}
