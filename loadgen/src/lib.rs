@@ -1,16 +1,24 @@
-//! `slotway-loadgen`: closed-loop HTTP load with HDR histograms.
+//! `slotway-loadgen`: HTTP load with latencies that an engineer would sign.
 //!
-//! `target` (what a URL means) → `client` (one keep-alive connection) →
-//! `closed_loop` (N of them, for a time) → `report` (table and histogram).
+//! From the command line to the figures, by file:
 //!
-//! A closed loop sends the next request when the last is answered, so a server
+//! ```text
+//! cli ─▶ target ─▶ workload ─┐
+//!        schedule ───────────┴▶ load (threads, connections, recorders) ─▶ outcome
+//!                                                        noise ─▶ trust ─┤
+//!                              report (terminal, HTML, .hgrm, .hlog, JSON), gate
+//!                              compare (rounds, statistics, verdicts)
+//! ```
+//!
+//! An open loop sends each request at its intended time and counts latency from
+//! there; a closed loop sends the next when the last is answered, so a server
 //! that stalls is asked less: its figures say what throughput costs, not what
 //! users on a schedule would see.
 #![forbid(unsafe_code)]
 
-pub mod cli;
-pub mod client;
-pub mod closed_loop;
+pub mod echo;
 pub mod limits;
-pub mod report;
+pub mod load;
+pub mod schedule;
 pub mod target;
+pub mod workload;

@@ -1,12 +1,15 @@
 //! What a URL asks for.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
 
-/// An `http://` URL, resolved.
+use slotway_net::Address;
+
+/// A URL, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// Where to connect.
-    pub address: SocketAddr,
+    pub address: Address,
     /// Value of the Host field.
     pub authority: String,
     /// Path and query.
@@ -20,7 +23,9 @@ pub enum TargetError {
     #[error("{0}: TLS is not spoken here; use the http:// address behind it")]
     Tls(String),
     /// No URL.
-    #[error("{0}: no target; expected something like http://127.0.0.1:3200/path")]
+    #[error(
+        "{0}: no target; expected http://127.0.0.1:3200/path or unix:/path/to/socket:/path"
+    )]
     NoUrl(String),
     /// The name has no address.
     #[error("{url}: cannot resolve the host: {why}")]
@@ -33,19 +38,37 @@ pub enum TargetError {
 }
 
 impl Target {
-    /// Parses and resolves a URL.
+    /// Parses and resolves a URL: `http://host[:port][/path]`, or
+    /// `unix:/socket[:/path]` for a Unix stream socket.
     pub fn parse(url: &str) -> Result<Self, TargetError> {
-        if url.starts_with("https://") {
+        if url.starts_with("https:") {
             return Err(TargetError::Tls(url.to_owned()));
         }
         let no_url = || TargetError::NoUrl(url.to_owned());
+        if !url.bytes().all(|byte| matches!(byte, 0x21..=0x7e)) {
+            return Err(no_url());
+        }
+        if let Some(rest) = url.strip_prefix("unix:") {
+            let (socket, path) = match rest.find(":/") {
+                Some(colon) => (&rest[..colon], &rest[colon + 1..]),
+                None => (rest, "/"),
+            };
+            if !socket.starts_with(['/', '.']) {
+                return Err(no_url());
+            }
+            return Ok(Self {
+                address: Address::Unix(PathBuf::from(socket)),
+                authority: "localhost".to_owned(),
+                path: path.to_owned(),
+            });
+        }
         let rest = url.strip_prefix("http://").ok_or_else(no_url)?;
-        let (authority, path) = match rest.find('/') {
-            Some(slash) => rest.split_at(slash),
+        let rest = rest.split('#').next().unwrap_or_default();
+        let (authority, path) = match rest.find(['/', '?']) {
+            Some(end) => rest.split_at(end),
             None => (rest, "/"),
         };
-        let legal = |byte: u8| matches!(byte, 0x21..=0x7e);
-        if authority.is_empty() || authority.contains('@') || !url.bytes().all(legal) {
+        if authority.is_empty() || authority.contains('@') {
             return Err(no_url());
         }
         let has_port = authority
@@ -65,20 +88,16 @@ impl Target {
             .map_err(|error| resolve(error.to_string()))?
             .next()
             .ok_or_else(|| resolve("no address".to_owned()))?;
+        let path = if path.starts_with('?') {
+            format!("/{path}")
+        } else {
+            path.to_owned()
+        };
         Ok(Self {
-            address,
+            address: Address::Tcp(address),
             authority: authority.to_owned(),
-            path: path.to_owned(),
+            path,
         })
-    }
-
-    /// A GET request for it, as bytes.
-    pub fn get_request(&self) -> Vec<u8> {
-        format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\n\r\n",
-            self.path, self.authority
-        )
-        .into_bytes()
     }
 }
 
@@ -88,13 +107,23 @@ mod tests {
 
     #[test]
     fn a_url_is_cut_into_address_authority_and_path() {
-        let target = Target::parse("http://127.0.0.1:3200/a?b=c").unwrap();
-        assert_eq!(target.address, "127.0.0.1:3200".parse().unwrap());
+        let target = Target::parse("http://127.0.0.1:3200/a?b=c#d").unwrap();
+        let address = Address::Tcp("127.0.0.1:3200".parse().unwrap());
+        assert_eq!(target.address, address);
         assert_eq!(
             (target.authority.as_str(), target.path.as_str()),
             ("127.0.0.1:3200", "/a?b=c")
         );
         assert_eq!(Target::parse("http://127.0.0.1").unwrap().path, "/");
+        assert_eq!(Target::parse("http://127.0.0.1?q").unwrap().path, "/?q");
+    }
+
+    #[test]
+    fn a_unix_socket_is_named_by_its_path_and_the_request_path_follows_a_colon() {
+        let target = Target::parse("unix:/run/hub.sock:/api/1").unwrap();
+        assert_eq!(target.address, Address::Unix("/run/hub.sock".into()));
+        assert_eq!(target.path, "/api/1");
+        assert_eq!(Target::parse("unix:./hub.sock").unwrap().path, "/");
     }
 
     #[test]
@@ -103,7 +132,15 @@ mod tests {
             Target::parse("https://h/"),
             Err(TargetError::Tls(_))
         ));
-        for bad in ["", "h:80", "http://", "http://a b/", "http://u@h/"] {
+        for bad in [
+            "",
+            "h:80",
+            "http://",
+            "http://a b/",
+            "http://u@h/",
+            "unix:",
+            "unix:name",
+        ] {
             assert!(
                 matches!(Target::parse(bad), Err(TargetError::NoUrl(_))),
                 "{bad}"

@@ -1,0 +1,218 @@
+//! One keep-alive connection: a request out, a whole response in. After the
+//! first few exchanges nothing is allocated.
+
+use std::io;
+use std::rc::Rc;
+
+use sha2::{Digest, Sha256};
+use slotway_net::Stream;
+
+use crate::limits::{BODY_READ_BYTES, READ_BUFFER_BYTES};
+use crate::load::chunked::{ChunkedReader, Step};
+use crate::load::errors::ErrorKind;
+use crate::load::response::{self, Framing, ResponseHead};
+use crate::load::server_timing::Phases;
+use crate::workload::{Expected, Request};
+
+/// See the module.
+pub struct Connection {
+    stream: Rc<Stream>,
+    /// What was read of the current response and not used yet.
+    buffer: Vec<u8>,
+}
+
+/// A right answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// Whether the connection serves another request.
+    pub keep_alive: bool,
+    /// From Server-Timing.
+    pub phases: Option<Phases>,
+}
+
+/// An exchange without a right answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Failure {
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// Whether the connection serves another request.
+    pub keep_alive: bool,
+}
+
+impl Failure {
+    fn fatal(kind: ErrorKind) -> Self {
+        Self {
+            kind,
+            keep_alive: false,
+        }
+    }
+}
+
+/// What a body was.
+struct Body {
+    bytes: u64,
+    hash: Option<Sha256>,
+}
+
+impl Body {
+    fn add(&mut self, piece: &[u8]) {
+        self.bytes += piece.len() as u64;
+        if let Some(hash) = &mut self.hash {
+            hash.update(piece);
+        }
+    }
+}
+
+impl Connection {
+    /// Over a connected stream.
+    pub fn new(stream: Rc<Stream>) -> Self {
+        Self {
+            stream,
+            buffer: Vec::with_capacity(READ_BUFFER_BYTES),
+        }
+    }
+
+    /// Sends `request`, reads the response to its end, and judges it.
+    pub async fn exchange(
+        &mut self,
+        request: &Request,
+        expected: &Expected,
+    ) -> Result<Answer, Failure> {
+        // A server may answer, and close, before it has read the whole body:
+        // so an answer is looked for even if not all could be sent, and what the
+        // failed write would say, the read says too.
+        let _ = self.stream.write_shared_now(&request.bytes).await;
+        let head = self.read_head(request.is_head).await.map_err(Failure::fatal)?;
+        let mut body = Body {
+            bytes: 0,
+            hash: expected.sha256.is_some().then(Sha256::new),
+        };
+        let whole = match head.framing {
+            Framing::Length(length) => self.read_length(length, &mut body).await,
+            Framing::Chunked => self.read_chunked(&mut body).await,
+            Framing::UntilClose => self.read_until_close(&mut body).await,
+        };
+        whole.map_err(Failure::fatal)?;
+        if !self.buffer.is_empty() {
+            return Err(Failure::fatal(ErrorKind::Malformed("bytes behind the response")));
+        }
+        match judge(&head, body, expected) {
+            None => Ok(Answer {
+                keep_alive: head.keep_alive,
+                phases: head.phases,
+            }),
+            Some(kind) => Err(Failure {
+                kind,
+                keep_alive: head.keep_alive,
+            }),
+        }
+    }
+
+    /// Reads until a final head is there, and takes it off the buffer.
+    async fn read_head(&mut self, to_head_request: bool) -> Result<ResponseHead, ErrorKind> {
+        loop {
+            if !self.buffer.is_empty() {
+                match response::parse(&self.buffer, to_head_request) {
+                    Ok(Some(head)) => {
+                        self.consume(head.bytes);
+                        // Interim responses come before the one (RFC 9110 section 15.2).
+                        if head.status < 200 {
+                            continue;
+                        }
+                        return Ok(head);
+                    }
+                    Ok(None) => {}
+                    Err(why) => return Err(ErrorKind::Malformed(why)),
+                }
+            }
+            if self.fill(READ_BUFFER_BYTES / 2).await? == 0 {
+                return Err(ErrorKind::Closed);
+            }
+        }
+    }
+
+    async fn read_length(&mut self, length: u64, body: &mut Body) -> Result<(), ErrorKind> {
+        let mut left = length;
+        loop {
+            let take = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            body.add(&self.buffer[..take]);
+            self.consume(take);
+            left -= take as u64;
+            if left == 0 {
+                return Ok(());
+            }
+            let room = BODY_READ_BYTES.min(left.max(READ_BUFFER_BYTES as u64 / 2) as usize);
+            if self.fill(room).await? == 0 {
+                return Err(ErrorKind::Closed);
+            }
+        }
+    }
+
+    async fn read_chunked(&mut self, body: &mut Body) -> Result<(), ErrorKind> {
+        let mut reader = ChunkedReader::new();
+        loop {
+            let mut used = 0;
+            while used < self.buffer.len() && !reader.is_done() {
+                match reader.step(&self.buffer[used..]).map_err(ErrorKind::Malformed)? {
+                    Step::Framing(bytes) => used += bytes,
+                    Step::Body(bytes) => {
+                        body.add(&self.buffer[used..used + bytes]);
+                        used += bytes;
+                    }
+                    Step::Done => break,
+                }
+            }
+            self.consume(used);
+            if reader.is_done() {
+                return Ok(());
+            }
+            if self.fill(READ_BUFFER_BYTES).await? == 0 {
+                return Err(ErrorKind::Closed);
+            }
+        }
+    }
+
+    async fn read_until_close(&mut self, body: &mut Body) -> Result<(), ErrorKind> {
+        loop {
+            body.add(&self.buffer);
+            self.buffer.clear();
+            if self.fill(READ_BUFFER_BYTES).await? == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        if bytes == self.buffer.len() {
+            self.buffer.clear();
+        } else {
+            self.buffer.drain(..bytes);
+        }
+    }
+
+    async fn fill(&mut self, room: usize) -> Result<usize, ErrorKind> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.reserve(room);
+        let (read, buffer) = self.stream.read(buffer).await;
+        self.buffer = buffer;
+        read.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => ErrorKind::Closed,
+            _ => ErrorKind::Reset,
+        })
+    }
+}
+
+fn judge(head: &ResponseHead, body: Body, expected: &Expected) -> Option<ErrorKind> {
+    let status_is_right = match expected.status {
+        Some(status) => head.status == status,
+        None => head.status < 400,
+    };
+    if !status_is_right {
+        return Some(ErrorKind::Status(head.status));
+    }
+    if expected.body_bytes.is_some_and(|bytes| bytes != body.bytes) {
+        return Some(ErrorKind::BodyLength);
+    }
+    let hash: Option<[u8; 32]> = body.hash.map(|hash| hash.finalize().into());
+    (hash != expected.sha256).then_some(ErrorKind::BodyHash)
+}

@@ -1,0 +1,89 @@
+//! What can go wrong with a request, counted by kind.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+
+/// A kind of error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ErrorKind {
+    /// No connection: refused.
+    Refused,
+    /// No connection for another reason.
+    Connect,
+    /// The connection was reset or broke.
+    Reset,
+    /// The connection was closed before the response was whole.
+    Closed,
+    /// No whole response in time.
+    Timeout,
+    /// Not HTTP/1.x, and why.
+    Malformed(&'static str),
+    /// Another status than expected.
+    Status(u16),
+    /// A body of another length than expected.
+    BodyLength,
+    /// A body of another SHA-256 than expected.
+    BodyHash,
+}
+
+impl ErrorKind {
+    /// Of a connection that was not made.
+    pub fn of_connect(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Self::Refused,
+            _ => Self::Connect,
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("connection refused"),
+            Self::Connect => f.write_str("no connection"),
+            Self::Reset => f.write_str("connection reset"),
+            Self::Closed => f.write_str("closed early"),
+            Self::Timeout => f.write_str("timeout"),
+            Self::Malformed(why) => write!(f, "malformed: {why}"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::BodyLength => f.write_str("wrong body length"),
+            Self::BodyHash => f.write_str("wrong body hash"),
+        }
+    }
+}
+
+/// Errors by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Errors {
+    counts: BTreeMap<ErrorKind, u64>,
+}
+
+impl Errors {
+    /// Counts one.
+    pub fn add(&mut self, kind: ErrorKind) {
+        *self.counts.entry(kind).or_default() += 1;
+    }
+
+    /// Adds those of another.
+    pub fn merge(&mut self, other: &Self) {
+        for (kind, count) in &other.counts {
+            *self.counts.entry(*kind).or_default() += count;
+        }
+    }
+
+    /// Errors of all kinds.
+    pub fn count(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    /// Kinds and how many of each.
+    pub fn iter(&self) -> impl Iterator<Item = (ErrorKind, u64)> {
+        self.counts.iter().map(|(kind, count)| (*kind, *count))
+    }
+
+    /// The kind that there is most of.
+    pub fn foremost(&self) -> Option<ErrorKind> {
+        self.iter().max_by_key(|(_, count)| *count).map(|(kind, _)| kind)
+    }
+}

@@ -1,0 +1,82 @@
+//! Histograms of one thread over one interval. Nanoseconds, three significant
+//! digits, constant memory however many values.
+
+use hdrhistogram::Histogram;
+
+use crate::limits::{HISTOGRAM_DIGITS, LATENCY_NS_MAX};
+use crate::load::errors::Errors;
+use crate::load::server_timing::Phases;
+
+/// What happened in an interval, on one thread or, merged, on all.
+#[derive(Clone, Debug)]
+pub struct Interval {
+    /// From the intended time (open loop) or from sending (closed loop) to the
+    /// response's end.
+    pub latency: Histogram<u64>,
+    /// From sending to the response's end; empty in a closed loop, where it is
+    /// the same.
+    pub service: Histogram<u64>,
+    /// How late the generator itself was: in an open loop to send a request
+    /// that a connection was free for, in a closed loop to run when it asked to.
+    pub lag: Histogram<u64>,
+    /// Server-Timing, if the server sends it.
+    pub phases: Option<Box<[Histogram<u64>; 4]>>,
+    /// Right answers that came within the time measured.
+    pub answered_count: u64,
+    /// Wrong and missing answers.
+    pub errors: Errors,
+}
+
+/// An empty histogram of times in nanoseconds.
+pub fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, HISTOGRAM_DIGITS)
+        .expect("constant, legal bounds")
+}
+
+impl Interval {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self {
+            latency: new_histogram(),
+            service: new_histogram(),
+            lag: new_histogram(),
+            phases: None,
+            answered_count: 0,
+            errors: Errors::default(),
+        }
+    }
+
+    /// Notes what the server told of a request.
+    pub fn record_phases(&mut self, phases: &Phases) {
+        let histograms = self
+            .phases
+            .get_or_insert_with(|| Box::new(std::array::from_fn(|_| new_histogram())));
+        for (histogram, phase) in histograms.iter_mut().zip(phases) {
+            if let Some(nanoseconds) = phase {
+                histogram.saturating_record(*nanoseconds);
+            }
+        }
+    }
+
+    /// Adds what another thread, or a later interval, has.
+    pub fn merge(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.latency, &other.latency),
+            (&mut self.service, &other.service),
+            (&mut self.lag, &other.lag),
+        ];
+        for (histogram, more) in pairs {
+            histogram.add(more).expect("the same bounds");
+        }
+        if let Some(more) = &other.phases {
+            let phases = self
+                .phases
+                .get_or_insert_with(|| Box::new(std::array::from_fn(|_| new_histogram())));
+            for (histogram, more) in phases.iter_mut().zip(more.iter()) {
+                histogram.add(more).expect("the same bounds");
+            }
+        }
+        self.answered_count += other.answered_count;
+        self.errors.merge(&other.errors);
+    }
+}

@@ -1,0 +1,468 @@
+//! A run: threads started, their intervals merged, and what came of it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+use slotway_net::{Engine, RunError, monotonic_ns};
+use tokio::sync::oneshot;
+
+use crate::limits::{
+    INTERVAL, INTERVAL_COUNT_MIN, INTERVAL_MIN, OTHER_FD_COUNT, RATE_REACHED_SHARE,
+};
+use crate::load::errors::{ErrorKind, Errors};
+use crate::load::recorder::Interval;
+use crate::load::thread::{self, Message, Setup, Times};
+use crate::schedule::{Rate, Schedule};
+use crate::workload::Workload;
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What to ask.
+    pub workload: Arc<Workload>,
+    /// What moves the bytes.
+    pub engine: Engine,
+    /// Threads; each has its share of the connections and of the rate.
+    pub thread_count: usize,
+    /// Connections in all; at least one for each thread.
+    pub connection_count: usize,
+    /// Requests per second of an open loop; `None` is a closed loop.
+    pub rate: Option<Rate>,
+    /// Connections opened per second, in all.
+    pub connect_rate: Option<f64>,
+    /// Requests after which a connection is replaced.
+    pub requests_per_connection: Option<u64>,
+    /// Time before measuring.
+    pub warmup: Duration,
+    /// When measuring ends.
+    pub length: Length,
+    /// A request that takes longer is an error.
+    pub timeout: Duration,
+    /// Threads never sleep: less lag, a core each.
+    pub spin: bool,
+}
+
+/// When measuring ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Length {
+    /// After a time.
+    Time(Duration),
+    /// After so many requests.
+    Count(u64),
+}
+
+/// Ends a run early.
+#[derive(Debug, Default)]
+pub struct Stop {
+    requested: AtomicBool,
+}
+
+impl Stop {
+    /// Asks for the end.
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked for.
+    pub fn is_requested(&self) -> bool {
+        self.requested.load(Ordering::Relaxed)
+    }
+}
+
+/// Sees a run while it goes on.
+pub trait Observer {
+    /// The connections are open, and the load begins.
+    fn started(&mut self, _plan: &Plan) {}
+
+    /// An interval of the time measured is over.
+    fn interval(&mut self, _point: &Point, _interval: &Interval, _so_far: &Outcome) {}
+}
+
+impl Observer for () {}
+
+/// One interval, in figures.
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    /// Its start, from the start of measuring, in seconds.
+    pub from_seconds: f64,
+    /// Its length in seconds.
+    pub seconds: f64,
+    /// Right answers.
+    pub answered_count: u64,
+    /// Wrong and missing answers.
+    pub error_count: u64,
+    /// Median latency in nanoseconds.
+    pub p50_ns: u64,
+    /// 99th percentile.
+    pub p99_ns: u64,
+    /// Longest.
+    pub max_ns: u64,
+}
+
+/// What came of a run. All times are in nanoseconds unless named otherwise.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Everything measured, merged.
+    pub total: Interval,
+    /// One per interval.
+    pub points: Vec<Point>,
+    /// When measuring began.
+    pub began: SystemTime,
+    /// Time measured.
+    pub elapsed: Duration,
+    /// Requests per second that were asked for, in the mean.
+    pub asked_rate: Option<f64>,
+    /// Requests that were due and never sent.
+    pub unsent_count: u64,
+    /// CPU time of the generator's threads while measuring.
+    pub cpu: Duration,
+    /// Why the run is shorter than planned, if it is.
+    pub partial: Option<&'static str>,
+}
+
+/// Why there is no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum RunFailure {
+    /// The target cannot be reached.
+    #[error("{address}: {what}: {error}")]
+    NoConnection {
+        /// Where.
+        address: String,
+        /// What kind.
+        what: &'static str,
+        /// The system's answer.
+        error: io::Error,
+    },
+    /// Too many connections for the process.
+    #[error(
+        "{wanted} connections need {needed} descriptors, and the limit is {limit}; raise it (`ulimit -n {needed}`) or lower -c"
+    )]
+    Descriptors {
+        /// Connections.
+        wanted: usize,
+        /// Descriptors.
+        needed: u64,
+        /// Hard limit.
+        limit: u64,
+    },
+    /// A thread could not run.
+    #[error("a generator thread cannot run: {0}")]
+    Engine(#[from] RunError),
+    /// The system refused something.
+    #[error("the generator cannot run: {0}")]
+    System(#[from] io::Error),
+    /// Ctrl-C before anything was measured.
+    #[error("ended before anything was measured")]
+    Stopped,
+}
+
+impl Outcome {
+    fn new() -> Self {
+        Self {
+            total: Interval::new(),
+            points: Vec::new(),
+            began: SystemTime::now(),
+            elapsed: Duration::ZERO,
+            asked_rate: None,
+            unsent_count: 0,
+            cpu: Duration::ZERO,
+            partial: None,
+        }
+    }
+
+    /// Right answers per second.
+    pub fn rate(&self) -> f64 {
+        self.total.answered_count as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// Service times: from sending. In a closed loop they are the latencies.
+    pub fn service(&self) -> &Histogram<u64> {
+        if self.asked_rate.is_some() {
+            &self.total.service
+        } else {
+            &self.total.latency
+        }
+    }
+
+    /// Errors.
+    pub fn errors(&self) -> &Errors {
+        &self.total.errors
+    }
+
+    /// Whether an open loop sent what it was asked to.
+    pub fn has_reached_its_rate(&self) -> bool {
+        let Some(rate) = self.asked_rate else {
+            return true;
+        };
+        let handled = self.total.answered_count + self.errors().count();
+        handled as f64 >= rate * self.elapsed.as_secs_f64() * RATE_REACHED_SHARE
+    }
+}
+
+/// Runs the plan on threads of its own.
+pub fn run(
+    plan: &Plan,
+    stop: &Arc<Stop>,
+    observer: &mut impl Observer,
+) -> Result<Outcome, RunFailure> {
+    allow_descriptors(plan.connection_count)?;
+    let (report, messages) = channel();
+    let mut starts = Vec::new();
+    let mut threads = Vec::new();
+    for index in 0..plan.thread_count {
+        let (start, started) = oneshot::channel();
+        starts.push(start);
+        let setup = setup(plan, index, stop);
+        let report = report.clone();
+        let handle = std::thread::Builder::new()
+            .name(format!("load-{index}"))
+            .spawn(move || -> Result<(), RunFailure> {
+                let engine = setup.engine;
+                Ok(slotway_net::run(engine, thread::run(setup, started, report))??)
+            })?;
+        threads.push(handle);
+    }
+    drop(report);
+    let outcome = collect(plan, stop, starts, &messages, observer);
+    for thread in threads {
+        match thread.join() {
+            Ok(result) => result?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+    outcome
+}
+
+fn setup(plan: &Plan, index: usize, stop: &Arc<Stop>) -> Setup {
+    let threads = plan.thread_count;
+    let share = |of: u64| of / threads as u64 + u64::from((index as u64) < of % threads as u64);
+    let (seconds, count) = match plan.length {
+        Length::Time(time) => (time.as_secs_f64(), None),
+        // A ramp over a count ends when its area is the count.
+        Length::Count(count) => (
+            plan.rate.map_or(f64::MAX, |rate| count as f64 / rate.mean()),
+            Some(count),
+        ),
+    };
+    Setup {
+        index,
+        thread_count: threads,
+        engine: plan.engine,
+        workload: Arc::clone(&plan.workload),
+        connection_count: share(plan.connection_count as u64) as usize,
+        connect_rate: plan.connect_rate.map(|rate| rate / threads as f64),
+        requests_per_connection: plan.requests_per_connection,
+        schedule: plan
+            .rate
+            .map(|rate| Schedule::new(rate, plan.warmup.as_secs_f64(), seconds, count)),
+        count: count.map(share),
+        timeout: plan.timeout,
+        spin: plan.spin,
+        stop: Arc::clone(stop),
+    }
+}
+
+/// Raises the soft limit of descriptors as far as is needed.
+fn allow_descriptors(connection_count: usize) -> Result<(), RunFailure> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = connection_count as u64 + OTHER_FD_COUNT;
+    let limit = getrlimit(Resource::Nofile);
+    let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
+    if is_enough(limit.current) {
+        return Ok(());
+    }
+    if !is_enough(limit.maximum) {
+        return Err(RunFailure::Descriptors {
+            wanted: connection_count,
+            needed,
+            limit: limit.maximum.unwrap_or(u64::MAX),
+        });
+    }
+    let raised = Rlimit {
+        current: Some(needed),
+        maximum: limit.maximum,
+    };
+    Ok(setrlimit(Resource::Nofile, raised).map_err(io::Error::from)?)
+}
+
+/// Waits for the threads, starts them together, and merges what they say.
+fn collect(
+    plan: &Plan,
+    stop: &Arc<Stop>,
+    starts: Vec<oneshot::Sender<Times>>,
+    messages: &Receiver<(usize, Message)>,
+    observer: &mut impl Observer,
+) -> Result<Outcome, RunFailure> {
+    let mut ready_count = 0;
+    while ready_count < plan.thread_count {
+        match messages.recv() {
+            Ok((_, Message::Ready(Ok(())))) => ready_count += 1,
+            Ok((_, Message::Ready(Err((kind, error))))) => {
+                return Err(RunFailure::NoConnection {
+                    address: plan.workload.address.to_string(),
+                    what: match kind {
+                        ErrorKind::Refused => "refuses connections; is the server up?",
+                        _ => "cannot be connected to; check the address",
+                    },
+                    error,
+                });
+            }
+            // A thread has ended; joining says why.
+            Ok(_) | Err(_) => return Err(RunFailure::Stopped),
+        }
+    }
+    if stop.is_requested() {
+        return Err(RunFailure::Stopped);
+    }
+    let times = times(plan);
+    for start in starts {
+        // A thread that is gone says why when it is joined.
+        let _ = start.send(times);
+    }
+    observer.started(plan);
+    Ok(Collector::new(plan, times).collect(stop, messages, observer))
+}
+
+fn times(plan: &Plan) -> Times {
+    let start_ns = monotonic_ns() + 2_000_000;
+    let measure_ns = start_ns + plan.warmup.as_nanos() as u64;
+    let (end_ns, interval) = match plan.length {
+        Length::Time(time) => (
+            measure_ns + time.as_nanos() as u64,
+            (time / INTERVAL_COUNT_MIN).clamp(INTERVAL_MIN, INTERVAL),
+        ),
+        Length::Count(_) => (u64::MAX, INTERVAL_MIN),
+    };
+    Times {
+        start_ns,
+        measure_ns,
+        end_ns,
+        interval_ns: interval.as_nanos() as u64,
+    }
+}
+
+struct Collector<'a> {
+    plan: &'a Plan,
+    times: Times,
+    outcome: Outcome,
+    /// Intervals of each thread that have not been merged yet.
+    pending: Vec<VecDeque<(u64, Box<Interval>)>>,
+    is_done: Vec<bool>,
+    merged_until_ns: u64,
+    last_answer_ns: u64,
+}
+
+impl<'a> Collector<'a> {
+    fn new(plan: &'a Plan, times: Times) -> Self {
+        let mut outcome = Outcome::new();
+        outcome.began += plan.warmup;
+        Self {
+            plan,
+            times,
+            outcome,
+            pending: vec![VecDeque::new(); plan.thread_count],
+            is_done: vec![false; plan.thread_count],
+            merged_until_ns: times.measure_ns,
+            last_answer_ns: times.measure_ns,
+        }
+    }
+
+    fn collect(
+        mut self,
+        stop: &Stop,
+        messages: &Receiver<(usize, Message)>,
+        observer: &mut impl Observer,
+    ) -> Outcome {
+        while let Ok((thread, message)) = messages.recv() {
+            match message {
+                Message::Ready(_) => {}
+                Message::Interval { until_ns, interval } => {
+                    self.pending[thread].push_back((until_ns, interval));
+                    self.merge_pending(observer);
+                }
+                Message::Done {
+                    unsent_count,
+                    last_answer_ns,
+                    cpu_ns,
+                } => {
+                    self.is_done[thread] = true;
+                    self.outcome.unsent_count += unsent_count;
+                    self.outcome.cpu += Duration::from_nanos(cpu_ns);
+                    self.last_answer_ns = self.last_answer_ns.max(last_answer_ns);
+                    self.merge_pending(observer);
+                }
+            }
+        }
+        self.finish(stop)
+    }
+
+    /// Merges intervals for as long as every thread that still runs has one.
+    fn merge_pending(&mut self, observer: &mut impl Observer) {
+        loop {
+            let is_complete = (0..self.pending.len())
+                .all(|thread| self.is_done[thread] || !self.pending[thread].is_empty());
+            if !is_complete {
+                return;
+            }
+            let mut fronts = self.pending.iter_mut().filter_map(VecDeque::pop_front);
+            let Some((mut until_ns, mut interval)) = fronts.next() else {
+                return;
+            };
+            for (other_until_ns, other) in fronts {
+                until_ns = until_ns.max(other_until_ns);
+                interval.merge(&other);
+            }
+            let until_ns = until_ns.max(self.merged_until_ns);
+            let point = Point {
+                from_seconds: self.seconds_measured(self.merged_until_ns),
+                seconds: (until_ns - self.merged_until_ns) as f64 / 1e9,
+                answered_count: interval.answered_count,
+                error_count: interval.errors.count(),
+                p50_ns: interval.latency.value_at_quantile(0.5),
+                p99_ns: interval.latency.value_at_quantile(0.99),
+                max_ns: interval.latency.max(),
+            };
+            self.merged_until_ns = until_ns;
+            self.outcome.total.merge(&interval);
+            // The last interval of a run is a stub of the last answers.
+            let is_stub = point.seconds * 1e9 < self.times.interval_ns as f64 / 2.0;
+            if !is_stub || self.outcome.points.is_empty() {
+                self.outcome.points.push(point);
+            }
+            self.outcome.elapsed =
+                Duration::from_nanos(until_ns.min(self.times.end_ns) - self.times.measure_ns);
+            observer.interval(&point, &interval, &self.outcome);
+        }
+    }
+
+    fn seconds_measured(&self, at_ns: u64) -> f64 {
+        at_ns.saturating_sub(self.times.measure_ns) as f64 / 1e9
+    }
+
+    fn finish(self, stop: &Stop) -> Outcome {
+        let Self {
+            plan,
+            times,
+            mut outcome,
+            last_answer_ns,
+            ..
+        } = self;
+        let is_counted = matches!(plan.length, Length::Count(_));
+        let end_ns = if is_counted {
+            last_answer_ns
+        } else {
+            times.end_ns.min(monotonic_ns())
+        };
+        outcome.elapsed = Duration::from_nanos(end_ns.saturating_sub(times.measure_ns));
+        outcome.asked_rate = plan.rate.map(|rate| rate.mean());
+        if stop.is_requested() {
+            outcome.partial = Some("ended by a signal");
+        }
+        outcome
+    }
+}

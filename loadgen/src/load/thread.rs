@@ -1,0 +1,463 @@
+//! One thread of the generator: its connections, their loop, and what watches
+//! over them.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use slotway_net::{Engine, Stream, Timer, connect, monotonic_ns};
+use tokio::sync::{Notify, oneshot};
+
+use crate::limits::{LAG_PROBE_NS, RECONNECT_PAUSE, SUPERVISION_STEP};
+use crate::load::connection::{Answer, Connection, Failure};
+use crate::load::errors::ErrorKind;
+use crate::load::pacer::Pacer;
+use crate::load::recorder::Interval;
+use crate::load::run::Stop;
+use crate::schedule::Schedule;
+use crate::workload::Workload;
+
+/// What a thread is told before it starts.
+pub struct Setup {
+    /// Which thread, and of how many.
+    pub index: usize,
+    /// See `index`.
+    pub thread_count: usize,
+    /// What moves its bytes.
+    pub engine: Engine,
+    /// What to ask.
+    pub workload: Arc<Workload>,
+    /// Its share of the connections.
+    pub connection_count: usize,
+    /// Its share of the connections to be opened per second.
+    pub connect_rate: Option<f64>,
+    /// Requests after which a connection is replaced.
+    pub requests_per_connection: Option<u64>,
+    /// An open loop's intended times; a closed loop has none.
+    pub schedule: Option<Schedule>,
+    /// Its share of the measured requests of a closed loop, where a count ends
+    /// the run.
+    pub count: Option<u64>,
+    /// A request that takes longer is an error.
+    pub timeout: Duration,
+    /// The thread never sleeps.
+    pub spin: bool,
+    /// Ends the run early.
+    pub stop: Arc<Stop>,
+}
+
+/// Moments of a run on `CLOCK_MONOTONIC`.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The first request may go.
+    pub start_ns: u64,
+    /// The warm-up is over.
+    pub measure_ns: u64,
+    /// No request goes any more; `u64::MAX` where a count ends the run.
+    pub end_ns: u64,
+    /// Length of an interval.
+    pub interval_ns: u64,
+}
+
+/// What a thread says.
+pub enum Message {
+    /// Its connections are open, or the first that failed says why.
+    Ready(Result<(), (ErrorKind, io::Error)>),
+    /// An interval is over.
+    Interval {
+        /// When it ended.
+        until_ns: u64,
+        /// What happened.
+        interval: Box<Interval>,
+    },
+    /// The thread has ended.
+    Done {
+        /// Requests that were due and never sent.
+        unsent_count: u64,
+        /// When its last answer came.
+        last_answer_ns: u64,
+        /// Its CPU time since the start of measuring, as closely as its step allows.
+        cpu_ns: u64,
+    },
+}
+
+/// A connection's place, which outlives the connection.
+struct Place {
+    stream: RefCell<Option<Rc<Stream>>>,
+    /// When the request under way was sent; 0 between requests.
+    sent_ns: Cell<u64>,
+    timed_out: Cell<bool>,
+}
+
+struct Thread {
+    setup: Setup,
+    times: Times,
+    pacer: Option<Pacer>,
+    places: Vec<Place>,
+    sequence_index: Cell<usize>,
+    /// Measured requests still to be sent, where a count ends the run.
+    left_count: Cell<u64>,
+    end_ns: Cell<u64>,
+    is_stopped: Cell<bool>,
+    unsent_count: Cell<u64>,
+    last_answer_ns: Cell<u64>,
+    live_count: Cell<usize>,
+    all_ended: Notify,
+    /// The earliest moment at which the next connection may be opened.
+    next_connect_ns: Cell<u64>,
+    interval: RefCell<Box<Interval>>,
+    /// CPU time when measuring began.
+    cpu_before_ns: Cell<u64>,
+}
+
+/// Opens the connections, waits for the start, makes the load, and reports.
+/// An error is one of the system's, not of the target.
+pub async fn run(
+    setup: Setup,
+    start: oneshot::Receiver<Times>,
+    report: Sender<(usize, Message)>,
+) -> io::Result<()> {
+    let index = setup.index;
+    // Nobody listens any more if the run has been given up.
+    let tell = |message| report.send((index, message)).is_ok();
+    let (connections, opened) = open(&setup).await;
+    tell(Message::Ready(opened));
+    let Ok(times) = start.await else {
+        return Ok(());
+    };
+    let pacer = match setup.schedule {
+        Some(schedule) => Some(Pacer::new(
+            schedule,
+            setup.index,
+            setup.thread_count,
+            setup.connection_count,
+            setup.spin,
+        )?),
+        None => None,
+    };
+    if let Some(pacer) = &pacer {
+        pacer.start_at(times.start_ns);
+    }
+    let place = |connection: &Option<Rc<Stream>>| Place {
+        stream: RefCell::new(connection.clone()),
+        sent_ns: Cell::new(0),
+        timed_out: Cell::new(false),
+    };
+    let sequence_length = setup.workload.sequence.len();
+    let thread = Rc::new(Thread {
+        places: connections.iter().map(place).collect(),
+        pacer,
+        // Threads start at different places of the cycle.
+        sequence_index: Cell::new(index * sequence_length / setup.thread_count.max(1)),
+        left_count: Cell::new(setup.count.unwrap_or(u64::MAX)),
+        end_ns: Cell::new(times.end_ns),
+        is_stopped: Cell::new(false),
+        unsent_count: Cell::new(0),
+        last_answer_ns: Cell::new(times.measure_ns),
+        live_count: Cell::new(connections.len()),
+        all_ended: Notify::new(),
+        next_connect_ns: Cell::new(0),
+        interval: RefCell::new(Box::new(Interval::new())),
+        cpu_before_ns: Cell::new(thread_cpu_ns()),
+        times,
+        setup,
+    });
+    let mut helpers = Vec::new();
+    let watched = Rc::clone(&thread);
+    helpers.push(tokio::task::spawn_local(async move {
+        match &watched.pacer {
+            Some(pacer) if !watched.setup.spin => pacer.ring().await,
+            Some(_) => std::future::pending().await,
+            None => watched.probe_lag().await,
+        }
+    }));
+    if thread.setup.spin {
+        let spinning = Rc::clone(&thread);
+        helpers.push(tokio::task::spawn_local(async move {
+            loop {
+                if let Some(pacer) = &spinning.pacer {
+                    pacer.wake_due();
+                }
+                tokio::task::yield_now().await;
+            }
+        }));
+    }
+    let first = Timer::new()?;
+    first.set(times.start_ns);
+    while monotonic_ns() < times.start_ns {
+        first.rung().await?;
+    }
+    for (place_index, stream) in connections.into_iter().enumerate() {
+        let connection = stream.map(Connection::new);
+        tokio::task::spawn_local(Rc::clone(&thread).use_place(place_index, connection));
+    }
+    thread.supervise(&tell).await;
+    for helper in helpers {
+        helper.abort();
+    }
+    let unsent_count = thread.unsent_count.get()
+        + thread.pacer.as_ref().map_or(0, |pacer| {
+            pacer.untaken_count(thread.end_ns.get().saturating_sub(1))
+        });
+    tell(Message::Done {
+        unsent_count,
+        last_answer_ns: thread.last_answer_ns.get(),
+        cpu_ns: thread_cpu_ns().saturating_sub(thread.cpu_before_ns.get()),
+    });
+    Ok(())
+}
+
+/// Opens the thread's connections, one after the other. What cannot be opened
+/// is tried again when its turn to send comes.
+async fn open(setup: &Setup) -> (Vec<Option<Rc<Stream>>>, Result<(), (ErrorKind, io::Error)>) {
+    let mut streams = Vec::with_capacity(setup.connection_count);
+    let mut result = Ok(());
+    let start = tokio::time::Instant::now();
+    for index in 0..setup.connection_count {
+        if result.is_err() || setup.stop.is_requested() {
+            streams.push(None);
+            continue;
+        }
+        if let Some(rate) = setup.connect_rate {
+            tokio::time::sleep_until(start + Duration::from_secs_f64(index as f64 / rate)).await;
+        }
+        match connect_within(setup).await {
+            Ok(stream) => streams.push(Some(Rc::new(stream))),
+            Err(error) => {
+                result = Err(error);
+                streams.push(None);
+            }
+        }
+    }
+    (streams, result)
+}
+
+async fn connect_within(setup: &Setup) -> Result<Stream, (ErrorKind, io::Error)> {
+    let connecting = connect(setup.engine, &setup.workload.address);
+    match tokio::time::timeout(setup.timeout, connecting).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err((ErrorKind::of_connect(&error), error)),
+        Err(_) => Err((
+            ErrorKind::Connect,
+            io::Error::new(io::ErrorKind::TimedOut, "no answer to connecting"),
+        )),
+    }
+}
+
+impl Thread {
+    /// Sends one request after the other over one connection at a time.
+    async fn use_place(self: Rc<Self>, index: usize, mut connection: Option<Connection>) {
+        let place = &self.places[index];
+        let mut sent_count = 0_u64;
+        let mut now_ns = monotonic_ns();
+        while let Some(due_ns) = self.next_due(&mut now_ns).await {
+            let current = match &mut connection {
+                Some(current) => current,
+                None => match self.reconnect(place).await {
+                    Ok(fresh) => {
+                        sent_count = 0;
+                        now_ns = monotonic_ns();
+                        connection.insert(fresh)
+                    }
+                    Err(kind) => {
+                        self.record_error(due_ns, kind);
+                        tokio::time::sleep(RECONNECT_PAUSE).await;
+                        now_ns = monotonic_ns();
+                        continue;
+                    }
+                },
+            };
+            let workload = &*self.setup.workload;
+            let request = &workload.requests[self.next_request()];
+            place.sent_ns.set(now_ns);
+            let outcome = current.exchange(request, &workload.expected).await;
+            let sent_ns = place.sent_ns.replace(0);
+            now_ns = monotonic_ns();
+            sent_count += 1;
+            let keep_alive = match outcome {
+                Ok(answer) => {
+                    self.record(due_ns, sent_ns, now_ns, &answer);
+                    answer.keep_alive
+                }
+                Err(Failure { kind, keep_alive }) => {
+                    let timed_out = place.timed_out.replace(false);
+                    self.record_error(due_ns, if timed_out { ErrorKind::Timeout } else { kind });
+                    keep_alive
+                }
+            };
+            let is_used_up =
+                (self.setup.requests_per_connection).is_some_and(|most| sent_count >= most);
+            if !keep_alive || is_used_up {
+                connection = None;
+                place.stream.take();
+            }
+        }
+        self.live_count.set(self.live_count.get() - 1);
+        if self.live_count.get() == 0 {
+            self.all_ended.notify_one();
+        }
+    }
+
+    /// Waits until the next request is to be sent, and returns its intended
+    /// time; `now_ns` is the time then. `None` at the end of the run.
+    async fn next_due(&self, now_ns: &mut u64) -> Option<u64> {
+        let Some(pacer) = &self.pacer else {
+            if *now_ns >= self.end_ns.get() {
+                return None;
+            }
+            if *now_ns >= self.times.measure_ns {
+                self.left_count.set(self.left_count.get().checked_sub(1)?);
+            }
+            return Some(*now_ns);
+        };
+        if self.is_stopped.get() {
+            return None;
+        }
+        let due_ns = pacer.take()?;
+        if let Some(woken_ns) = pacer.wait(due_ns).await {
+            if self.is_stopped.get() {
+                return None;
+            }
+            if self.is_measured(due_ns) {
+                let lag = &mut self.interval.borrow_mut().lag;
+                lag.saturating_record(woken_ns.saturating_sub(due_ns));
+            }
+        }
+        *now_ns = monotonic_ns();
+        if *now_ns >= self.end_ns.get() {
+            self.unsent_count.set(self.unsent_count.get() + 1);
+            return None;
+        }
+        Some(due_ns)
+    }
+
+    fn next_request(&self) -> usize {
+        let sequence = &self.setup.workload.sequence;
+        let index = self.sequence_index.get();
+        self.sequence_index.set(if index + 1 == sequence.len() { 0 } else { index + 1 });
+        usize::from(sequence[index])
+    }
+
+    async fn reconnect(&self, place: &Place) -> Result<Connection, ErrorKind> {
+        if let Some(rate) = self.setup.connect_rate {
+            let now_ns = monotonic_ns();
+            let turn_ns = self.next_connect_ns.get().max(now_ns);
+            self.next_connect_ns.set(turn_ns + (1e9 / rate) as u64);
+            tokio::time::sleep(Duration::from_nanos(turn_ns - now_ns)).await;
+        }
+        let stream = connect_within(&self.setup).await.map_err(|(kind, _)| kind)?;
+        let stream = Rc::new(stream);
+        place.stream.replace(Some(Rc::clone(&stream)));
+        Ok(Connection::new(stream))
+    }
+
+    fn is_measured(&self, due_ns: u64) -> bool {
+        due_ns >= self.times.measure_ns && due_ns < self.end_ns.get()
+    }
+
+    fn record(&self, due_ns: u64, sent_ns: u64, answered_ns: u64, answer: &Answer) {
+        if !self.is_measured(due_ns) || self.is_stopped.get() {
+            return;
+        }
+        let mut interval = self.interval.borrow_mut();
+        interval.latency.saturating_record(answered_ns - due_ns);
+        if self.pacer.is_some() {
+            interval.service.saturating_record(answered_ns - sent_ns);
+        }
+        if let Some(phases) = &answer.phases {
+            interval.record_phases(phases);
+        }
+        if answered_ns <= self.times.end_ns {
+            interval.answered_count += 1;
+        }
+        self.last_answer_ns.set(answered_ns);
+    }
+
+    fn record_error(&self, due_ns: u64, kind: ErrorKind) {
+        if self.is_measured(due_ns) && !self.is_stopped.get() {
+            self.interval.borrow_mut().errors.add(kind);
+        }
+    }
+
+    /// Looks after timeouts, intervals and the end, until every place has ended.
+    async fn supervise(&self, tell: &impl Fn(Message) -> bool) {
+        let mut next_interval_ns = self.times.measure_ns + self.times.interval_ns;
+        loop {
+            let all_ended = self.all_ended.notified();
+            let is_over = tokio::time::timeout(SUPERVISION_STEP, all_ended).await.is_ok();
+            let now_ns = monotonic_ns();
+            if now_ns <= self.times.measure_ns {
+                self.cpu_before_ns.set(thread_cpu_ns());
+            }
+            if is_over || now_ns >= next_interval_ns {
+                next_interval_ns += self.times.interval_ns;
+                let interval =
+                    std::mem::replace(&mut *self.interval.borrow_mut(), Box::new(Interval::new()));
+                tell(Message::Interval {
+                    until_ns: now_ns,
+                    interval,
+                });
+            }
+            if is_over {
+                return;
+            }
+            if self.setup.stop.is_requested() && !self.is_stopped.get() {
+                self.end_early(now_ns);
+            }
+            self.end_timed_out(now_ns);
+        }
+    }
+
+    fn end_timed_out(&self, now_ns: u64) {
+        let timeout_ns = self.setup.timeout.as_nanos() as u64;
+        for place in &self.places {
+            let sent_ns = place.sent_ns.get();
+            if sent_ns > 0 && now_ns.saturating_sub(sent_ns) > timeout_ns {
+                place.timed_out.set(true);
+                if let Some(stream) = &*place.stream.borrow() {
+                    stream.shutdown(Shutdown::Both);
+                }
+            }
+        }
+    }
+
+    /// What is under way is given up and not counted.
+    fn end_early(&self, now_ns: u64) {
+        self.is_stopped.set(true);
+        self.end_ns.set(self.end_ns.get().min(now_ns));
+        if let Some(pacer) = &self.pacer {
+            pacer.release();
+        }
+        for place in &self.places {
+            if let Some(stream) = &*place.stream.borrow() {
+                stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    /// In a closed loop nothing is due at a time, so the thread asks to be woken
+    /// now and then, and notes how late it was.
+    async fn probe_lag(&self) -> io::Result<()> {
+        let timer = Timer::new()?;
+        loop {
+            let due_ns = monotonic_ns() + LAG_PROBE_NS;
+            timer.set(due_ns);
+            timer.rung().await?;
+            let now_ns = monotonic_ns();
+            if self.is_measured(due_ns) {
+                let lag = &mut self.interval.borrow_mut().lag;
+                lag.saturating_record(now_ns.saturating_sub(due_ns));
+            }
+        }
+    }
+}
+
+/// CPU time of this thread, user and system.
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}

@@ -1,0 +1,149 @@
+//! When each request of an open loop is meant to be sent.
+
+use crate::limits::RATE_MAX;
+
+/// Requests per second over the time measured; constant during the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// At the start.
+    pub from: f64,
+    /// At the end; between them, the rate grows or falls evenly.
+    pub to: f64,
+}
+
+impl Rate {
+    /// Parses `20000` or `1000:50000`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let number = |text: &str| {
+            text.parse::<f64>()
+                .ok()
+                .filter(|rate| *rate > 0.0 && *rate <= RATE_MAX)
+                .ok_or(format!(
+                    "expected requests per second, like 20000, or a ramp, like 1000:50000; at most {RATE_MAX:.0}"
+                ))
+        };
+        let (from, to) = text.split_once(':').unwrap_or((text, text));
+        Ok(Self {
+            from: number(from)?,
+            to: number(to)?,
+        })
+    }
+
+    /// Mean over the time measured.
+    pub fn mean(&self) -> f64 {
+        f64::midpoint(self.from, self.to)
+    }
+}
+
+impl std::fmt::Display for Rate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.from < self.to || self.to < self.from {
+            write!(f, "{}:{}", self.from, self.to)
+        } else {
+            write!(f, "{}", self.from)
+        }
+    }
+}
+
+/// Intended times, in nanoseconds from the start of the load.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    rate: Rate,
+    warmup_seconds: f64,
+    measured_seconds: f64,
+    /// Requests before the measured ones.
+    warmup_count: u64,
+    /// Requests to measure, where that is what ends the run.
+    count_max: u64,
+}
+
+impl Schedule {
+    /// For a run of a length in seconds, or of a count of measured requests.
+    pub fn new(
+        rate: Rate,
+        warmup_seconds: f64,
+        measured_seconds: f64,
+        count: Option<u64>,
+    ) -> Self {
+        Self {
+            rate,
+            warmup_seconds,
+            measured_seconds,
+            warmup_count: (rate.from * warmup_seconds).ceil() as u64,
+            count_max: count.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Intended time of the request of an index, counted from 0 over all
+    /// threads; `None` behind the last.
+    #[inline]
+    pub fn due_ns(&self, index: u64) -> Option<u64> {
+        let Some(measured) = index.checked_sub(self.warmup_count) else {
+            return Some((index as f64 / self.rate.from * 1e9) as u64);
+        };
+        if measured >= self.count_max {
+            return None;
+        }
+        let seconds = self.seconds_until(measured as f64)?;
+        (seconds < self.measured_seconds).then(|| ((self.warmup_seconds + seconds) * 1e9) as u64)
+    }
+
+    /// Solves `from · t + (to − from) · t² / 2d = count` for t.
+    fn seconds_until(&self, count: f64) -> Option<f64> {
+        let from = self.rate.from;
+        let slope = (self.rate.to - from) / self.measured_seconds;
+        let root = from * from + 2.0 * slope * count;
+        // In this form nothing cancels, also where the slope is near zero. A
+        // falling ramp has an end, beyond which the root is negative.
+        (root >= 0.0).then(|| 2.0 * count / (from + root.sqrt()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(rate: &str, warmup: f64, measured: f64, count: Option<u64>) -> Vec<u64> {
+        let schedule = Schedule::new(Rate::parse(rate).unwrap(), warmup, measured, count);
+        (0..).map_while(|index| schedule.due_ns(index)).collect()
+    }
+
+    #[test]
+    fn a_constant_rate_has_even_steps_and_ends_with_its_time() {
+        let times = times("1000", 0.01, 0.1, None);
+        assert_eq!(times.len(), 110);
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 1_000_000
+            || (pair[1] - pair[0]).abs_diff(1_000_000) <= 1));
+    }
+
+    #[test]
+    fn a_ramp_sends_the_mean_rate_and_gets_quicker() {
+        let times = times("1000:3000", 0.0, 2.0, None);
+        assert!(times.len().abs_diff(4000) <= 1, "{}", times.len());
+        let in_first = times.iter().filter(|time| **time < 1_000_000_000).count();
+        assert!(in_first.abs_diff(1500) <= 1, "{in_first}");
+        let falling = super::tests::times("3000:1000", 0.0, 2.0, None);
+        assert!(falling.len().abs_diff(4000) <= 1, "{}", falling.len());
+    }
+
+    #[test]
+    fn a_count_ends_the_measured_requests_not_those_before() {
+        assert_eq!(times("1000", 0.01, 1e9, Some(7)).len(), 17);
+    }
+
+    #[test]
+    fn after_a_week_the_steps_are_still_exact_to_the_nanosecond() {
+        let schedule = Schedule::new(Rate::parse("50000").unwrap(), 0.0, 1e6, None);
+        let week = 50_000 * 86_400 * 7;
+        let step = schedule.due_ns(week + 1).unwrap() - schedule.due_ns(week).unwrap();
+        assert!(step.abs_diff(20_000) <= 1, "{step}");
+    }
+
+    #[test]
+    fn wrong_rates_are_refused_with_what_is_expected() {
+        for bad in ["", "0", "-1", "x", "1:", "1:0", "1e9", "nan"] {
+            assert!(Rate::parse(bad).unwrap_err().contains("20000"), "{bad}");
+        }
+        assert_eq!(Rate::parse("1000:50000").unwrap().to_string(), "1000:50000");
+    }
+}

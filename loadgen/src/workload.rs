@@ -1,0 +1,338 @@
+//! What is asked for: requests as bytes, in what proportion, and what a right
+//! answer is.
+
+use bytes::Bytes;
+use slotway_net::Address;
+
+use crate::limits::{URL_COUNT_MAX, WEIGHT_SUM_MAX};
+use crate::target::{Target, TargetError};
+
+/// Requests to send and answers to expect.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// Whom to ask; all requests go to one address.
+    pub address: Address,
+    /// The requests, as they are sent.
+    pub requests: Vec<Request>,
+    /// Indexes of requests in the order of asking, over and over.
+    pub sequence: Vec<u16>,
+    /// What a right answer is.
+    pub expected: Expected,
+}
+
+/// One request, ready to be sent any number of times.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Head and body.
+    pub bytes: Bytes,
+    /// Its response has no body, whatever its fields say (RFC 9110 section 9.3.2).
+    pub is_head: bool,
+}
+
+/// What makes a response right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// This status; else any below 400.
+    pub status: Option<u16>,
+    /// Bytes of the body.
+    pub body_bytes: Option<u64>,
+    /// SHA-256 of the body.
+    pub sha256: Option<[u8; 32]>,
+}
+
+/// What to send with every request.
+#[derive(Clone, Debug, Default)]
+pub struct Template {
+    /// Method, where a URL line names none.
+    pub method: String,
+    /// Header fields, as `(name, value)`.
+    pub fields: Vec<(String, String)>,
+    /// Body; empty for none.
+    pub body: Vec<u8>,
+}
+
+/// Why there is no workload.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkloadError {
+    /// A URL.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// A line of the URL file.
+    #[error("line {line} of the URL file: {why}")]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        why: String,
+    },
+    /// No URL at all.
+    #[error("the URL file names no URL; a line is [WEIGHT] [METHOD] URL")]
+    Empty,
+    /// Several servers.
+    #[error(
+        "the URLs name two servers, {0} and {1}; a run asks one, `compare` asks several in turn"
+    )]
+    TwoServers(Address, Address),
+    /// A method or field that cannot be sent.
+    #[error("{0}")]
+    Template(String),
+}
+
+struct Line {
+    weight: u32,
+    method: Option<String>,
+    target: Target,
+}
+
+impl Workload {
+    /// Asks for one URL.
+    pub fn of_url(
+        url: &str,
+        template: &Template,
+        expected: Expected,
+    ) -> Result<Self, WorkloadError> {
+        let line = Line {
+            weight: 1,
+            method: None,
+            target: Target::parse(url)?,
+        };
+        Self::of_lines(&[line], template, expected)
+    }
+
+    /// Asks for the URLs of a file: lines of `[WEIGHT] [METHOD] URL`, `#` starts
+    /// a comment.
+    pub fn of_file(
+        text: &str,
+        template: &Template,
+        expected: Expected,
+    ) -> Result<Self, WorkloadError> {
+        let mut lines = Vec::new();
+        for (index, text) in text.lines().enumerate() {
+            let text = text.trim();
+            if text.is_empty() || text.starts_with('#') {
+                continue;
+            }
+            let line = parse_line(text).map_err(|why| WorkloadError::Line {
+                line: index + 1,
+                why,
+            })?;
+            lines.push(line);
+        }
+        if lines.len() > URL_COUNT_MAX {
+            return Err(WorkloadError::Template(format!(
+                "{} URLs; at most {URL_COUNT_MAX}",
+                lines.len()
+            )));
+        }
+        Self::of_lines(&lines, template, expected)
+    }
+
+    fn of_lines(
+        lines: &[Line],
+        template: &Template,
+        expected: Expected,
+    ) -> Result<Self, WorkloadError> {
+        let address = lines.first().ok_or(WorkloadError::Empty)?.target.address.clone();
+        let mut requests = Vec::new();
+        for line in lines {
+            if line.target.address != address {
+                let other = line.target.address.clone();
+                return Err(WorkloadError::TwoServers(address, other));
+            }
+            let method = line.method.as_deref().unwrap_or(&template.method);
+            requests.push(encode(method, &line.target, template)?);
+        }
+        let weights: Vec<_> = lines.iter().map(|line| line.weight).collect();
+        Ok(Self {
+            address,
+            requests,
+            sequence: sequence(&weights),
+            expected,
+        })
+    }
+}
+
+fn parse_line(text: &str) -> Result<Line, String> {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let (url, before) = words.split_last().ok_or("empty")?;
+    let mut before = before.iter();
+    let mut next = before.next();
+    let mut weight = 1;
+    if let Some(number) = next.and_then(|word| word.parse::<u32>().ok()) {
+        weight = number;
+        next = before.next();
+    }
+    if weight == 0 || weight > WEIGHT_SUM_MAX {
+        return Err(format!("a weight of {weight}; expected 1 to {WEIGHT_SUM_MAX}"));
+    }
+    let method = next.map(|word| (*word).to_owned());
+    if before.next().is_some() {
+        return Err(format!("{text:?}; expected [WEIGHT] [METHOD] URL"));
+    }
+    let target = Target::parse(url).map_err(|error| error.to_string())?;
+    Ok(Line {
+        weight,
+        method,
+        target,
+    })
+}
+
+/// Spreads requests evenly by their weights: each step takes the one that is
+/// furthest behind its share (smooth weighted round robin, as nginx does it).
+fn sequence(weights: &[u32]) -> Vec<u16> {
+    // Weights with a common divisor need that much shorter a cycle.
+    let divisor = weights.iter().copied().fold(0, gcd).max(1);
+    let mut weights: Vec<i64> = weights.iter().map(|weight| i64::from(weight / divisor)).collect();
+    let sum: i64 = weights.iter().sum();
+    // Beyond the bound, proportions are kept as far as they can be.
+    if sum > i64::from(WEIGHT_SUM_MAX) {
+        for weight in &mut weights {
+            *weight = (*weight * i64::from(WEIGHT_SUM_MAX) / sum).max(1);
+        }
+    }
+    let sum: i64 = weights.iter().sum();
+    let mut credits = vec![0_i64; weights.len()];
+    (0..sum)
+        .map(|_| {
+            for (credit, weight) in credits.iter_mut().zip(&weights) {
+                *credit += weight;
+            }
+            let richest = (0..credits.len()).rev().max_by_key(|index| credits[*index]).unwrap_or(0);
+            credits[richest] -= sum;
+            richest as u16
+        })
+        .collect()
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn encode(method: &str, target: &Target, template: &Template) -> Result<Request, WorkloadError> {
+    let is_token = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    };
+    if !is_token(method) {
+        return Err(WorkloadError::Template(format!(
+            "{method:?} is no method (RFC 9110 section 9.1)"
+        )));
+    }
+    let mut head = format!("{method} {} HTTP/1.1\r\n", target.path);
+    let has = |name: &str| template.fields.iter().any(|(field, _)| field.eq_ignore_ascii_case(name));
+    if !has("host") {
+        head.push_str(&format!("Host: {}\r\n", target.authority));
+    }
+    for (name, value) in &template.fields {
+        if !is_token(name) || value.bytes().any(|byte| matches!(byte, 0..=8 | 10..=31 | 127)) {
+            return Err(WorkloadError::Template(format!(
+                "{name:?}: {value:?} is no header field; expected 'Name: value'"
+            )));
+        }
+        if name.eq_ignore_ascii_case("content-length")
+            || name.eq_ignore_ascii_case("transfer-encoding")
+        {
+            return Err(WorkloadError::Template(format!(
+                "{name} is set by the body; leave it out"
+            )));
+        }
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let expects_body = ["POST", "PUT", "PATCH"].contains(&method);
+    if !template.body.is_empty() || expects_body {
+        head.push_str(&format!("Content-Length: {}\r\n", template.body.len()));
+    }
+    head.push_str("\r\n");
+    let mut bytes = head.into_bytes();
+    bytes.extend_from_slice(&template.body);
+    Ok(Request {
+        bytes: bytes.into(),
+        is_head: method == "HEAD",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template() -> Template {
+        Template {
+            method: "POST".to_owned(),
+            fields: vec![("X-A".to_owned(), "b".to_owned())],
+            body: b"hello".to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_request_has_its_fields_its_length_and_its_body() {
+        let workload =
+            Workload::of_url("http://127.0.0.1:1/p", &template(), Expected::default()).unwrap();
+        assert_eq!(
+            workload.requests[0].bytes,
+            "POST /p HTTP/1.1\r\nHost: 127.0.0.1:1\r\nX-A: b\r\nContent-Length: 5\r\n\r\nhello"
+        );
+        assert_eq!(workload.sequence, [0]);
+    }
+
+    #[test]
+    fn a_get_without_a_body_has_no_length_and_a_host_field_of_ones_own_replaces_ours() {
+        let template = Template {
+            method: "GET".to_owned(),
+            fields: vec![("host".to_owned(), "me".to_owned())],
+            body: Vec::new(),
+        };
+        let workload = Workload::of_url("http://127.0.0.1:1/", &template, Expected::default());
+        let bytes = &workload.unwrap().requests[0].bytes;
+        assert_eq!(bytes, "GET / HTTP/1.1\r\nhost: me\r\n\r\n");
+    }
+
+    #[test]
+    fn urls_are_asked_for_by_weight_and_spread_evenly() {
+        let text = "# mix\n3 http://127.0.0.1:1/a\n1 HEAD http://127.0.0.1:1/b\n\n";
+        let workload = Workload::of_file(text, &template(), Expected::default()).unwrap();
+        assert_eq!(workload.sequence, [0, 0, 1, 0]);
+        assert!(workload.requests[1].is_head && !workload.requests[0].is_head);
+        assert_eq!(sequence(&[300, 100]), [0, 0, 1, 0]);
+        let long = sequence(&[99_999, 1, 50_000]);
+        assert!(long.len() <= WEIGHT_SUM_MAX as usize + 3 && long.contains(&1));
+    }
+
+    #[test]
+    fn wrong_url_files_are_refused_by_line() {
+        let of = |text: &str| {
+            Workload::of_file(text, &template(), Expected::default()).map_err(|e| e.to_string())
+        };
+        for (text, expected) in [
+            ("", "names no URL"),
+            ("\n0 http://127.0.0.1/", "line 2"),
+            ("1 GET twice http://127.0.0.1/", "line 1"),
+            ("http://127.0.0.1:1/\nhttp://127.0.0.1:2/", "two servers"),
+            ("https://127.0.0.1/", "TLS"),
+            ("GE@T http://127.0.0.1/", "no method"),
+        ] {
+            let error = of(text).unwrap_err();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn fields_that_would_break_the_request_are_refused() {
+        for (name, value) in [
+            ("a b", "c"),
+            ("a", "b\r\nc: d"),
+            ("Content-Length", "3"),
+            ("", "x"),
+        ] {
+            let template = Template {
+                fields: vec![(name.to_owned(), value.to_owned())],
+                ..template()
+            };
+            assert!(
+                Workload::of_url("http://127.0.0.1:1/", &template, Expected::default()).is_err(),
+                "{name:?} {value:?}"
+            );
+        }
+    }
+}
