@@ -34,3 +34,7 @@ demo *ARGS:
 # Against axum in one run, rounds interleaved (needs wrk): [SECONDS [ROUNDS]]
 bench *ARGS:
     cargo run --release --bin bench -- {{ARGS}}
+
+# The load generator against wrk in one run, a known stall, memory (needs wrk): [SECONDS [ROUNDS]]
+bench-loadgen *ARGS:
+    cargo run --release --bin bench-loadgen -- {{ARGS}}

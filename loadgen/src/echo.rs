@@ -180,7 +180,9 @@ impl Client {
     fn heads_in(&mut self, bytes: &[u8]) -> usize {
         const END: &[u8; 4] = b"\r\n\r\n";
         // Nearly always one head has come, and nothing else.
-        if self.matched == 0 && memchr::memmem::find(bytes, END) == Some(bytes.len().wrapping_sub(4)) {
+        if self.matched == 0
+            && memchr::memmem::find(bytes, END) == Some(bytes.len().wrapping_sub(4))
+        {
             return 1;
         }
         let mut heads = 0;
@@ -210,7 +212,12 @@ mod tests {
         let echo = Echo::start(None).unwrap();
         let mut client = TcpStream::connect(echo.address()).unwrap();
         let mut expected = 0;
-        for piece in ["GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\n\r", "\nGET", " /\r\n\r\nX\r\n\r\n"] {
+        for piece in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r",
+            "\nGET",
+            " /\r\n\r\nX\r\n\r\n",
+        ] {
             client.write_all(piece.as_bytes()).unwrap();
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -16,9 +16,15 @@
 //! users on a schedule would see.
 #![forbid(unsafe_code)]
 
+pub mod cli;
+pub mod compare;
 pub mod echo;
+pub mod environment;
+pub mod gate;
 pub mod limits;
 pub mod load;
+pub mod noise;
+pub mod report;
 pub mod schedule;
 pub mod target;
 pub mod workload;

@@ -59,12 +59,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// For a run of a length in seconds, or of a count of measured requests.
-    pub fn new(
-        rate: Rate,
-        warmup_seconds: f64,
-        measured_seconds: f64,
-        count: Option<u64>,
-    ) -> Self {
+    pub fn new(rate: Rate, warmup_seconds: f64, measured_seconds: f64, count: Option<u64>) -> Self {
         Self {
             rate,
             warmup_seconds,
@@ -85,7 +80,7 @@ impl Schedule {
             return None;
         }
         let seconds = self.seconds_until(measured as f64)?;
-        (seconds < self.measured_seconds).then(|| ((self.warmup_seconds + seconds) * 1e9) as u64)
+        (seconds < self.measured_seconds).then_some(((self.warmup_seconds + seconds) * 1e9) as u64)
     }
 
     /// Solves `from · t + (to − from) · t² / 2d = count` for t.
@@ -112,8 +107,10 @@ mod tests {
     fn a_constant_rate_has_even_steps_and_ends_with_its_time() {
         let times = times("1000", 0.01, 0.1, None);
         assert_eq!(times.len(), 110);
-        assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 1_000_000
-            || (pair[1] - pair[0]).abs_diff(1_000_000) <= 1));
+        assert!(
+            times.windows(2).all(|pair| pair[1] - pair[0] == 1_000_000
+                || (pair[1] - pair[0]).abs_diff(1_000_000) <= 1)
+        );
     }
 
     #[test]

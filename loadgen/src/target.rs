@@ -23,9 +23,7 @@ pub enum TargetError {
     #[error("{0}: TLS is not spoken here; use the http:// address behind it")]
     Tls(String),
     /// No URL.
-    #[error(
-        "{0}: no target; expected http://127.0.0.1:3200/path or unix:/path/to/socket:/path"
-    )]
+    #[error("{0}: no target; expected http://127.0.0.1:3200/path or unix:/path/to/socket:/path")]
     NoUrl(String),
     /// The name has no address.
     #[error("{url}: cannot resolve the host: {why}")]

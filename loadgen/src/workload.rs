@@ -132,7 +132,12 @@ impl Workload {
         template: &Template,
         expected: Expected,
     ) -> Result<Self, WorkloadError> {
-        let address = lines.first().ok_or(WorkloadError::Empty)?.target.address.clone();
+        let address = lines
+            .first()
+            .ok_or(WorkloadError::Empty)?
+            .target
+            .address
+            .clone();
         let mut requests = Vec::new();
         for line in lines {
             if line.target.address != address {
@@ -163,7 +168,9 @@ fn parse_line(text: &str) -> Result<Line, String> {
         next = before.next();
     }
     if weight == 0 || weight > WEIGHT_SUM_MAX {
-        return Err(format!("a weight of {weight}; expected 1 to {WEIGHT_SUM_MAX}"));
+        return Err(format!(
+            "a weight of {weight}; expected 1 to {WEIGHT_SUM_MAX}"
+        ));
     }
     let method = next.map(|word| (*word).to_owned());
     if before.next().is_some() {
@@ -182,7 +189,10 @@ fn parse_line(text: &str) -> Result<Line, String> {
 fn sequence(weights: &[u32]) -> Vec<u16> {
     // Weights with a common divisor need that much shorter a cycle.
     let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let mut weights: Vec<i64> = weights.iter().map(|weight| i64::from(weight / divisor)).collect();
+    let mut weights: Vec<i64> = weights
+        .iter()
+        .map(|weight| i64::from(weight / divisor))
+        .collect();
     let sum: i64 = weights.iter().sum();
     // Beyond the bound, proportions are kept as far as they can be.
     if sum > i64::from(WEIGHT_SUM_MAX) {
@@ -197,7 +207,10 @@ fn sequence(weights: &[u32]) -> Vec<u16> {
             for (credit, weight) in credits.iter_mut().zip(&weights) {
                 *credit += weight;
             }
-            let richest = (0..credits.len()).rev().max_by_key(|index| credits[*index]).unwrap_or(0);
+            let richest = (0..credits.len())
+                .rev()
+                .max_by_key(|index| credits[*index])
+                .unwrap_or(0);
             credits[richest] -= sum;
             richest as u16
         })
@@ -221,12 +234,21 @@ fn encode(method: &str, target: &Target, template: &Template) -> Result<Request,
         )));
     }
     let mut head = format!("{method} {} HTTP/1.1\r\n", target.path);
-    let has = |name: &str| template.fields.iter().any(|(field, _)| field.eq_ignore_ascii_case(name));
+    let has = |name: &str| {
+        template
+            .fields
+            .iter()
+            .any(|(field, _)| field.eq_ignore_ascii_case(name))
+    };
     if !has("host") {
         head.push_str(&format!("Host: {}\r\n", target.authority));
     }
     for (name, value) in &template.fields {
-        if !is_token(name) || value.bytes().any(|byte| matches!(byte, 0..=8 | 10..=31 | 127)) {
+        if !is_token(name)
+            || value
+                .bytes()
+                .any(|byte| matches!(byte, 0..=8 | 10..=31 | 127))
+        {
             return Err(WorkloadError::Template(format!(
                 "{name:?}: {value:?} is no header field; expected 'Name: value'"
             )));

@@ -4,7 +4,8 @@
 //! A process that plays a part (hub, worker, peer) is the running program
 //! itself, started again as `PROGRAM role NAME …`: so every part is there
 //! wherever the program was built. `roles` has the parts, `system` starts and
-//! ends them, `http` is a client that says exactly what it is told to.
+//! ends them, `http` is a client that says exactly what it is told to, `wrk` runs
+//! the other load generator.
 #![forbid(unsafe_code)]
 
 pub mod fake_worker;
@@ -12,3 +13,4 @@ pub mod http;
 pub mod odd_worker;
 pub mod roles;
 pub mod system;
+pub mod wrk;

@@ -1,7 +1,9 @@
 //! The parts a process can play.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use slotway_loadgen::echo::{Echo, Stall};
 use slotway_worker_sdk::RunError;
 
 #[allow(dead_code, reason = "its main is for `cargo run --example echo`")]
@@ -29,6 +31,11 @@ pub fn play() -> Option<ExitCode> {
             std::iter::once(program).chain(arguments),
         ));
     }
+    if role == "loadgen" {
+        return Some(slotway_loadgen::cli::run(
+            std::iter::once(program).chain(arguments),
+        ));
+    }
     let _ = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)
@@ -43,6 +50,7 @@ pub fn play() -> Option<ExitCode> {
         "odd" => run(crate::odd_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
         "axum" => serve_axum(),
+        "responder" => respond(&rest),
         other => {
             eprintln!("there is no part {other}");
             ExitCode::from(2)
@@ -89,6 +97,22 @@ fn serve_axum() -> ExitCode {
             .expect("axum serves until it is killed");
     });
     ExitCode::SUCCESS
+}
+
+/// The bare epoll responder, `responder [EVERY_MS STALL_MS]`.
+fn respond(stall: &[String]) -> ExitCode {
+    let milliseconds = |index: usize| {
+        let text: &String = stall.get(index)?;
+        text.parse().ok().map(Duration::from_millis)
+    };
+    let stall = milliseconds(0)
+        .zip(milliseconds(1))
+        .map(|(every, length)| Stall { every, length });
+    let echo = Echo::start(stall).expect("a free port");
+    println!("responder listens on http://{}, ready", echo.address());
+    loop {
+        std::thread::park();
+    }
 }
 
 /// Forbids `io_uring_setup` to this process, as the default seccomp profiles of

@@ -6,14 +6,19 @@ use crate::limits::{CHUNK_LINE_BYTES_MAX, HEAD_BYTES_MAX};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Size { digits: u32, size: u64 },
+    Size {
+        digits: u32,
+        size: u64,
+    },
     Extension(u64),
     SizeEnd(u64),
     Data(u64),
     DataEnd,
     DataEndLineFeed,
     /// At the start of a trailer line, or within one.
-    Trailer { in_line: bool },
+    Trailer {
+        in_line: bool,
+    },
     Done,
 }
 
@@ -51,12 +56,20 @@ impl ChunkedReader {
         if let State::Data(left) = self.state {
             let bytes = input.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             let left = left - bytes as u64;
-            self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
+            self.state = if left == 0 {
+                State::DataEnd
+            } else {
+                State::Data(left)
+            };
             return Ok(Step::Body(bytes));
         }
         for (index, byte) in input.iter().enumerate() {
             if self.state == State::Done {
-                return Ok(if index == 0 { Step::Done } else { Step::Framing(index) });
+                return Ok(if index == 0 {
+                    Step::Done
+                } else {
+                    Step::Framing(index)
+                });
             }
             if matches!(self.state, State::Data(_)) {
                 return Ok(Step::Framing(index));
@@ -87,7 +100,7 @@ impl ChunkedReader {
                     size: size << 4 | digit,
                 }
             }
-            (State::Size { digits: 1.., size }, b'\r') | (State::Extension(size), b'\r') => {
+            (State::Size { digits: 1.., size } | State::Extension(size), b'\r') => {
                 State::SizeEnd(size)
             }
             (State::Size { digits: 1.., size }, b';' | b' ' | b'\t') => State::Extension(size),
@@ -146,13 +159,23 @@ mod tests {
         let input = b"5;x=y\r\nhello\r\n00a\r\n, chunked!\r\n0\r\nT: v\r\n\r\nHTTP";
         for cut in 0..input.len() - 4 {
             let (body, left, done) = read(&[&input[..cut], &input[cut..]]).unwrap();
-            assert_eq!((&body[..], left, done), (&b"hello, chunked!"[..], 4, true), "{cut}");
+            assert_eq!(
+                (&body[..], left, done),
+                (&b"hello, chunked!"[..], 4, true),
+                "{cut}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_chunked_body_is_refused() {
-        for bad in ["\r\n", "x\r\n", "5\nhello", "1\r\nab", "11111111111111111\r\n"] {
+        for bad in [
+            "\r\n",
+            "x\r\n",
+            "5\nhello",
+            "1\r\nab",
+            "11111111111111111\r\n",
+        ] {
             assert!(read(&[bad.as_bytes()]).is_err(), "{bad:?}");
         }
         let endless = format!("1;{}", "a".repeat(CHUNK_LINE_BYTES_MAX));

@@ -82,7 +82,10 @@ impl Connection {
         // so an answer is looked for even if not all could be sent, and what the
         // failed write would say, the read says too.
         let _ = self.stream.write_shared_now(&request.bytes).await;
-        let head = self.read_head(request.is_head).await.map_err(Failure::fatal)?;
+        let head = self
+            .read_head(request.is_head)
+            .await
+            .map_err(Failure::fatal)?;
         let mut body = Body {
             bytes: 0,
             hash: expected.sha256.is_some().then(Sha256::new),
@@ -94,7 +97,9 @@ impl Connection {
         };
         whole.map_err(Failure::fatal)?;
         if !self.buffer.is_empty() {
-            return Err(Failure::fatal(ErrorKind::Malformed("bytes behind the response")));
+            return Err(Failure::fatal(ErrorKind::Malformed(
+                "bytes behind the response",
+            )));
         }
         match judge(&head, body, expected) {
             None => Ok(Answer {
@@ -134,7 +139,10 @@ impl Connection {
     async fn read_length(&mut self, length: u64, body: &mut Body) -> Result<(), ErrorKind> {
         let mut left = length;
         loop {
-            let take = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let take = self
+                .buffer
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
             body.add(&self.buffer[..take]);
             self.consume(take);
             left -= take as u64;
@@ -153,7 +161,10 @@ impl Connection {
         loop {
             let mut used = 0;
             while used < self.buffer.len() && !reader.is_done() {
-                match reader.step(&self.buffer[used..]).map_err(ErrorKind::Malformed)? {
+                match reader
+                    .step(&self.buffer[used..])
+                    .map_err(ErrorKind::Malformed)?
+                {
                     Step::Framing(bytes) => used += bytes,
                     Step::Body(bytes) => {
                         body.add(&self.buffer[used..used + bytes]);

@@ -84,6 +84,8 @@ impl Errors {
 
     /// The kind that there is most of.
     pub fn foremost(&self) -> Option<ErrorKind> {
-        self.iter().max_by_key(|(_, count)| *count).map(|(kind, _)| kind)
+        self.iter()
+            .max_by_key(|(_, count)| *count)
+            .map(|(kind, _)| kind)
     }
 }

@@ -18,6 +18,6 @@ mod server_timing;
 mod thread;
 
 pub use errors::{ErrorKind, Errors};
-pub use recorder::Interval;
+pub use recorder::{Interval, new_histogram};
 pub use run::{Observer, Outcome, Plan, RunFailure, Stop, run};
 pub use server_timing::PHASE_NAMES;

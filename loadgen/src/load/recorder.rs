@@ -29,8 +29,13 @@ pub struct Interval {
 
 /// An empty histogram of times in nanoseconds.
 pub fn new_histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, LATENCY_NS_MAX, HISTOGRAM_DIGITS)
-        .expect("constant, legal bounds")
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, HISTOGRAM_DIGITS).expect("constant, legal bounds")
+}
+
+impl Default for Interval {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Interval {

@@ -57,8 +57,14 @@ pub fn parse(bytes: &[u8], to_head_request: bool) -> Result<Option<ResponseHead>
         // Most fields are told from these by their length alone.
         match field.name.len() {
             10 if field.name.eq_ignore_ascii_case("connection") => {
-                let mut options = field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-                if options.clone().any(|option| option.eq_ignore_ascii_case(b"close")) {
+                let mut options = field
+                    .value
+                    .split(|byte| *byte == b',')
+                    .map(<[u8]>::trim_ascii);
+                if options
+                    .clone()
+                    .any(|option| option.eq_ignore_ascii_case(b"close"))
+                {
                     keep_alive = false;
                 } else if options.any(|option| option.eq_ignore_ascii_case(b"keep-alive")) {
                     keep_alive = true;
@@ -129,18 +135,30 @@ mod tests {
     #[test]
     fn the_end_of_a_body_is_known_by_length_chunks_or_the_connections_end() {
         let framing = |fields: &str| {
-            let head = of(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).unwrap().unwrap();
+            let head = of(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"))
+                .unwrap()
+                .unwrap();
             (head.framing, head.keep_alive)
         };
         assert_eq!(framing("Content-Length: 5\r\n"), (Framing::Length(5), true));
-        assert_eq!(framing("Transfer-Encoding: chunked\r\n"), (Framing::Chunked, true));
+        assert_eq!(
+            framing("Transfer-Encoding: chunked\r\n"),
+            (Framing::Chunked, true)
+        );
         assert_eq!(framing(""), (Framing::UntilClose, false));
-        let old = of("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n").unwrap().unwrap();
+        let old = of("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n")
+            .unwrap()
+            .unwrap();
         assert!(!old.keep_alive);
-        let head = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", true).unwrap().unwrap();
+        let head = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", true)
+            .unwrap()
+            .unwrap();
         assert_eq!(head.framing, Framing::Length(0), "an answer to HEAD");
         let empty = of("HTTP/1.1 204 No Content\r\n\r\n").unwrap().unwrap();
-        assert_eq!((empty.framing, empty.keep_alive), (Framing::Length(0), true));
+        assert_eq!(
+            (empty.framing, empty.keep_alive),
+            (Framing::Length(0), true)
+        );
     }
 
     #[test]
@@ -151,9 +169,18 @@ mod tests {
             "Content-Length: 1\r\nContent-Length: 2\r\n",
             "Transfer-Encoding: gzip\r\n",
         ] {
-            assert!(of(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).is_err(), "{fields}");
+            assert!(
+                of(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n")).is_err(),
+                "{fields}"
+            );
         }
         assert!(of("SSH-2.0-OpenSSH\r\n\r\n").is_err());
-        assert!(of(&format!("HTTP/1.1 200 OK\r\nX: {}", "a".repeat(HEAD_BYTES_MAX))).is_err());
+        assert!(
+            of(&format!(
+                "HTTP/1.1 200 OK\r\nX: {}",
+                "a".repeat(HEAD_BYTES_MAX)
+            ))
+            .is_err()
+        );
     }
 }

@@ -12,7 +12,8 @@ use slotway_net::{Engine, RunError, monotonic_ns};
 use tokio::sync::oneshot;
 
 use crate::limits::{
-    INTERVAL, INTERVAL_COUNT_MIN, INTERVAL_MIN, OTHER_FD_COUNT, RATE_REACHED_SHARE,
+    CONNECTION_COUNT_DEFAULT, DURATION_SECONDS_DEFAULT, INTERVAL, INTERVAL_COUNT_MIN, INTERVAL_MIN,
+    OTHER_FD_COUNT, RATE_REACHED_SHARE, TIMEOUT_SECONDS_DEFAULT, WARMUP_SECONDS_DEFAULT,
 };
 use crate::load::errors::{ErrorKind, Errors};
 use crate::load::recorder::Interval;
@@ -45,6 +46,25 @@ pub struct Plan {
     pub timeout: Duration,
     /// Threads never sleep: less lag, a core each.
     pub spin: bool,
+}
+
+impl Plan {
+    /// A closed loop with the defaults of the command line, on one thread.
+    pub fn new(workload: Workload, engine: Engine) -> Self {
+        Self {
+            workload: Arc::new(workload),
+            engine,
+            thread_count: 1,
+            connection_count: CONNECTION_COUNT_DEFAULT,
+            rate: None,
+            connect_rate: None,
+            requests_per_connection: None,
+            warmup: Duration::from_secs_f64(WARMUP_SECONDS_DEFAULT),
+            length: Length::Time(Duration::from_secs_f64(DURATION_SECONDS_DEFAULT)),
+            timeout: Duration::from_secs_f64(TIMEOUT_SECONDS_DEFAULT),
+            spin: false,
+        }
+    }
 }
 
 /// When measuring ends.
@@ -223,7 +243,10 @@ pub fn run(
             .name(format!("load-{index}"))
             .spawn(move || -> Result<(), RunFailure> {
                 let engine = setup.engine;
-                Ok(slotway_net::run(engine, thread::run(setup, started, report))??)
+                Ok(slotway_net::run(
+                    engine,
+                    thread::run(setup, started, report),
+                )??)
             })?;
         threads.push(handle);
     }
@@ -245,7 +268,8 @@ fn setup(plan: &Plan, index: usize, stop: &Arc<Stop>) -> Setup {
         Length::Time(time) => (time.as_secs_f64(), None),
         // A ramp over a count ends when its area is the count.
         Length::Count(count) => (
-            plan.rate.map_or(f64::MAX, |rate| count as f64 / rate.mean()),
+            plan.rate
+                .map_or(f64::MAX, |rate| count as f64 / rate.mean()),
             Some(count),
         ),
     };

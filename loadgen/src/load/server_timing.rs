@@ -14,7 +14,10 @@ pub fn parse(value: &[u8]) -> Phases {
     for metric in value.split(|byte| *byte == b',') {
         let mut parts = metric.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
         let name = parts.next().unwrap_or_default();
-        let Some(index) = PHASE_NAMES.iter().position(|phase| phase.as_bytes() == name) else {
+        let Some(index) = PHASE_NAMES
+            .iter()
+            .position(|phase| phase.as_bytes() == name)
+        else {
             continue;
         };
         phases[index] = parts.find_map(|part| {
@@ -32,7 +35,8 @@ mod tests {
 
     #[test]
     fn phases_are_found_by_name_and_what_is_none_is_passed_over() {
-        let value = b"cache;desc=hit, parse;dur=0.0125,queue; desc=\"q\"; dur=2, worker;dur=x, write";
+        let value =
+            b"cache;desc=hit, parse;dur=0.0125,queue; desc=\"q\"; dur=2, worker;dur=x, write";
         assert_eq!(parse(value), [Some(12_500), Some(2_000_000), None, None]);
         assert_eq!(parse(b""), [None; 4]);
         assert_eq!(parse(b"parse;dur=-1,,;"), [None; 4]);

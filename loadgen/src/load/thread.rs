@@ -338,7 +338,11 @@ impl Thread {
     fn next_request(&self) -> usize {
         let sequence = &self.setup.workload.sequence;
         let index = self.sequence_index.get();
-        self.sequence_index.set(if index + 1 == sequence.len() { 0 } else { index + 1 });
+        self.sequence_index.set(if index + 1 == sequence.len() {
+            0
+        } else {
+            index + 1
+        });
         usize::from(sequence[index])
     }
 
@@ -349,7 +353,9 @@ impl Thread {
             self.next_connect_ns.set(turn_ns + (1e9 / rate) as u64);
             tokio::time::sleep(Duration::from_nanos(turn_ns - now_ns)).await;
         }
-        let stream = connect_within(&self.setup).await.map_err(|(kind, _)| kind)?;
+        let stream = connect_within(&self.setup)
+            .await
+            .map_err(|(kind, _)| kind)?;
         let stream = Rc::new(stream);
         place.stream.replace(Some(Rc::clone(&stream)));
         Ok(Connection::new(stream))
@@ -388,7 +394,9 @@ impl Thread {
         let mut next_interval_ns = self.times.measure_ns + self.times.interval_ns;
         loop {
             let all_ended = self.all_ended.notified();
-            let is_over = tokio::time::timeout(SUPERVISION_STEP, all_ended).await.is_ok();
+            let is_over = tokio::time::timeout(SUPERVISION_STEP, all_ended)
+                .await
+                .is_ok();
             let now_ns = monotonic_ns();
             if now_ns <= self.times.measure_ns {
                 self.cpu_before_ns.set(thread_cpu_ns());

@@ -3,11 +3,13 @@
 //! only the ratios mean anything on another day or machine.
 
 use std::net::SocketAddr;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use slotway_loadgen::report;
+use slotway_loadgen::compare::statistics;
+use slotway_loadgen::report::units;
 use slotway_tests::roles;
 use slotway_tests::system::{HubPart, Part, address_in};
+use slotway_tests::wrk;
 
 const CONNECTIONS: [u32; 4] = [1, 16, 64, 256];
 
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if Command::new("wrk").arg("-v").output().is_err() {
+    if !wrk::is_installed() {
         eprintln!("bench: wrk is needed; install it (`apt-get install wrk`)");
         return ExitCode::FAILURE;
     }
@@ -99,9 +101,9 @@ fn main() -> ExitCode {
                 "{connections:>6}  {:<8} {:>10.0} {:>9} {:>9} {:>12} {:>7}",
                 system.name,
                 round.rate,
-                report::duration((round.p50_us * 1e3) as u64),
-                report::duration((round.p99_us * 1e3) as u64),
-                report::duration((round.cpu_us * 1e3) as u64),
+                units::duration((round.p50_us * 1e3) as u64),
+                units::duration((round.p99_us * 1e3) as u64),
+                units::duration((round.cpu_us * 1e3) as u64),
                 round.errors,
             );
         }
@@ -134,65 +136,22 @@ impl System {
 
     fn measure(&self, connections: u32, seconds: u32) -> Round {
         let before = self.cpu_seconds();
-        let output = Command::new("wrk")
-            .args([
-                "-t1",
-                "--latency",
-                &format!("-c{connections}"),
-                &format!("-d{seconds}s"),
-            ])
-            .arg(format!("http://{}/api/items/42", self.address))
-            .output()
-            .expect("wrk runs");
+        let url = format!("http://{}/api/items/42", self.address);
+        let result = wrk::run(&url, connections, seconds);
         let cpu = self.cpu_seconds() - before;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let mut round = Round::default();
-        let mut requests = 0.0;
-        for line in text.lines() {
-            let words: Vec<_> = line.split_whitespace().collect();
-            match words.as_slice() {
-                ["50%", value] => round.p50_us = microseconds(value),
-                ["99%", value] => round.p99_us = microseconds(value),
-                ["Requests/sec:", value] => round.rate = value.parse().unwrap_or(0.0),
-                [count, "requests", "in", ..] => requests = count.parse().unwrap_or(0.0),
-                ["Non-2xx", .., count] => round.errors += count.parse().unwrap_or(1),
-                ["Socket", "errors:", rest @ ..] => {
-                    round.errors += rest
-                        .iter()
-                        .filter_map(|word| word.trim_end_matches(',').parse::<u64>().ok())
-                        .sum::<u64>();
-                }
-                _ => {}
-            }
+        Round {
+            rate: result.rate,
+            p50_us: result.p50_us,
+            p99_us: result.p99_us,
+            cpu_us: cpu * 1e6 / result.requests,
+            errors: result.errors,
         }
-        assert!(requests > 0.0, "{} answered nothing:\n{text}", self.name);
-        round.cpu_us = cpu * 1e6 / requests;
-        round
     }
-}
-
-/// A time as wrk prints it.
-fn microseconds(text: &str) -> f64 {
-    let split = text.find(|c: char| c.is_alphabetic()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit {
-        "us" => 1.0,
-        "ms" => 1e3,
-        _ => 1e6,
-    };
-    number.parse::<f64>().unwrap_or(0.0) * factor
 }
 
 fn median(rounds: &[Round]) -> Round {
     let of = |field: fn(&Round) -> f64| {
-        let mut values: Vec<_> = rounds.iter().map(field).collect();
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        if values.len() % 2 == 1 {
-            values[middle]
-        } else {
-            f64::midpoint(values[middle - 1], values[middle])
-        }
+        statistics::median(&rounds.iter().map(field).collect::<Vec<_>>())
     };
     Round {
         rate: of(|round| round.rate),

@@ -1,19 +1,27 @@
 //! `cargo run --release --bin demo`: a hub and a worker as two processes, some
 //! seconds of load, and what came of it.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use slotway_loadgen::closed_loop::{self, Plan};
-use slotway_loadgen::target::Target;
-use slotway_loadgen::{cli, report};
+use slotway_loadgen::environment::Environment;
+use slotway_loadgen::limits::LAG_SHARE_MAX_DEFAULT;
+use slotway_loadgen::load::run::{Length, Outcome, Plan, RunFailure, Stop, run as run_load};
+use slotway_loadgen::noise::{self, Trust};
+use slotway_loadgen::report::progress::Progress;
+use slotway_loadgen::report::{Report, html, terminal};
+use slotway_loadgen::schedule::Rate;
+use slotway_loadgen::workload::{Expected, Template, Workload};
+use slotway_net::{IoChoice, choose};
 use slotway_tests::roles;
 use slotway_tests::system::HubPart;
 
 const USAGE: &str = "usage: demo [--keep] [--seconds N] [--connections N]
 
   --keep            leave hub and worker running until Ctrl-C
-  --seconds N       seconds of load (5)
+  --seconds N       seconds of each of the two loads (4)
   --connections N   connections (64)";
 
 struct Options {
@@ -42,7 +50,7 @@ fn main() -> ExitCode {
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
     let mut options = Options {
         keep: false,
-        seconds: 5,
+        seconds: 4,
         connections: 64,
     };
     while let Some(argument) = arguments.next() {
@@ -79,29 +87,13 @@ fn run(options: &Options) -> ExitCode {
         worker.pid().as_raw_nonzero(),
         hub.socket.display(),
     );
-    println!(
-        "\nGET /api/items/42 over {} connections for {} s:",
-        options.connections, options.seconds
-    );
-    let plan = Plan {
-        target: Target::parse(&url).expect("a URL of ours"),
-        connection_count: options.connections,
-        warmup: Duration::from_millis(500),
-        duration: Duration::from_secs(options.seconds),
-    };
-    let outcome = match closed_loop::run(&plan, cli::show_progress) {
-        Ok(outcome) => outcome,
+    let (throughput, latency) = match loads(options, &url) {
+        Ok(outcomes) => outcomes,
         Err(error) => {
             eprintln!("demo: cannot make load: {error}");
             return ExitCode::FAILURE;
         }
     };
-    cli::end_progress();
-    println!(
-        "\n{}\n{}",
-        report::table(&outcome),
-        report::histogram(&outcome.latencies)
-    );
     println!("Load, hub and worker share this machine's cores; `just bench` compares with axum.");
     if options.keep {
         println!("\nStill running; try it, and end it with Ctrl-C:\n\n  curl -i {url}");
@@ -111,7 +103,9 @@ fn run(options: &Options) -> ExitCode {
         println!("\nTo curl it yourself, leave it running:\n");
         println!("  cargo run --release --bin demo -- --keep");
     }
-    if outcome.latencies.is_empty() || outcome.error_count() > 0 {
+    let went_well =
+        |outcome: &Outcome| !outcome.total.latency.is_empty() && outcome.errors().count() == 0;
+    if !went_well(&throughput) || !went_well(&latency) {
         eprintln!(
             "demo: there were errors; the hub's log:\n{}",
             hub.part.log()
@@ -119,6 +113,82 @@ fn run(options: &Options) -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// First as many requests as it takes, then a steady rate that leaves the
+/// machine room: the one shows throughput, the other latency.
+fn loads(options: &Options, url: &str) -> Result<(Outcome, Outcome), RunFailure> {
+    let engine = choose(IoChoice::Auto).expect("auto always finds one");
+    let template = Template {
+        method: "GET".to_owned(),
+        ..Template::default()
+    };
+    let expected = Expected {
+        status: Some(200),
+        ..Expected::default()
+    };
+    let workload = Workload::of_url(url, &template, expected).expect("a URL of ours");
+    let closed = Plan {
+        connection_count: options.connections,
+        warmup: Duration::from_millis(500),
+        length: Length::Time(Duration::from_secs(options.seconds)),
+        ..Plan::new(workload, engine.engine)
+    };
+    println!("\nThroughput: each connection asks again as soon as it is answered.\n");
+    let throughput = load(url, &closed, None)?;
+    let rate = (throughput.rate() / 5.0 / 1000.0).round().max(0.1) * 1000.0;
+    let open = Plan {
+        rate: Some(Rate {
+            from: rate,
+            to: rate,
+        }),
+        ..closed
+    };
+    println!(
+        "Latency: a steady rate, a fifth of that, counted from each request's intended time.\n"
+    );
+    let page = page_path();
+    let latency = load(url, &open, Some(&page))?;
+    println!("The same as a page with charts: {}\n", page.display());
+    Ok((throughput, latency))
+}
+
+fn load(url: &str, plan: &Plan, page: Option<&Path>) -> Result<Outcome, RunFailure> {
+    let stop = Arc::new(Stop::default());
+    let noise = match page {
+        Some(_) => Some(noise::measure(plan, Duration::from_millis(500), &stop)?),
+        None => None,
+    };
+    let mut progress = Progress::new(plan);
+    let outcome = run_load(plan, &stop, &mut progress)?;
+    drop(progress);
+    let environment = Environment::look(plan.engine.to_string(), std::env::args());
+    let report = Report {
+        target: url,
+        plan,
+        outcome: &outcome,
+        noise: noise.as_ref(),
+        trust: &Trust::judge(
+            &outcome.total.latency,
+            &outcome.total.lag,
+            LAG_SHARE_MAX_DEFAULT,
+        ),
+        environment: &environment,
+    };
+    println!("{}", terminal::render(&report));
+    if let Some(page) = page
+        && let Err(error) = std::fs::write(page, html::render(&report))
+    {
+        eprintln!("demo: cannot write {}: {error}", page.display());
+    }
+    Ok(outcome)
+}
+
+/// Beside the folder of this program, which a build made and may clean.
+fn page_path() -> PathBuf {
+    let program = std::env::current_exe().expect("this program is a file");
+    let build = program.parent().and_then(Path::parent);
+    build.unwrap_or(Path::new(".")).join("demo.html")
 }
 
 fn wait_for_interrupt() {

@@ -1,0 +1,284 @@
+//! `compare`: targets in, ratios and verdicts out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
+use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, fail, signals};
+use crate::compare::baseline::Baseline;
+use crate::compare::process::Process;
+use crate::compare::render::{self, Page, Pair};
+use crate::compare::rounds::{Contestant, Measured, Rounds, measure};
+use crate::environment::Environment;
+use crate::limits::{LAG_SHARE_MAX_DEFAULT, ROUND_COUNT_DEFAULT, ROUND_COUNT_MIN};
+use crate::load::Stop;
+use crate::load::run::{Length, Plan};
+use crate::noise::Trust;
+use crate::report::progress::Progress;
+use crate::report::units;
+use crate::workload::Workload;
+
+/// Flags of a comparison. The first target is the reference of the others.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CompareFlags {
+    /// URL of the reference, named "a"
+    #[arg(long = "a", value_name = "URL")]
+    first: Option<String>,
+
+    /// URL of the target named "b"
+    #[arg(long = "b", value_name = "URL")]
+    second: Option<String>,
+
+    /// A further target; the first of all is the reference
+    #[arg(long, value_name = "NAME=URL")]
+    target: Vec<String>,
+
+    /// A shell command that serves a target, ended with the comparison; its CPU
+    /// time is compared too
+    #[arg(long, value_name = "NAME=COMMAND")]
+    start: Vec<String>,
+
+    /// Rounds; each measures every target once
+    #[arg(long, value_name = "N", default_value_t = ROUND_COUNT_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(i64::from(ROUND_COUNT_MIN)..=10_000))]
+    rounds: u32,
+
+    /// Time to measure a target in a round
+    #[arg(short = 'd', long, value_name = "TIME", default_value = "2s")]
+    duration: String,
+
+    /// Time before measuring, in each round
+    #[arg(long, value_name = "TIME", default_value = "300ms")]
+    warmup: String,
+
+    #[command(flatten)]
+    load: LoadFlags,
+
+    /// Say so when the generator's own lag is more than this share of the latencies
+    #[arg(long, value_name = "SHARE", default_value_t = LAG_SHARE_MAX_DEFAULT)]
+    lag_share_max: f64,
+
+    /// Keep the rounds in a file
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+
+    /// Compare with the rounds of a file: each target with its own name's, else
+    /// with the first's
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+
+    /// Write a page with the ratios
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Write the comparison as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// A target as the flags name it.
+struct Named {
+    name: String,
+    plan: Plan,
+    command: Option<String>,
+}
+
+/// Runs the command; returns the exit code.
+pub fn run(flags: &CompareFlags, arguments: &[String]) -> u8 {
+    let (targets, baseline, engine_name) = match prepare(flags) {
+        Ok(prepared) => prepared,
+        Err(why) => return fail(EXIT_USAGE, why),
+    };
+    let stop = match signals::watch() {
+        Ok(stop) => stop,
+        Err(error) => return fail(EXIT_FAILURE, error),
+    };
+    let environment = Environment::look(engine_name, arguments.iter().cloned());
+    let load = load_line(flags, &targets[0].plan);
+    match contest(flags, targets, &stop) {
+        Ok(measured) => match report(flags, &environment, &load, baseline.as_ref(), &measured) {
+            Ok(()) => EXIT_OK,
+            Err(why) => fail(EXIT_FAILURE, why),
+        },
+        Err(why) => fail(EXIT_FAILURE, why),
+    }
+}
+
+fn prepare(flags: &CompareFlags) -> Result<(Vec<Named>, Option<Baseline>, String), String> {
+    let mut urls = Vec::new();
+    for (name, url) in [("a", &flags.first), ("b", &flags.second)] {
+        if let Some(url) = url {
+            urls.push((name.to_owned(), url.clone()));
+        }
+    }
+    for text in &flags.target {
+        urls.push(named("--target", text, "NAME=URL")?);
+    }
+    let baseline = match &flags.baseline {
+        Some(path) => Some(Baseline::load(path)?),
+        None => None,
+    };
+    let least = if baseline.is_some() { 1 } else { 2 };
+    if urls.len() < least {
+        return Err(format!(
+            "{} to compare; give at least {least}, by --a URL --b URL or --target NAME=URL",
+            units::plural(urls.len() as u64, "target")
+        ));
+    }
+    let mut commands = Vec::new();
+    for text in &flags.start {
+        let (name, command) = named("--start", text, "NAME=COMMAND")?;
+        if !urls.iter().any(|(target, _)| *target == name) {
+            return Err(format!("--start {name}: there is no target of that name"));
+        }
+        commands.push((name, command));
+    }
+    let duration = Length::Time(parse_duration(&flags.duration)?);
+    let warmup = parse_time("--warmup", &flags.warmup, 3600.0)?;
+    let (template, expected) = (flags.load.template()?, flags.load.expected());
+    let (engine, engine_name) = flags.load.engine()?;
+    let mut targets: Vec<Named> = Vec::new();
+    for (name, url) in urls {
+        if targets.iter().any(|target| target.name == name) {
+            return Err(format!("two targets are named {name}"));
+        }
+        let workload = Workload::of_url(&url, &template, expected.clone())
+            .map_err(|error| error.to_string())?;
+        let command = commands.iter().find(|(target, _)| *target == name);
+        targets.push(Named {
+            plan: flags.load.plan(workload, engine, warmup, duration)?,
+            command: command.map(|(_, command)| command.clone()),
+            name,
+        });
+    }
+    Ok((targets, baseline, engine_name))
+}
+
+fn named(flag: &str, text: &str, expected: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, rest)) if !name.is_empty() && !rest.is_empty() => {
+            Ok((name.to_owned(), rest.to_owned()))
+        }
+        _ => Err(format!("{flag} {text}: expected {expected}")),
+    }
+}
+
+fn load_line(flags: &CompareFlags, plan: &Plan) -> String {
+    let load = match plan.rate {
+        Some(rate) => format!("open loop at {rate} requests/s"),
+        None => "closed loop".to_owned(),
+    };
+    format!(
+        "{} rounds of {}, {load}, {}, {}, {}",
+        flags.rounds,
+        flags.duration,
+        units::plural(plan.connection_count as u64, "connection"),
+        units::plural(plan.thread_count as u64, "thread"),
+        plan.engine,
+    )
+}
+
+fn contest(
+    flags: &CompareFlags,
+    targets: Vec<Named>,
+    stop: &Arc<Stop>,
+) -> Result<Measured, String> {
+    let mut contestants = Vec::new();
+    for target in targets {
+        let process = match &target.command {
+            Some(command) => Some(
+                Process::start(command, &target.plan.workload.address, stop)
+                    .map_err(|error| error.to_string())?,
+            ),
+            None => None,
+        };
+        contestants.push(Contestant {
+            name: target.name,
+            plan: target.plan,
+            process,
+        });
+    }
+    let mut progress = Progress::new(&contestants[0].plan);
+    let measured = measure(&contestants, flags.rounds, stop, |round, name| {
+        progress.show(&format!("round {} of {}: {name}", round + 1, flags.rounds));
+    })
+    .map_err(|failure| failure.to_string())?;
+    if measured.all[0].rounds.is_empty() {
+        return Err("ended before the first round was over".to_owned());
+    }
+    Ok(measured)
+}
+
+fn report(
+    flags: &CompareFlags,
+    environment: &Environment,
+    load: &str,
+    baseline: Option<&Baseline>,
+    measured: &Measured,
+) -> Result<(), String> {
+    let mut warnings = warnings(flags, measured);
+    let mut all: Vec<&Rounds> = measured.all.iter().collect();
+    let mut pairs: Vec<Pair<'_>> = measured.all[1..]
+        .iter()
+        .map(|rounds| {
+            let reference = &measured.all[0];
+            Pair::new(rounds, reference, reference.name.clone(), true)
+        })
+        .collect();
+    if let Some(baseline) = baseline {
+        warnings.extend(baseline.doubts(environment, load));
+        for rounds in &measured.all {
+            let reference = baseline.rounds_for(&rounds.name);
+            let name = format!("{} (baseline)", reference.name);
+            pairs.push(Pair::new(rounds, reference, name, false));
+        }
+        all.extend(&baseline.targets);
+    }
+    let page = Page {
+        all: &all,
+        pairs: &pairs,
+        load,
+        warnings: &warnings,
+        environment,
+    };
+    println!("\n{}", render::terminal(&page));
+    for (path, render) in [
+        (&flags.html, render::page as fn(&Page<'_>) -> String),
+        (&flags.json, render::json),
+    ] {
+        if let Some(path) = path {
+            std::fs::write(path, render(&page))
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
+    }
+    match &flags.save {
+        Some(path) => Baseline::new(environment, load, &measured.all).save(path),
+        None => Ok(()),
+    }
+}
+
+fn warnings(flags: &CompareFlags, measured: &Measured) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if measured.is_partial {
+        warnings.push(format!(
+            "PARTIAL: ended by a signal after {}",
+            units::plural(measured.all[0].rounds.len() as u64, "whole round")
+        ));
+    }
+    for rounds in &measured.all {
+        if rounds.error_count() > 0 {
+            warnings.push(format!(
+                "{} had {}: its figures are of what was left",
+                rounds.name,
+                units::plural(rounds.error_count(), "error")
+            ));
+        }
+    }
+    let trust = Trust::judge(&measured.latency, &measured.lag, flags.lag_share_max);
+    if let Some(why) = trust.distrust {
+        warnings.push(format!(
+            "the latencies hold the generator's lag, the same for every target: {why}"
+        ));
+    }
+    warnings
+}

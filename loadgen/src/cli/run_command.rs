@@ -1,0 +1,307 @@
+//! One run: load, report, files, gates.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
+use crate::cli::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail, signals};
+use crate::environment::Environment;
+use crate::gate::Gate;
+use crate::limits::{
+    DURATION_SECONDS_DEFAULT, DURATION_SECONDS_MAX, LAG_SHARE_MAX_DEFAULT, NOISE_SECONDS_DEFAULT,
+    WARMUP_SECONDS_DEFAULT,
+};
+use crate::load::run::{Length, Observer, Outcome, Plan, Point, run as run_load};
+use crate::load::{ErrorKind, Interval, RunFailure, Stop};
+use crate::noise::{self, NoiseFloor, Trust};
+use crate::report::hlog::HistogramLog;
+use crate::report::progress::Progress;
+use crate::report::units::duration;
+use crate::report::{Report, hgrm, html, json, terminal};
+use crate::workload::Workload;
+
+/// Flags of a run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunFlags {
+    #[arg(
+        value_name = "URL",
+        help = "What to ask: http://host:port/path, or unix:/path/to/socket:/path"
+    )]
+    #[arg(required_unless_present = "urls")]
+    url: Option<String>,
+
+    /// Several URLs: a file of lines [WEIGHT] [METHOD] URL
+    #[arg(long, value_name = "FILE", conflicts_with = "url")]
+    urls: Option<PathBuf>,
+
+    /// Time to measure
+    #[arg(short = 'd', long, value_name = "TIME", default_value_t = format!("{DURATION_SECONDS_DEFAULT}s"))]
+    duration: String,
+
+    /// Measure so many requests instead of a time
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "duration")]
+    requests: Option<u64>,
+
+    /// Time before measuring
+    #[arg(long, value_name = "TIME", default_value_t = format!("{WARMUP_SECONDS_DEFAULT}s"))]
+    warmup: String,
+
+    #[command(flatten)]
+    load: LoadFlags,
+
+    /// Time for each part of the noise floor before the run; 0 leaves it out
+    #[arg(long, value_name = "TIME", default_value_t = format!("{NOISE_SECONDS_DEFAULT}s"))]
+    noise_floor: String,
+
+    /// Mark latencies as untrustworthy when the generator's own lag is more than
+    /// this share of them
+    #[arg(long, value_name = "SHARE", default_value_t = LAG_SHARE_MAX_DEFAULT)]
+    lag_share_max: f64,
+
+    /// Write a page with charts
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    html: Option<PathBuf>,
+
+    /// Write the figures as JSON; - is standard output, in place of the table
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    json: Option<PathBuf>,
+
+    /// Write the percentiles for the HDR histogram plotter
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    hgrm: Option<PathBuf>,
+
+    /// Write a log of interval histograms for the tools of HDR histograms
+    #[arg(long, value_name = "FILE", help_heading = "Reports")]
+    hlog: Option<PathBuf>,
+
+    /// Exit with 3 if this holds, like 'p99>2ms' or 'errors>0'; may be given again
+    #[arg(long, value_name = "CONDITION", help_heading = "Reports")]
+    fail_if: Vec<Gate>,
+}
+
+/// Files opened before the run, so that a wrong path is known at once.
+struct Files {
+    html: Option<File>,
+    json: Option<File>,
+    hgrm: Option<File>,
+    hlog: Option<File>,
+}
+
+impl Files {
+    fn create(flags: &RunFlags) -> Result<Self, String> {
+        let create = |path: &Option<PathBuf>| match path {
+            Some(path) => File::create(path)
+                .map(Some)
+                .map_err(|error| format!("cannot write {}: {error}", path.display())),
+            None => Ok(None),
+        };
+        Ok(Self {
+            html: create(&flags.html)?,
+            json: create(&flags.json.clone().filter(|path| !is_stdout(path)))?,
+            hgrm: create(&flags.hgrm)?,
+            hlog: create(&flags.hlog)?,
+        })
+    }
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Runs the command; returns the exit code.
+pub fn run(flags: &RunFlags, arguments: &[String]) -> u8 {
+    let prepared = prepare(flags);
+    let (plan, noise_time, engine_name) = match prepared {
+        Ok(prepared) => prepared,
+        Err(why) => return fail(EXIT_USAGE, why),
+    };
+    let (mut files, stop) = match (Files::create(flags), signals::watch()) {
+        (Ok(files), Ok(stop)) => (files, stop),
+        (Err(why), _) => return fail(EXIT_USAGE, why),
+        (_, Err(error)) => return fail(EXIT_FAILURE, error),
+    };
+    let noise = match measure_noise(&plan, noise_time, &stop) {
+        Ok(noise) => noise,
+        Err(failure) => return fail(EXIT_FAILURE, failure),
+    };
+    let mut observer = RunObserver {
+        progress: Progress::new(&plan),
+        log: files
+            .hlog
+            .take()
+            .map(|file| HistogramLog::new(BufWriter::new(file))),
+        log_error: None,
+    };
+    let outcome = match run_load(&plan, &stop, &mut observer) {
+        Ok(outcome) => outcome,
+        Err(failure) => return fail(EXIT_FAILURE, failure),
+    };
+    let log_error = observer.log_error.take();
+    drop(observer);
+    let target = flags.url.clone().unwrap_or_else(|| {
+        let file = flags
+            .urls
+            .as_deref()
+            .map_or(String::new(), |path| path.display().to_string());
+        format!("{} URLs of {file}", plan.workload.requests.len())
+    });
+    let environment = Environment::look(engine_name, arguments.iter().cloned());
+    let report = Report {
+        target: &target,
+        plan: &plan,
+        outcome: &outcome,
+        noise: noise.as_ref(),
+        trust: &Trust::judge(
+            &outcome.total.latency,
+            &outcome.total.lag,
+            flags.lag_share_max,
+        ),
+        environment: &environment,
+    };
+    if let Err(error) = write_reports(flags, files, &report) {
+        return fail(EXIT_FAILURE, format_args!("cannot write a report: {error}"));
+    }
+    if let Some(error) = log_error {
+        return fail(
+            EXIT_FAILURE,
+            format_args!("cannot write the --hlog file: {error}"),
+        );
+    }
+    judge(flags, &plan, &outcome)
+}
+
+fn prepare(flags: &RunFlags) -> Result<(Plan, Duration, String), String> {
+    let (template, expected) = (flags.load.template()?, flags.load.expected());
+    let workload = match (&flags.url, &flags.urls) {
+        (_, Some(path)) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("--urls {}: {error}", path.display()))?;
+            Workload::of_file(&text, &template, expected)
+        }
+        (Some(url), None) => Workload::of_url(url, &template, expected),
+        (None, None) => return Err("no URL".to_owned()),
+    };
+    let workload = workload.map_err(|error| error.to_string())?;
+    let length = match flags.requests {
+        Some(count) => Length::Count(count),
+        None => Length::Time(parse_duration(&flags.duration)?),
+    };
+    let warmup = parse_time("--warmup", &flags.warmup, DURATION_SECONDS_MAX)?;
+    let noise_time = parse_time("--noise-floor", &flags.noise_floor, 60.0)?;
+    let (engine, engine_name) = flags.load.engine()?;
+    let plan = flags.load.plan(workload, engine, warmup, length)?;
+    Ok((plan, noise_time, engine_name))
+}
+
+/// The noise floor, unless it is left out. It is not worth the run: what goes
+/// wrong there is said, and the run goes on without.
+fn measure_noise(
+    plan: &Plan,
+    time: Duration,
+    stop: &Arc<Stop>,
+) -> Result<Option<NoiseFloor>, RunFailure> {
+    if time.is_zero() {
+        return Ok(None);
+    }
+    let mut progress = Progress::new(plan);
+    progress
+        .show("measuring the noise floor: this machine's own lag, and an echo at the same rate");
+    match noise::measure(plan, time, stop) {
+        Ok(noise) => Ok(Some(noise)),
+        Err(RunFailure::NoConnection { .. }) => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+struct RunObserver {
+    progress: Progress,
+    log: Option<HistogramLog<BufWriter<File>>>,
+    log_error: Option<std::io::Error>,
+}
+
+impl Observer for RunObserver {
+    fn started(&mut self, plan: &Plan) {
+        self.progress.started(plan);
+    }
+
+    fn interval(&mut self, point: &Point, interval: &Interval, so_far: &Outcome) {
+        self.progress.interval(point, interval, so_far);
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.append(so_far.began, point, &interval.latency)
+        {
+            self.log_error.get_or_insert(error);
+        }
+    }
+}
+
+fn write_reports(flags: &RunFlags, files: Files, report: &Report<'_>) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout();
+    if flags.json.as_deref().is_some_and(is_stdout) {
+        stdout.write_all(json::render(report).as_bytes())?;
+    } else {
+        writeln!(stdout, "\n{}", terminal::render(report))?;
+    }
+    let pieces = [
+        (files.html, html::render as fn(&Report<'_>) -> String),
+        (files.json, json::render),
+        (files.hgrm, |report| {
+            hgrm::render(&report.outcome.total.latency)
+        }),
+    ];
+    for (file, render) in pieces {
+        if let Some(mut file) = file {
+            file.write_all(render(report).as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+fn judge(flags: &RunFlags, plan: &Plan, outcome: &Outcome) -> u8 {
+    let failures: Vec<_> = flags
+        .fail_if
+        .iter()
+        .filter_map(|gate| gate.failure(outcome))
+        .collect();
+    for failure in &failures {
+        eprintln!("slotway-loadgen: {failure}");
+    }
+    if outcome.total.latency.is_empty() {
+        return fail(EXIT_FAILURE, nothing_answered(plan, outcome));
+    }
+    if failures.is_empty() {
+        EXIT_OK
+    } else {
+        EXIT_GATE
+    }
+}
+
+/// Why there is no right answer at all, and what to do.
+fn nothing_answered(plan: &Plan, outcome: &Outcome) -> String {
+    let address = &plan.workload.address;
+    let why = match outcome.errors().foremost() {
+        None if outcome.partial.is_some() => "the run ended before the first answer".to_owned(),
+        None => "the run was over before the first answer; raise -d or --rate".to_owned(),
+        Some(ErrorKind::Refused) => format!("{address} refuses connections; is the server up?"),
+        Some(ErrorKind::Connect) => format!("{address} cannot be connected to; check the address"),
+        Some(ErrorKind::Reset | ErrorKind::Closed) => format!(
+            "{address} closed the connections without an answer; is it an HTTP server, and do its limits let us in?"
+        ),
+        Some(ErrorKind::Timeout) => format!(
+            "{address} did not answer within {}; raise --timeout, or look at the server",
+            duration(plan.timeout.as_nanos() as u64)
+        ),
+        Some(ErrorKind::Malformed(why)) => format!(
+            "what answers at {address} is no HTTP/1.1 ({why}); check the port, and whether it speaks TLS"
+        ),
+        Some(ErrorKind::Status(status)) => format!(
+            "answers had status {status}; check the path and method, or say --expect-status {status}"
+        ),
+        Some(kind @ (ErrorKind::BodyLength | ErrorKind::BodyHash)) => {
+            format!("answers had a {kind}; check --expect-bytes and --expect-sha256")
+        }
+    };
+    format!("no request was answered rightly: {why}")
+}

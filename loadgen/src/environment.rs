@@ -1,0 +1,89 @@
+//! Where and how a run was made: what a reader needs to judge its figures.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Environment {
+    /// This program's version.
+    pub version: String,
+    /// Command line.
+    pub command: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Model name of the first core.
+    pub cpu: String,
+    /// Cores that this process may use.
+    pub cores: usize,
+    /// Engine, and why it is not the one wanted first.
+    pub engine: String,
+    /// When the run was started, in seconds since 1970.
+    pub started_unix_s: u64,
+}
+
+impl Environment {
+    /// Looks around.
+    pub fn look(engine: String, arguments: impl Iterator<Item = String>) -> Self {
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpuinfo.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            (name.trim() == "model name").then(|| value.trim().to_owned())
+        });
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            command: command_line(arguments),
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            engine,
+            started_unix_s: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |time| time.as_secs()),
+        }
+    }
+}
+
+/// The arguments so that a shell would read them as they were. The program goes
+/// by its name: where it stands is nobody's business.
+fn command_line(arguments: impl Iterator<Item = String>) -> String {
+    let is_plain = |text: &str| {
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c))
+    };
+    let mut words = vec!["slotway-loadgen".to_owned()];
+    words.extend(arguments.skip(1).map(|argument| {
+        if is_plain(&argument) {
+            argument
+        } else {
+            format!("'{}'", argument.replace('\'', "'\\''"))
+        }
+    }));
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_can_be_pasted_into_a_shell_and_shows_no_folder() {
+        let arguments = [
+            "/home/me/slotway-loadgen",
+            "http://h/?a=b",
+            "--fail-if",
+            "p99>2ms",
+            "it's",
+        ];
+        assert_eq!(
+            command_line(arguments.map(str::to_owned).into_iter()),
+            "slotway-loadgen 'http://h/?a=b' --fail-if 'p99>2ms' 'it'\\''s'"
+        );
+    }
+}

@@ -1,0 +1,377 @@
+//! The report for a browser: one file, no network, no script.
+
+use hdrhistogram::Histogram;
+
+use crate::load::PHASE_NAMES;
+use crate::report::chart::{self, Axis, Series, escape};
+use crate::report::units::{self, duration};
+use crate::report::{PERCENTILES, Report};
+
+/// Points of a curve or of a time line; more could not be told apart.
+const POINT_COUNT_MAX: usize = 600;
+
+/// The style sheet, shared with the comparison's page.
+pub const STYLE: &str = include_str!("style.css");
+
+/// Renders the page.
+pub fn render(report: &Report<'_>) -> String {
+    let mut body = String::new();
+    for warning in report.warnings() {
+        body.push_str(&format!("<p class=\"warning\">{}</p>", escape(&warning)));
+    }
+    body.push_str(&tiles(report));
+    body.push_str(&figure("Latency by percentile", &percentile_curve(report)));
+    body.push_str(&figure("Latency over time", &latency_over_time(report)));
+    body.push_str(&figure("Answers over time", &rate_over_time(report)));
+    body.push_str(&errors(report));
+    body.push_str(&percentile_table(report));
+    body.push_str(&environment_table(report));
+    page(
+        &format!("Load on {}", report.target),
+        &report.load_line(),
+        &body,
+    )
+}
+
+/// A page of ours around a body.
+pub fn page(title: &str, subtitle: &str, body: &str) -> String {
+    let (title, subtitle) = (escape(title), escape(subtitle));
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{title}</title><style>\n{STYLE}</style></head>\n<body><main>\
+         <h1>{title}</h1><p class=\"subtitle\">{subtitle}</p>\n{body}</main></body></html>\n"
+    )
+}
+
+/// A drawing under its heading.
+pub fn figure(heading: &str, svg: &str) -> String {
+    format!("<section><h2>{heading}</h2>{svg}</section>\n")
+}
+
+fn tiles(report: &Report<'_>) -> String {
+    let outcome = report.outcome;
+    let mut tiles = vec![("requests/s", units::count(outcome.rate().round() as u64))];
+    for (name, quantile) in PERCENTILES.into_iter().filter(|(name, _)| *name != "p90") {
+        let latency = &outcome.total.latency;
+        tiles.push((name, duration(latency.value_at_quantile(quantile))));
+    }
+    tiles.push(("errors", units::count(outcome.errors().count())));
+    let tiles: String = tiles
+        .iter()
+        .map(|(name, value)| {
+            let class = if *name == "errors" && value != "0" {
+                " bad"
+            } else {
+                ""
+            };
+            format!("<div class=\"tile{class}\"><b>{value}</b><span>{name}</span></div>")
+        })
+        .collect();
+    format!("<div class=\"tiles\">{tiles}</div>\n")
+}
+
+fn percentile_curve(report: &Report<'_>) -> String {
+    let outcome = report.outcome;
+    let mut curves = Vec::new();
+    let mut add = |name: &str, class, histogram: &Histogram<u64>| {
+        if !histogram.is_empty() {
+            curves.push(Series {
+                name: name.to_owned(),
+                class,
+                points: curve(histogram),
+            });
+        }
+    };
+    add("latency", "c1", &outcome.total.latency);
+    if outcome.asked_rate.is_some() {
+        add("service time", "c2", &outcome.total.service);
+    }
+    add("generator's lag", "c3", &outcome.total.lag);
+    if let Some(noise) = report.noise {
+        add("echo floor", "c4", &noise.echo_latency);
+    }
+    let values = || {
+        curves
+            .iter()
+            .flat_map(|curve| curve.points.iter().map(|point| point.1))
+    };
+    let low = values().fold(f64::INFINITY, f64::min);
+    let high = values().fold(1.0, f64::max);
+    let y = Axis::logarithmic(low, high, "latency", |value| duration(value as u64));
+    let x = Axis::percentiles(outcome.total.latency.len());
+    chart::lines("Latency by percentile", &x, &y, &curves)
+}
+
+/// Points at even steps on the percentile axis.
+fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+    let nines = (histogram.len().max(10) as f64).log10();
+    let steps = 160;
+    (0..=steps)
+        .map(|step| {
+            let distance = 10_f64.powf(nines * f64::from(step) / f64::from(steps));
+            let value = histogram.value_at_quantile(1.0 - 1.0 / distance);
+            (distance, value as f64)
+        })
+        .collect()
+}
+
+fn seconds_axis(report: &Report<'_>) -> Axis {
+    let end = report
+        .outcome
+        .points
+        .last()
+        .map_or(1.0, |point| point.from_seconds + point.seconds);
+    Axis::time(end, "seconds")
+}
+
+/// Middles of the intervals, thinned out evenly, with a value of each.
+fn over_time(
+    report: &Report<'_>,
+    value: impl Fn(&crate::load::run::Point) -> f64,
+) -> Vec<(f64, f64)> {
+    let points = &report.outcome.points;
+    let step = points.len().div_ceil(POINT_COUNT_MAX).max(1);
+    points
+        .chunks(step)
+        .map(|chunk| {
+            // Of several intervals the worst is shown: peaks must not vanish.
+            let worst = chunk.iter().map(&value).fold(0.0, f64::max);
+            let first = &chunk[0];
+            (first.from_seconds + first.seconds / 2.0, worst)
+        })
+        .collect()
+}
+
+fn latency_over_time(report: &Report<'_>) -> String {
+    let series = |name: &str, class, points| Series {
+        name: name.to_owned(),
+        class,
+        points,
+    };
+    let lines = [
+        series("max", "c3", over_time(report, |point| point.max_ns as f64)),
+        series("p99", "c1", over_time(report, |point| point.p99_ns as f64)),
+        series("p50", "c2", over_time(report, |point| point.p50_ns as f64)),
+    ];
+    let values = || {
+        lines
+            .iter()
+            .flat_map(|line| line.points.iter().map(|point| point.1))
+    };
+    let low = values()
+        .filter(|value| *value > 0.0)
+        .fold(f64::INFINITY, f64::min);
+    let high = values().fold(1.0, f64::max);
+    let y = Axis::logarithmic(low.min(high), high, "latency", |value| {
+        duration(value as u64)
+    });
+    chart::lines("Latency over time", &seconds_axis(report), &y, &lines)
+}
+
+fn rate_over_time(report: &Report<'_>) -> String {
+    let rate = |point: &crate::load::run::Point| {
+        point.answered_count as f64 / point.seconds.max(f64::MIN_POSITIVE)
+    };
+    let mut lines = vec![Series {
+        name: "answered/s".to_owned(),
+        class: "c1",
+        points: over_time(report, rate),
+    }];
+    if let (Some(rate), Some(last)) = (report.plan.rate, report.outcome.points.last()) {
+        let end = last.from_seconds + last.seconds;
+        lines.push(Series {
+            name: "asked for/s".to_owned(),
+            class: "c4",
+            points: vec![(0.0, rate.from), (end, rate.to)],
+        });
+    }
+    let high = lines
+        .iter()
+        .flat_map(|line| line.points.iter().map(|point| point.1))
+        .fold(0.0, f64::max);
+    let y = Axis::linear(high, "requests/s", |value| {
+        units::count(value.round() as u64)
+    });
+    chart::lines("Answers over time", &seconds_axis(report), &y, &lines)
+}
+
+fn errors(report: &Report<'_>) -> String {
+    let errors = report.outcome.errors();
+    if errors.count() == 0 {
+        return "<section><h2>Errors</h2><p>None.</p></section>\n".to_owned();
+    }
+    let rows: String = errors
+        .iter()
+        .map(|(kind, count)| {
+            let kind = escape(&kind.to_string());
+            format!("<tr><td>{kind}</td><td>{}</td></tr>", units::count(count))
+        })
+        .collect();
+    let series = Series {
+        name: "errors".to_owned(),
+        class: "bad",
+        points: report
+            .outcome
+            .points
+            .iter()
+            .map(|point| (point.from_seconds, point.error_count as f64))
+            .collect(),
+    };
+    let width = report
+        .outcome
+        .points
+        .first()
+        .map_or(1.0, |point| point.seconds);
+    let high = series
+        .points
+        .iter()
+        .map(|point| point.1)
+        .fold(1.0, f64::max);
+    let y = Axis::linear(high, "errors", trimmed);
+    let chart = chart::bars(
+        "Errors over time",
+        &seconds_axis(report),
+        &y,
+        &series,
+        width,
+    );
+    format!(
+        "<section><h2>Errors</h2>{chart}<table><tr><th>kind</th><th>count</th></tr>{rows}</table></section>\n"
+    )
+}
+
+fn trimmed(value: f64) -> String {
+    if value.fract() == 0.0 {
+        units::count(value as u64)
+    } else {
+        format!("{value:.1}")
+    }
+}
+
+fn percentile_table(report: &Report<'_>) -> String {
+    let outcome = report.outcome;
+    let head: String = PERCENTILES
+        .iter()
+        .map(|(name, _)| format!("<th>{name}</th>"))
+        .collect();
+    let mut rows = String::new();
+    let mut row = |name: &str, histogram: &Histogram<u64>| {
+        if histogram.is_empty() {
+            return;
+        }
+        let cells: String = PERCENTILES
+            .iter()
+            .map(|(_, quantile)| {
+                format!(
+                    "<td>{}</td>",
+                    duration(histogram.value_at_quantile(*quantile))
+                )
+            })
+            .collect();
+        rows.push_str(&format!(
+            "<tr><td>{name}</td>{cells}<td>{}</td><td>{}</td></tr>",
+            duration(histogram.max()),
+            duration(histogram.mean() as u64)
+        ));
+    };
+    row("latency, from the intended time", &outcome.total.latency);
+    if outcome.asked_rate.is_some() {
+        row("service time, from sending", &outcome.total.service);
+    }
+    for (name, phase) in PHASE_NAMES
+        .iter()
+        .zip(outcome.total.phases.iter().flat_map(|p| p.iter()))
+    {
+        row(&format!("of which {name}, by the server"), phase);
+    }
+    row("generator's own lag", &outcome.total.lag);
+    if let Some(noise) = report.noise {
+        row("its lag when idle, before the run", &noise.idle_lag);
+        row(
+            "echo in the same process, before the run",
+            &noise.echo_latency,
+        );
+    }
+    format!(
+        "<section><h2>Percentiles</h2><table><tr><th></th>{head}<th>max</th><th>mean</th></tr>{rows}</table></section>\n"
+    )
+}
+
+fn environment_table(report: &Report<'_>) -> String {
+    let environment = report.environment;
+    let outcome = report.outcome;
+    let answered = outcome.total.answered_count;
+    let rows: String = [
+        ("command", environment.command.clone()),
+        ("slotway-loadgen", environment.version.clone()),
+        ("engine", environment.engine.clone()),
+        ("kernel", environment.kernel.clone()),
+        (
+            "processor",
+            format!(
+                "{}, {}",
+                environment.cpu,
+                units::plural(environment.cores as u64, "core")
+            ),
+        ),
+        (
+            "started",
+            format!("{} (Unix time)", environment.started_unix_s),
+        ),
+        (
+            "requests",
+            format!(
+                "{} in {}",
+                units::count(answered),
+                duration(outcome.elapsed.as_nanos() as u64)
+            ),
+        ),
+        (
+            "generator CPU",
+            format!(
+                "{} per request",
+                duration(outcome.cpu.as_nanos() as u64 / answered.max(1))
+            ),
+        ),
+    ]
+    .iter()
+    .map(|(name, value)| {
+        format!(
+            "<tr><td>{name}</td><td class=\"text\">{}</td></tr>",
+            escape(value)
+        )
+    })
+    .collect();
+    format!("<section><h2>Environment</h2><table>{rows}</table></section>\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn the_page_is_as_it_was() {
+        sample::assert_golden("report.html", &sample::with_report(render));
+    }
+
+    #[test]
+    fn the_page_asks_the_network_for_nothing_and_escapes_what_it_is_given() {
+        let page = sample::with_report(render);
+        for forbidden in [
+            "http-equiv",
+            "src=",
+            "href=",
+            "url(",
+            "@import",
+            "<script",
+            "A <fast>",
+        ] {
+            assert!(!page.contains(forbidden), "{forbidden}");
+        }
+        assert!(page.contains("A &lt;fast&gt; CPU"));
+        assert_eq!(page.matches("<svg").count(), 4);
+        assert!(!page.contains("NaN") && !page.contains("inf"));
+    }
+}

@@ -1,0 +1,163 @@
+//! The report for a terminal: a table, a histogram, and what to make of it.
+
+use std::fmt::Write;
+
+use hdrhistogram::Histogram;
+
+use crate::load::PHASE_NAMES;
+use crate::report::units::{self, duration};
+use crate::report::{PERCENTILES, Report};
+
+/// Width of the longest bar.
+const BAR_WIDTH: usize = 48;
+
+/// All of it.
+pub fn render(report: &Report<'_>) -> String {
+    let mut text = format!("{}\n  {}\n\n", report.target, report.load_line());
+    text.push_str(&table(report));
+    text.push('\n');
+    text.push_str(&histogram(&report.outcome.total.latency));
+    for warning in report.warnings() {
+        text.push_str(&format!("\n  ! {warning}\n"));
+    }
+    text
+}
+
+/// Latencies by percentile, rate and errors.
+pub fn table(report: &Report<'_>) -> String {
+    let outcome = report.outcome;
+    let mut text = format!("  {:<12}", "");
+    for (name, _) in PERCENTILES {
+        text.push_str(&format!("{name:>10}"));
+    }
+    text.push_str(&format!("{:>10}{:>10}\n", "max", "mean"));
+    let mut row = |name: &str, histogram: &Histogram<u64>| {
+        if histogram.is_empty() {
+            return;
+        }
+        text.push_str(&format!("  {name:<12}"));
+        for (_, quantile) in PERCENTILES {
+            let value = duration(histogram.value_at_quantile(quantile));
+            text.push_str(&format!("{value:>10}"));
+        }
+        let (max, mean) = (duration(histogram.max()), duration(histogram.mean() as u64));
+        text.push_str(&format!("{max:>10}{mean:>10}\n"));
+    };
+    row("latency", &outcome.total.latency);
+    if outcome.asked_rate.is_some() {
+        row("service", &outcome.total.service);
+    }
+    for (name, histogram) in PHASE_NAMES
+        .iter()
+        .zip(outcome.total.phases.iter().flat_map(|p| p.iter()))
+    {
+        row(&format!("· {name}"), histogram);
+    }
+    row("own lag", &outcome.total.lag);
+    if let Some(noise) = report.noise {
+        row("· when idle", &noise.idle_lag);
+        row("echo floor", &noise.echo_latency);
+    }
+    text.push('\n');
+    let mut fact = |name: &str, value: String| {
+        writeln!(text, "  {name:<12} {value}").expect("a String takes everything");
+    };
+    let asked = outcome.asked_rate.map_or(String::new(), |rate| {
+        format!(" of {} asked for", units::number(rate))
+    });
+    fact(
+        "requests/s",
+        format!("{}{asked}", units::count(outcome.rate().round() as u64)),
+    );
+    let answered = outcome.total.answered_count;
+    fact(
+        "requests",
+        format!(
+            "{} in {}, {} of generator CPU each",
+            units::count(answered),
+            duration(outcome.elapsed.as_nanos() as u64),
+            duration(outcome.cpu.as_nanos() as u64 / answered.max(1)),
+        ),
+    );
+    let kinds: Vec<_> = outcome
+        .errors()
+        .iter()
+        .map(|(kind, count)| format!("{} × {kind}", units::count(count)))
+        .collect();
+    fact(
+        "errors",
+        if kinds.is_empty() {
+            "0".to_owned()
+        } else {
+            kinds.join(", ")
+        },
+    );
+    text
+}
+
+/// A histogram on a logarithmic scale: eight steps to a factor of ten.
+pub fn histogram(latencies: &Histogram<u64>) -> String {
+    const STEPS_PER_DECADE: f64 = 8.0;
+    if latencies.is_empty() {
+        return "  (no request was answered)\n".to_owned();
+    }
+    let bucket_of = |value: u64| ((value.max(1) as f64).log10() * STEPS_PER_DECADE).floor() as i32;
+    let first = bucket_of(latencies.min());
+    let last = bucket_of(latencies.max());
+    let mut counts = vec![0_u64; (last - first + 1) as usize];
+    for step in latencies.iter_recorded() {
+        let bucket = bucket_of(step.value_iterated_to()).clamp(first, last);
+        counts[(bucket - first) as usize] += step.count_since_last_iteration();
+    }
+    let most = counts.iter().copied().max().unwrap_or(1).max(1);
+    let mut text = String::new();
+    for (index, count) in counts.iter().enumerate() {
+        let low = 10_f64.powf(f64::from(first + index as i32) / STEPS_PER_DECADE);
+        let share = *count as f64 / latencies.len() as f64 * 100.0;
+        writeln!(
+            text,
+            "  {:>8} │{:<BAR_WIDTH$} {share:6.2} %",
+            duration(low as u64),
+            bar(*count, most),
+        )
+        .expect("a String takes everything");
+    }
+    text
+}
+
+/// A bar in eighths of a character; whatever is not nothing is seen.
+fn bar(count: u64, most: u64) -> String {
+    const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    let eighths = (count as f64 / most as f64 * (BAR_WIDTH * 8) as f64).round() as usize;
+    let eighths = if count > 0 { eighths.max(1) } else { 0 };
+    let mut bar = "█".repeat(eighths / 8);
+    if !eighths.is_multiple_of(8) {
+        bar.push(EIGHTHS[eighths % 8]);
+    }
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::new_histogram;
+    use crate::report::sample;
+
+    #[test]
+    fn the_report_for_a_terminal_is_as_it_was() {
+        sample::assert_golden("report.txt", &sample::with_report(render));
+    }
+
+    #[test]
+    fn the_histogram_shows_a_rare_outlier_and_empty_steps_between() {
+        let mut latencies = new_histogram();
+        latencies.record_n(80_000, 98).unwrap();
+        latencies.record_n(9_000_000, 2).unwrap();
+        let drawn = histogram(&latencies);
+        let lines: Vec<_> = drawn.lines().collect();
+        assert!(lines.first().unwrap().contains('█') && lines.first().unwrap().contains("98.00 %"));
+        assert!(lines.last().unwrap().contains("2.00 %"));
+        assert!(lines.len() > 10 && lines[5].contains("0.00 %"));
+        assert!(histogram(&new_histogram()).contains("no request"));
+    }
+}
