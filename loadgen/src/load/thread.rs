@@ -469,3 +469,77 @@ fn thread_cpu_ns() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::echo::Echo;
+    use crate::load::run::Stop;
+    use crate::schedule::Rate;
+    use crate::workload::{Expected, Template};
+
+    /// Allocations of a thread that sends `count` requests.
+    fn allocations(engine: Engine, count: u64, schedule: Option<Schedule>) -> u64 {
+        let echo = Echo::start(None).unwrap();
+        let url = format!("http://{}/", echo.address());
+        let template = Template {
+            method: "GET".to_owned(),
+            ..Template::default()
+        };
+        let workload = Workload::of_url(&url, &template, Expected::default()).unwrap();
+        let setup = Setup {
+            index: 0,
+            thread_count: 1,
+            engine,
+            workload: Arc::new(workload),
+            connection_count: 4,
+            connect_rate: None,
+            requests_per_connection: None,
+            schedule,
+            count: Some(count),
+            timeout: Duration::from_secs(10),
+            spin: false,
+            stop: Arc::new(Stop::default()),
+        };
+        let now_ns = monotonic_ns();
+        let times = Times {
+            start_ns: now_ns,
+            measure_ns: now_ns,
+            end_ns: u64::MAX,
+            interval_ns: 60_000_000_000,
+        };
+        let (start, started) = oneshot::channel();
+        let (report, messages) = std::sync::mpsc::channel();
+        assert!(start.send(times).is_ok());
+        let counted = allocation_counter::measure(|| {
+            slotway_net::run(engine, run(setup, started, report))
+                .unwrap()
+                .unwrap();
+        });
+        let answered: u64 = messages
+            .iter()
+            .map(|(_, message)| match message {
+                Message::Interval { interval, .. } => interval.answered_count,
+                _ => 0,
+            })
+            .sum();
+        assert_eq!(answered, count, "{engine}");
+        counted.count_total
+    }
+
+    #[test]
+    fn a_request_allocates_nothing_in_either_loop_on_either_engine() {
+        let open = |count| {
+            let rate = Rate::parse("20000").unwrap();
+            Some(Schedule::new(rate, 0.0, 1e6, Some(count)))
+        };
+        for engine in [Engine::Uring, Engine::Epoll] {
+            for schedule_of in [|_| None, open as fn(u64) -> Option<Schedule>] {
+                let few = allocations(engine, 2_000, schedule_of(2_000));
+                let many = allocations(engine, 6_000, schedule_of(6_000));
+                // A supervision step, each 10 ms, may allocate a timer's entry.
+                assert!(many < few + 400, "{engine}: {few}, then {many}");
+            }
+        }
+    }
+}

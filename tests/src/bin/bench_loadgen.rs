@@ -203,7 +203,7 @@ fn show_stall() {
     }
     let closed = wrk::run(&url, 8, 10);
     println!(
-        "  wrk, closed loop     p50 {:>8}                p99 {:>8}  max {:>8}\n",
+        "  wrk, its correction  p50 {:>8}                p99 {:>8}  max {:>8}\n",
         duration((closed.p50_us * 1e3) as u64),
         duration((closed.p99_us * 1e3) as u64),
         duration((closed.max_us * 1e3) as u64)
