@@ -272,7 +272,7 @@ fn every_dead_target_is_said_in_a_sentence_with_what_to_do() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}/", listener.local_addr().unwrap())
     };
-    let silent = server(|stream| std::mem::forget(stream));
+    let silent = server(std::mem::forget);
     let cases = [
         (refused.as_str(), "refuses connections; is the server up?"),
         (

@@ -2,7 +2,6 @@
 
 use hdrhistogram::Histogram;
 
-use crate::load::PHASE_NAMES;
 use crate::report::chart::{self, Axis, Series, escape};
 use crate::report::units::{self, duration};
 use crate::report::{PERCENTILES, Report};
@@ -250,48 +249,22 @@ fn trimmed(value: f64) -> String {
 }
 
 fn percentile_table(report: &Report<'_>) -> String {
-    let outcome = report.outcome;
     let head: String = PERCENTILES
         .iter()
         .map(|(name, _)| format!("<th>{name}</th>"))
         .collect();
     let mut rows = String::new();
-    let mut row = |name: &str, histogram: &Histogram<u64>| {
-        if histogram.is_empty() {
-            return;
-        }
+    for row in report.rows() {
+        let cell = |nanoseconds| format!("<td>{}</td>", duration(nanoseconds));
         let cells: String = PERCENTILES
             .iter()
-            .map(|(_, quantile)| {
-                format!(
-                    "<td>{}</td>",
-                    duration(histogram.value_at_quantile(*quantile))
-                )
-            })
+            .map(|(_, quantile)| cell(row.histogram.value_at_quantile(*quantile)))
             .collect();
+        let (max, mean) = (cell(row.histogram.max()), cell(row.histogram.mean() as u64));
         rows.push_str(&format!(
-            "<tr><td>{name}</td>{cells}<td>{}</td><td>{}</td></tr>",
-            duration(histogram.max()),
-            duration(histogram.mean() as u64)
+            "<tr><td>{}</td>{cells}{max}{mean}</tr>",
+            row.meaning
         ));
-    };
-    row("latency, from the intended time", &outcome.total.latency);
-    if outcome.asked_rate.is_some() {
-        row("service time, from sending", &outcome.total.service);
-    }
-    for (name, phase) in PHASE_NAMES
-        .iter()
-        .zip(outcome.total.phases.iter().flat_map(|p| p.iter()))
-    {
-        row(&format!("of which {name}, by the server"), phase);
-    }
-    row("generator's own lag", &outcome.total.lag);
-    if let Some(noise) = report.noise {
-        row("its lag when idle, before the run", &noise.idle_lag);
-        row(
-            "echo in the same process, before the run",
-            &noise.echo_latency,
-        );
     }
     format!(
         "<section><h2>Percentiles</h2><table><tr><th></th>{head}<th>max</th><th>mean</th></tr>{rows}</table></section>\n"

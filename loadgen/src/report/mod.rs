@@ -11,7 +11,10 @@ pub mod sample;
 pub mod terminal;
 pub mod units;
 
+use hdrhistogram::Histogram;
+
 use crate::environment::Environment;
+use crate::load::PHASE_NAMES;
 use crate::load::run::{Length, Outcome, Plan};
 use crate::noise::{NoiseFloor, Trust};
 
@@ -40,7 +43,47 @@ pub const PERCENTILES: [(&str, f64); 5] = [
     ("p99.99", 0.9999),
 ];
 
+/// A line of the tables.
+pub struct Row<'a> {
+    /// In few letters.
+    pub name: String,
+    /// In words.
+    pub meaning: String,
+    /// What it sums up; never empty.
+    pub histogram: &'a Histogram<u64>,
+}
+
 impl Report<'_> {
+    /// The lines of the tables.
+    pub fn rows(&self) -> Vec<Row<'_>> {
+        let total = &self.outcome.total;
+        let mut rows = Vec::new();
+        let mut add = |name: &str, meaning: &str, histogram| {
+            rows.push(Row {
+                name: name.to_owned(),
+                meaning: meaning.to_owned(),
+                histogram,
+            });
+        };
+        add("latency", "latency, from the intended time", &total.latency);
+        add("service", "service time, from sending", &total.service);
+        let phases = total.phases.iter().flat_map(|phases| phases.iter());
+        for (name, histogram) in PHASE_NAMES.iter().zip(phases) {
+            let meaning = format!("of which {name}, by the server");
+            add(&format!("· {name}"), &meaning, histogram);
+        }
+        add("own lag", "generator's own lag", &total.lag);
+        if let Some(noise) = self.noise {
+            let idle = "its lag when idle, before the run";
+            add("· when idle", idle, &noise.idle_lag);
+            let echo = "echo in the same process, before the run";
+            add("echo floor", echo, &noise.echo_latency);
+        }
+        // In a closed loop, for one, latency and service time are the same.
+        rows.retain(|row| !row.histogram.is_empty());
+        rows
+    }
+
     /// The plan in a line.
     pub fn load_line(&self) -> String {
         let plan = self.plan;

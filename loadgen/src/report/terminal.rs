@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
-use crate::load::PHASE_NAMES;
 use crate::report::units::{self, duration};
 use crate::report::{PERCENTILES, Report};
 
@@ -31,32 +30,14 @@ pub fn table(report: &Report<'_>) -> String {
         text.push_str(&format!("{name:>10}"));
     }
     text.push_str(&format!("{:>10}{:>10}\n", "max", "mean"));
-    let mut row = |name: &str, histogram: &Histogram<u64>| {
-        if histogram.is_empty() {
-            return;
-        }
-        text.push_str(&format!("  {name:<12}"));
+    for row in report.rows() {
+        text.push_str(&format!("  {:<12}", row.name));
         for (_, quantile) in PERCENTILES {
-            let value = duration(histogram.value_at_quantile(quantile));
+            let value = duration(row.histogram.value_at_quantile(quantile));
             text.push_str(&format!("{value:>10}"));
         }
-        let (max, mean) = (duration(histogram.max()), duration(histogram.mean() as u64));
-        text.push_str(&format!("{max:>10}{mean:>10}\n"));
-    };
-    row("latency", &outcome.total.latency);
-    if outcome.asked_rate.is_some() {
-        row("service", &outcome.total.service);
-    }
-    for (name, histogram) in PHASE_NAMES
-        .iter()
-        .zip(outcome.total.phases.iter().flat_map(|p| p.iter()))
-    {
-        row(&format!("· {name}"), histogram);
-    }
-    row("own lag", &outcome.total.lag);
-    if let Some(noise) = report.noise {
-        row("· when idle", &noise.idle_lag);
-        row("echo floor", &noise.echo_latency);
+        let (max, mean) = (row.histogram.max(), row.histogram.mean() as u64);
+        text.push_str(&format!("{:>10}{:>10}\n", duration(max), duration(mean)));
     }
     text.push('\n');
     let mut fact = |name: &str, value: String| {
