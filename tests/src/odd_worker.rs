@@ -13,6 +13,7 @@ use slotway_worker_sdk::{HubWorker, Request, Response};
 #[derive(Debug, Default)]
 pub struct State {
     runs: AtomicU64,
+    canaries: AtomicU64,
     /// A request that its handler has put away.
     stash: Mutex<Vec<Request>>,
 }
@@ -55,6 +56,15 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
             request
                 .response(200)
                 .text(state.runs.load(Ordering::Relaxed))
+        })
+        .handle("GET", "/odd/canary", |state, request| {
+            state.canaries.fetch_add(1, Ordering::Relaxed);
+            request.response(200).empty()
+        })
+        .handle("GET", "/odd/canaries", |state, request| {
+            request
+                .response(200)
+                .text(state.canaries.load(Ordering::Relaxed))
         })
         .handle("GET", "/odd/twice", |_, request| {
             let _ = request.response(200).text("first");

@@ -172,6 +172,15 @@ impl RequestHead {
         match request.parse_with_uninit_headers(&bytes[blank_bytes..], &mut storage) {
             Ok(httparse::Status::Complete(length)) if length + blank_bytes == bytes.len() => {}
             Ok(_) => return Err(HeadError::BadRequest("the head ends where it should not")),
+            // A higher minor version is a client that speaks 1.1 as well (RFC
+            // 9110 section 2.5), which httparse does not know.
+            Err(httparse::Error::Version)
+                if let Some((b'1', b'2'.., minor_at)) = version_of(&bytes[blank_bytes..]) =>
+            {
+                let mut as_1_1 = bytes.to_vec();
+                as_1_1[blank_bytes + minor_at] = b'1';
+                return self.parse(&as_1_1);
+            }
             Err(error) => return Err(explain(error, &bytes[blank_bytes..])),
         }
         let span_of = |part: &[u8]| Span {
@@ -396,7 +405,7 @@ fn check_transfer_encoding(value: &[u8]) -> Result<(), HeadError> {
 fn explain(error: httparse::Error, bytes: &[u8]) -> HeadError {
     match error {
         httparse::Error::TooManyHeaders => HeadError::HeadTooLarge,
-        httparse::Error::Version if names_other_version(bytes) => HeadError::Version,
+        httparse::Error::Version if version_of(bytes).is_some() => HeadError::Version,
         httparse::Error::Version => {
             HeadError::BadRequest("the request line ends in no HTTP version")
         }
@@ -414,14 +423,23 @@ fn explain(error: httparse::Error, bytes: &[u8]) -> HeadError {
     }
 }
 
-/// Whether the request line ends in ` HTTP/d.d` of a version not spoken here.
-fn names_other_version(bytes: &[u8]) -> bool {
-    let line = bytes
-        .split(|byte| *byte == b'\r')
-        .next()
-        .unwrap_or_default();
-    matches!(line, [.., b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-        if major.is_ascii_digit() && minor.is_ascii_digit())
+/// Digits of the version, and where the minor one stands, if the request line
+/// is well-formed up to it: three parts with one space between.
+fn version_of(bytes: &[u8]) -> Option<(u8, u8, usize)> {
+    let line = bytes.split(|byte| *byte == b'\r').next()?;
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (method, target, version) = (parts.next()?, parts.next()?, parts.next()?);
+    if method.is_empty() || target.is_empty() || parts.next().is_some() {
+        return None;
+    }
+    match version {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Some((*major, *minor, line.len() - 1))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
