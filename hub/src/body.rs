@@ -1,16 +1,14 @@
 //! A request body as far as it is read before its request is dispatched: all
 //! of it if it fits an arena, else an arena's worth.
 
-use std::rc::Rc;
-use std::time::Duration;
-
-use crate::connection::{Connection, PendingRead};
+use crate::connection::Connection;
 use crate::http::chunked::ChunkedDecoder;
 use crate::http::parse::Framing;
 use crate::limits::READ_STEP_BYTES;
 use crate::local_answer::LocalAnswer;
 use crate::request::Instead;
 use crate::upload::BodySource;
+use crate::watch::{BodyDeadline, Wait};
 
 /// A body that has been read, as far as it was.
 pub(crate) enum Body {
@@ -26,6 +24,7 @@ impl Connection {
     /// Reads a body of at most `room` bytes whole, or finds that it is longer.
     pub(crate) async fn read_body(&mut self, room: usize) -> Result<Body, Instead> {
         let body_bytes_max = self.reactor.shared.config.body_bytes_max;
+        let mut deadline = BodyDeadline::start();
         match self.head.framing {
             Framing::Length(length) => {
                 if length > body_bytes_max {
@@ -38,7 +37,8 @@ impl Connection {
                 while self.input.len() < buffered {
                     self.send_continue_if_expected(self.input.len() > self.head.bytes)
                         .await?;
-                    self.read_body_step(buffered - self.input.len()).await?;
+                    self.read_body_step(buffered - self.input.len(), &mut deadline)
+                        .await?;
                 }
                 if length > room as u64 {
                     return Ok(Body::Streams(BodySource::Length { left: length }));
@@ -68,29 +68,29 @@ impl Connection {
                         }));
                     }
                     self.send_continue_if_expected(!body.is_empty()).await?;
-                    self.read_body_step(READ_STEP_BYTES).await?;
+                    self.read_body_step(READ_STEP_BYTES, &mut deadline).await?;
                 }
             }
         }
     }
 
-    /// Reads more of a body; a client that stalls as long as a worker may gets
-    /// 408.
-    async fn read_body_step(&mut self, spare_bytes: usize) -> Result<(), Instead> {
-        let mut buffer = std::mem::take(&mut self.input);
-        buffer.reserve(spare_bytes);
-        let stream = Rc::clone(&self.stream);
-        let mut read: PendingRead = Box::pin(async move { stream.read(buffer).await });
-        let limit = Duration::from_millis(self.reactor.shared.config.timeout_ms());
-        if let Ok((result, buffer)) = tokio::time::timeout(limit, &mut read).await {
-            self.input = buffer;
-            match result {
-                Ok(1..) => Ok(()),
-                Ok(0) | Err(_) => Err(Instead::ClientGone),
+    /// Reads more of a body; a client that is slower than it may be gets 408.
+    async fn read_body_step(
+        &mut self,
+        spare_bytes: usize,
+        deadline: &mut BodyDeadline,
+    ) -> Result<(), Instead> {
+        let deadline_ms = deadline.at_ms(&self.reactor.deadlines);
+        self.state.wait_until(Wait::Body, deadline_ms);
+        let read = self.read_input(spare_bytes).await;
+        self.state.wait_for_nothing();
+        match read {
+            Ok(bytes @ 1..) => {
+                deadline.add(bytes);
+                Ok(())
             }
-        } else {
-            self.pending_read = Some(read);
-            Err(LocalAnswer::error(408, "the request body did not arrive in time").into())
+            _ if self.state.is_overdue() => Err(late_body().into()),
+            Ok(0) | Err(_) => Err(Instead::ClientGone),
         }
     }
 
@@ -102,6 +102,11 @@ impl Connection {
             .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         self.flush().await.map_err(|_| Instead::ClientGone)
     }
+}
+
+/// 408.
+pub(crate) fn late_body() -> LocalAnswer {
+    LocalAnswer::error(408, "the request body did not arrive in time")
 }
 
 /// 413.

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use clap::Parser;
 use slotway_net::IoChoice;
 use slotway_shm_proto::layout::{Geometry, GeometryError};
+use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 
 use crate::limits::{
-    ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, PORT_DEFAULT, SLOT_COUNT_DEFAULT,
-    TIMEOUT_SECONDS_DEFAULT,
+    ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, BODY_RATE_MIN_DEFAULT, BODY_SECONDS_DEFAULT,
+    HEAD_BYTES_MAX, HEAD_SECONDS_DEFAULT, IDLE_SECONDS_DEFAULT, LINE_BYTES_MAX, PORT_DEFAULT,
+    SLOT_COUNT_DEFAULT, TIMEOUT_SECONDS_DEFAULT, WRITE_SECONDS_DEFAULT,
 };
 
 /// HTTP in, shared memory through, HTTP out.
@@ -26,7 +28,7 @@ pub struct Config {
 
     /// Seconds a worker has to answer before the client gets 504
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS_DEFAULT,
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+          value_parser = seconds())]
     pub timeout: u64,
 
     /// Slots per lane: requests one worker may have in flight on each reactor
@@ -50,6 +52,50 @@ pub struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = BODY_BYTES_MAX_DEFAULT)]
     pub body_bytes_max: u64,
 
+    /// Longest request line; a longer one gets 414
+    #[arg(long, value_name = "BYTES", default_value_t = LINE_BYTES_MAX as u32,
+          value_parser = clap::value_parser!(u32).range(64..=LINE_BYTES_MAX as i64))]
+    pub line_bytes_max: u32,
+
+    /// Largest request head; a larger one gets 431
+    #[arg(long, value_name = "BYTES", default_value_t = HEAD_BYTES_MAX as u32,
+          value_parser = clap::value_parser!(u32).range(128..=HEAD_BYTES_MAX as i64))]
+    pub head_bytes_max: u32,
+
+    /// Most fields of a request; more get 431
+    #[arg(long, value_name = "N", default_value_t = REQUEST_FIELD_COUNT_MAX as u32,
+          value_parser = clap::value_parser!(u32).range(1..=REQUEST_FIELD_COUNT_MAX as i64))]
+    pub fields_max: u32,
+
+    /// Seconds a connection may wait for its next request; then it is closed
+    #[arg(long, value_name = "SECONDS", default_value_t = IDLE_SECONDS_DEFAULT, value_parser = seconds())]
+    pub idle_timeout: u64,
+
+    /// Seconds a request head may take, from its first byte; then 408
+    #[arg(long, value_name = "SECONDS", default_value_t = HEAD_SECONDS_DEFAULT, value_parser = seconds())]
+    pub head_timeout: u64,
+
+    /// Seconds a request body may take beyond what --body-rate-min gives it; then 408
+    #[arg(long, value_name = "SECONDS", default_value_t = BODY_SECONDS_DEFAULT, value_parser = seconds())]
+    pub body_timeout: u64,
+
+    /// Least bytes per second of a request body; 0 for none
+    #[arg(long, value_name = "BYTES", default_value_t = BODY_RATE_MIN_DEFAULT)]
+    pub body_rate_min: u64,
+
+    /// Seconds a client may take for a piece of an answer; then it is closed
+    #[arg(long, value_name = "SECONDS", default_value_t = WRITE_SECONDS_DEFAULT, value_parser = seconds())]
+    pub write_timeout: u64,
+
+    /// Most client connections; further ones wait to be accepted
+    /// [default: what the limit of open files allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections_max: Option<u32>,
+
+    /// Requests after which a connection is closed; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub requests_per_connection: u64,
+
     /// Unix socket at which workers attach, mode 0600
     /// [default: under `$XDG_RUNTIME_DIR`, /run, or a private folder in /tmp]
     #[arg(long, value_name = "PATH")]
@@ -62,6 +108,54 @@ pub struct Config {
     /// Tell each client in a Server-Timing field where its request's time went
     #[arg(long)]
     pub server_timing: bool,
+}
+
+/// How long clients are waited for, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// For the first byte of a request.
+    pub idle_ms: u64,
+    /// For a whole head, from its first byte.
+    pub head_ms: u64,
+    /// For a body, before its least rate counts.
+    pub body_ms: u64,
+    /// Least rate of a body; 0 for none.
+    pub body_bytes_per_s_min: u64,
+    /// For a client to take a piece of an answer.
+    pub write_ms: u64,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            idle_ms: IDLE_SECONDS_DEFAULT * 1000,
+            head_ms: HEAD_SECONDS_DEFAULT * 1000,
+            body_ms: BODY_SECONDS_DEFAULT * 1000,
+            body_bytes_per_s_min: BODY_RATE_MIN_DEFAULT,
+            write_ms: WRITE_SECONDS_DEFAULT * 1000,
+        }
+    }
+}
+
+/// Bounds of a request's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes of the request line.
+    pub line_bytes: usize,
+    /// Bytes of the whole head.
+    pub head_bytes: usize,
+    /// Field lines.
+    pub field_count: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self {
+            line_bytes: LINE_BYTES_MAX,
+            head_bytes: HEAD_BYTES_MAX,
+            field_count: REQUEST_FIELD_COUNT_MAX,
+        }
+    }
 }
 
 /// Flags that cannot be.
@@ -90,10 +184,34 @@ impl Config {
         )?)
     }
 
+    /// How long clients are waited for.
+    pub fn deadlines(&self) -> Deadlines {
+        Deadlines {
+            idle_ms: self.idle_timeout * 1000,
+            head_ms: self.head_timeout * 1000,
+            body_ms: self.body_timeout * 1000,
+            body_bytes_per_s_min: self.body_rate_min,
+            write_ms: self.write_timeout * 1000,
+        }
+    }
+
+    /// Bounds of a request's head.
+    pub fn head_limits(&self) -> HeadLimits {
+        HeadLimits {
+            line_bytes: self.line_bytes_max as usize,
+            head_bytes: self.head_bytes_max as usize,
+            field_count: self.fields_max as usize,
+        }
+    }
+
     /// Time a worker has to answer, in milliseconds.
     pub fn timeout_ms(&self) -> u64 {
         self.timeout * 1000
     }
+}
+
+fn seconds() -> clap::builder::RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(1..=86_400)
 }
 
 #[cfg(test)]

@@ -7,22 +7,25 @@ use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use slotway_net::{Peer, Stream, monotonic_ns};
 
+use crate::clock;
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::parse::{HeadError, HeadScanner, RequestHead};
 use crate::instrumentation::Moments;
-use crate::limits::{LINGER_BYTES_MAX, LINGER_TIME, READ_BUFFER_BYTES};
+use crate::limits::{IDLE_BUFFER_BYTES, LINGER_BYTES_MAX, LINGER_TIME, READ_BUFFER_BYTES};
 use crate::local_answer::LocalAnswer;
-use crate::reactor::{ConnectionState, Reactor};
+use crate::reactor::Reactor;
+use crate::watch::{BodyDeadline, ConnectionState, Wait};
 
 /// What becomes of the connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// It serves the next one.
     Next,
+    /// It serves the next one once this body has been read and dropped.
+    Drain(u64),
     /// It ends; all that the client sent has been read.
     Close,
     /// It ends; the client may still be sending.
@@ -62,7 +65,8 @@ pub struct Connection {
     pub(crate) progress: Progress,
     pub(crate) moments: Moments,
     pub(crate) pending_read: Option<PendingRead>,
-    state: Rc<ConnectionState>,
+    pub(crate) state: Rc<ConnectionState>,
+    request_count: u64,
 }
 
 /// Serves a connection to its end.
@@ -73,14 +77,15 @@ pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer) {
         reactor: Rc::clone(&reactor),
         stream,
         peer,
-        input: Vec::with_capacity(READ_BUFFER_BYTES),
-        output: Vec::with_capacity(READ_BUFFER_BYTES),
+        input: Vec::with_capacity(IDLE_BUFFER_BYTES),
+        output: Vec::new(),
         scratch: Vec::new(),
         head: RequestHead::default(),
         progress: Progress::Unused,
         moments: Moments::default(),
         pending_read: None,
         state,
+        request_count: 0,
     };
     connection.run().await;
     drop(connection);
@@ -91,7 +96,13 @@ impl Connection {
     async fn run(&mut self) {
         loop {
             let then = match self.read_head().await {
-                Ok(true) => self.answer_request().await,
+                Ok(true) => {
+                    self.request_count += 1;
+                    self.output = self.reactor.take_buffer();
+                    let then = self.answer_request().await;
+                    self.reactor.keep_buffer(std::mem::take(&mut self.output));
+                    then
+                }
                 Ok(false) => return,
                 Err(error) => {
                     let answer = LocalAnswer::error(error.status(), error.to_string());
@@ -101,6 +112,11 @@ impl Connection {
             };
             match then {
                 Then::Next => {}
+                Then::Drain(bytes) => {
+                    if !self.drain(bytes).await {
+                        return self.stream.shutdown(Shutdown::Both);
+                    }
+                }
                 Then::Linger => return self.linger().await,
                 // A read that is under way would keep the socket open.
                 Then::Close | Then::Reset => return self.stream.shutdown(Shutdown::Both),
@@ -110,8 +126,9 @@ impl Connection {
 
     /// Reads until a whole head is there; false when the client has no more.
     async fn read_head(&mut self) -> Result<bool, HeadError> {
-        let mut scanner = HeadScanner::default();
+        let mut scanner = HeadScanner::new(self.reactor.head_limits);
         self.progress = Progress::Unused;
+        let mut wait = Wait::Worker;
         loop {
             if !self.input.is_empty()
                 && let Some(end) = scanner.find_end(&self.input)?
@@ -120,15 +137,35 @@ impl Connection {
                     self.moments.arrived_ns = monotonic_ns();
                 }
                 self.head.parse(&self.input[..end])?;
+                self.state.wait_for_nothing();
                 return Ok(true);
             }
             let idle = self.input.is_empty();
             if idle && self.reactor.is_stopping() {
                 return Ok(false);
             }
-            self.state.idle.set(idle);
-            let read = self.read_input(READ_BUFFER_BYTES / 2).await;
-            self.state.idle.set(false);
+            let next = if idle { Wait::Request } else { Wait::Head };
+            // The deadline of a head counts from its first byte, not from each.
+            if next != wait {
+                wait = next;
+                let deadlines = &self.reactor.deadlines;
+                let time_ms = if idle {
+                    deadlines.idle_ms
+                } else {
+                    deadlines.head_ms
+                };
+                self.state.wait_until(wait, clock::coarse_ms() + time_ms);
+            }
+            // A first read has the buffer as it is; a head that fills it gets more.
+            let room = if self.input.len() < self.input.capacity() {
+                0
+            } else {
+                READ_BUFFER_BYTES
+            };
+            let read = self.read_input(room).await;
+            if !idle && self.state.is_overdue() {
+                return Err(HeadError::Timeout);
+            }
             // A client that leaves in the middle of a head gets no answer:
             // there is no whole request to answer.
             if !matches!(read, Ok(1..)) {
@@ -148,6 +185,7 @@ impl Connection {
 
     /// Sends the output. The request is over if that fails: the client is gone.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        self.wait_for_write();
         let buffer = std::mem::take(&mut self.output);
         let (result, buffer) = self.stream.write_all(buffer).await;
         self.keep_output(buffer);
@@ -159,37 +197,34 @@ impl Connection {
     /// requests/s and half the p99 at 16 connections); for a request by itself
     /// the ring is.
     pub(crate) async fn flush_now(&mut self) -> io::Result<()> {
+        self.wait_for_write();
         let buffer = std::mem::take(&mut self.output);
         let (result, buffer) = self.stream.write_all_now(buffer).await;
         self.keep_output(buffer);
         result
     }
 
-    fn keep_output(&mut self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        buffer.shrink_to(2 * READ_BUFFER_BYTES);
-        self.output = buffer;
+    fn wait_for_write(&self) {
+        let time_ms = self.reactor.deadlines.write_ms;
+        self.state
+            .wait_until(Wait::Write, clock::coarse_ms() + time_ms);
     }
 
-    /// Like [`Connection::flush`], for as long as a slot is held: a client that
-    /// does not read in time is closed.
-    pub(crate) async fn flush_within(&mut self, limit: Duration) -> io::Result<()> {
-        let stream = Rc::clone(&self.stream);
-        let flush = self.flush();
-        tokio::pin!(flush);
-        if let Ok(result) = tokio::time::timeout(limit, &mut flush).await {
-            return result;
-        }
-        // The write has to end before its buffer may go.
-        stream.shutdown(Shutdown::Both);
-        flush.await
+    fn keep_output(&mut self, mut buffer: Vec<u8>) {
+        self.state.wait_for_nothing();
+        buffer.clear();
+        self.output = buffer;
     }
 
     /// Drops a request's bytes from the input. What is left is the next one's.
     pub(crate) fn consume_input(&mut self, bytes: usize) {
         if bytes == self.input.len() {
             self.input.clear();
-            self.input.shrink_to(2 * READ_BUFFER_BYTES);
+            // A client whose heads are large keeps its buffer; one that has sent
+            // a body does not.
+            if self.input.capacity() > 2 * READ_BUFFER_BYTES {
+                self.input.shrink_to(IDLE_BUFFER_BYTES);
+            }
         } else {
             self.input.drain(..bytes);
         }
@@ -197,14 +232,17 @@ impl Connection {
 
     /// Whether the connection stays open after the current request.
     pub(crate) fn keeps_alive(&self) -> bool {
-        self.head.keep_alive && !self.reactor.is_stopping()
+        let most = self.reactor.shared.config.requests_per_connection;
+        self.head.keep_alive
+            && !self.reactor.is_stopping()
+            && (most == 0 || self.request_count < most)
     }
 
     /// What the client is told about the connection.
     pub(crate) fn persistence(&self, then: Then) -> Persistence {
         match then {
-            Then::Next if self.head.http_1_0 => Persistence::StaysHttp10,
-            Then::Next => Persistence::Stays,
+            Then::Next | Then::Drain(_) if self.head.http_1_0 => Persistence::StaysHttp10,
+            Then::Next | Then::Drain(_) => Persistence::Stays,
             _ => Persistence::Closes,
         }
     }
@@ -234,6 +272,26 @@ impl Connection {
         match self.flush().await {
             Ok(()) => then,
             Err(_) => Then::Reset,
+        }
+    }
+
+    /// Reads and drops the rest of a body after an early answer. False: it did
+    /// not come in time.
+    async fn drain(&mut self, mut left: u64) -> bool {
+        let mut deadline = BodyDeadline::start();
+        loop {
+            let here = left.min(self.input.len() as u64);
+            self.consume_input(here as usize);
+            left -= here;
+            if left == 0 {
+                return true;
+            }
+            deadline.add(here as usize);
+            self.state
+                .wait_until(Wait::Body, deadline.at_ms(&self.reactor.deadlines));
+            if !matches!(self.read_input(READ_BUFFER_BYTES).await, Ok(1..)) {
+                return false;
+            }
         }
     }
 

@@ -1,7 +1,5 @@
 //! An answer's body on its way from a slot's ring to the socket.
 
-use std::time::Duration;
-
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::clock;
@@ -23,7 +21,6 @@ impl Connection {
         length: u64,
     ) -> Result<bool, Instead> {
         let timeout_ms = self.reactor.shared.config.timeout_ms();
-        let limit = Duration::from_millis(timeout_ms);
         let (mut consumed, mut left) = (0, length);
         loop {
             let (ready, end) = match exchange.download_ready(ring, consumed) {
@@ -44,17 +41,13 @@ impl Connection {
                 if exchange.publish_download(consumed) {
                     self.reactor.mark(exchange.lane());
                 }
-                self.flush_within(limit)
-                    .await
-                    .map_err(|_| Instead::ClientGone)?;
+                self.flush().await.map_err(|_| Instead::ClientGone)?;
                 // The time that a slow client took is not the worker's.
                 exchange.set_deadline(clock::coarse_ms() + timeout_ms);
                 continue;
             }
             if !self.output.is_empty() {
-                self.flush_within(limit)
-                    .await
-                    .map_err(|_| Instead::ClientGone)?;
+                self.flush().await.map_err(|_| Instead::ClientGone)?;
             }
             match end {
                 Some(BodyEnd::Complete) if left == 0 && ready == 0 => {

@@ -61,6 +61,7 @@ impl Hub {
     /// be called in a tokio runtime, which serves the control tasks.
     pub fn start(config: Config) -> Result<Self, StartError> {
         let geometry = config.geometry()?;
+        let fd_limit = raise_fd_limit();
         let reactor_count = geometry.lane_count();
         let Chosen { engine, refusal } = choose(config.io)?;
         if let Some(refusal) = refusal {
@@ -75,7 +76,7 @@ impl Hub {
         let attach_path = attach.path();
 
         let (control, messages) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(config, geometry, control.clone()));
+        let shared = Arc::new(Shared::new(config, geometry, control.clone(), fd_limit));
         let mut reactors = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {
             reactors.push(start_reactor(
@@ -156,6 +157,23 @@ impl Hub {
     }
 }
 
+/// Raises the soft limit of open files to the hard one, and returns it.
+fn raise_fd_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let is_raised = setrlimit(Resource::Nofile, raised).is_ok();
+    let limit = if is_raised {
+        limit.maximum
+    } else {
+        limit.current
+    };
+    limit.unwrap_or(u64::MAX)
+}
+
 /// Starts a reactor and waits until its engine runs.
 fn start_reactor(
     engine: Engine,
@@ -197,6 +215,7 @@ async fn serve(reactor: Rc<Reactor>, listener: Rc<Listener>) {
     let tasks = [
         tokio::task::spawn_local(Rc::clone(&reactor).ring_marked_lanes()),
         tokio::task::spawn_local(Rc::clone(&reactor).sweep()),
+        tokio::task::spawn_local(Rc::clone(&reactor).watch()),
     ];
     let accepting =
         tokio::task::spawn_local(listener::run(Rc::clone(&reactor), Rc::clone(&listener)));

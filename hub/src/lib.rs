@@ -22,6 +22,7 @@
 //! Only the crate `slotway-net` knows the I/O engines. Every bound is in `limits`.
 #![forbid(unsafe_code)]
 
+mod admission;
 mod answer;
 mod bind;
 mod body;
@@ -49,3 +50,4 @@ mod session;
 mod shared;
 mod slot;
 mod upload;
+mod watch;

@@ -26,8 +26,42 @@ pub const BODY_BYTES_MAX_DEFAULT: u64 = 10 * 1024 * 1024;
 /// Largest body of a request that the control thread answers.
 pub const CONTROL_BODY_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A connection's read buffer to begin with, and what it shrinks to.
+/// A connection's read buffer to begin with, and what it shrinks to: ordinary
+/// heads fit, and ten thousand idle connections cost ten megabytes.
+pub const IDLE_BUFFER_BYTES: usize = 1024;
+
+/// Room for a read when more of a request is expected.
 pub const READ_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Output buffers that a reactor keeps, and the largest of them.
+pub const SPARE_BUFFER_COUNT_MAX: usize = 256;
+/// See [`SPARE_BUFFER_COUNT_MAX`].
+pub const SPARE_BUFFER_BYTES_MAX: usize = 32 * 1024;
+
+/// How long a connection may wait for its next request.
+pub const IDLE_SECONDS_DEFAULT: u64 = 75;
+
+/// How long a request head may take, from its first byte.
+pub const HEAD_SECONDS_DEFAULT: u64 = 10;
+
+/// How long a request body may take before its least rate counts.
+pub const BODY_SECONDS_DEFAULT: u64 = 10;
+
+/// Least bytes per second of a request body.
+pub const BODY_RATE_MIN_DEFAULT: u64 = 500;
+
+/// How long a client may take for a piece of an answer.
+pub const WRITE_SECONDS_DEFAULT: u64 = 30;
+
+/// How often connections are looked over for passed deadlines.
+pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Descriptors that are not client connections: listeners, rings, workers.
+pub const OTHER_FD_COUNT: u64 = 512;
+
+/// After an early answer, a body up to this many bytes is read and dropped so
+/// that the connection can go on; with a larger one it ends.
+pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 
 /// Most that one read takes while a body streams.
 pub const READ_STEP_BYTES: usize = 64 * 1024;
@@ -100,5 +134,5 @@ const _: () = {
     assert!(LINE_BYTES_MAX >= 8000, "RFC 9112 section 3");
     assert!(HEAD_BYTES_MAX >= LINE_BYTES_MAX);
     assert!(REQUEST_FIELD_COUNT_MAX >= 100 && ROUTE_PARAM_COUNT_MAX >= 8);
-    assert!(READ_BUFFER_BYTES < HEAD_BYTES_MAX);
+    assert!(IDLE_BUFFER_BYTES < READ_BUFFER_BYTES && READ_BUFFER_BYTES < HEAD_BYTES_MAX);
 };

@@ -15,8 +15,24 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Accepts until the listener is closed.
 pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>) {
     loop {
+        // Only connections that there is room for: the others wait in the
+        // backlog, where they cost nothing.
+        let admission = &reactor.shared.admission;
+        if !admission.has_room() {
+            tracing::warn!(
+                connections = admission.count_max(),
+                "connection limit reached; accepting pauses"
+            );
+            while !admission.has_room() {
+                if reactor.is_stopping() {
+                    return;
+                }
+                admission.changed().await;
+            }
+        }
         match listener.accept().await {
             Ok((stream, peer)) => {
+                admission.enter();
                 tokio::task::spawn_local(connection::serve(Rc::clone(&reactor), stream, peer));
             }
             Err(_) if reactor.is_stopping() => return,

@@ -4,7 +4,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -16,14 +15,19 @@ use tokio::task::JoinHandle;
 
 use crate::clock;
 use crate::completion;
+use crate::config::{Deadlines, HeadLimits};
 use crate::control::ControlMessage;
 use crate::http::date::DateLine;
 use crate::instrumentation::PhaseRecorder;
 use crate::lane::{Lane, Violation};
-use crate::limits::SWEEP_INTERVAL;
+use crate::limits::{
+    READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFER_COUNT_MAX, SWEEP_INTERVAL,
+    WATCH_INTERVAL,
+};
 use crate::route::RouteTable;
 use crate::session::{Session, SessionState};
 use crate::shared::{Counters, Shared};
+use crate::watch::ConnectionState;
 
 /// See the module.
 pub struct Reactor {
@@ -35,6 +39,10 @@ pub struct Reactor {
     pub date: RefCell<DateLine>,
     /// Where requests' time went, if that is asked for.
     pub phases: Option<RefCell<PhaseRecorder>>,
+    /// How long clients are waited for.
+    pub deadlines: Deadlines,
+    /// Bounds of a request's head.
+    pub head_limits: HeadLimits,
     /// Whether requests take the times of their phases.
     pub takes_times: bool,
     routes: RefCell<Arc<RouteTable>>,
@@ -49,16 +57,11 @@ pub struct Reactor {
     sweeper_idle: Cell<bool>,
     connections: RefCell<HashMap<u64, Rc<ConnectionState>>>,
     next_connection: Cell<u64>,
+    connection_began: Notify,
     connection_ended: Notify,
+    /// Buffers that no answer needs now; an idle connection has none.
+    spare_buffers: RefCell<Vec<Vec<u8>>>,
     stopping: Cell<bool>,
-}
-
-/// What others may do to a connection.
-pub struct ConnectionState {
-    /// Its socket.
-    pub stream: Rc<Stream>,
-    /// Between two requests, with nothing read of the next.
-    pub idle: Cell<bool>,
 }
 
 impl Reactor {
@@ -72,6 +75,8 @@ impl Reactor {
         Rc::new(Self {
             index,
             takes_times,
+            deadlines: shared.config.deadlines(),
+            head_limits: shared.config.head_limits(),
             shared,
             date: RefCell::default(),
             phases,
@@ -86,7 +91,9 @@ impl Reactor {
             sweeper_idle: Cell::new(true),
             connections: RefCell::default(),
             next_connection: Cell::new(0),
+            connection_began: Notify::new(),
             connection_ended: Notify::new(),
+            spare_buffers: RefCell::default(),
             stopping: Cell::new(false),
         })
     }
@@ -282,12 +289,9 @@ impl Reactor {
     /// Begins to stop: idle connections end now, others after their request.
     pub fn begin_stop(&self) {
         self.stopping.set(true);
+        self.shared.admission.wake();
         for connection in self.connections.borrow().values() {
-            if connection.idle.get() {
-                // Its read ends with nothing, or with a request that is still
-                // answered.
-                connection.stream.shutdown(Shutdown::Read);
-            }
+            connection.end_idle();
         }
     }
 
@@ -304,7 +308,7 @@ impl Reactor {
                 "drain limit reached: closing what is left"
             );
             for connection in self.connections.borrow().values() {
-                connection.stream.shutdown(Shutdown::Both);
+                connection.close();
             }
             // Operations on sockets that have been shut down end by themselves.
             let _ =
@@ -335,17 +339,47 @@ impl Reactor {
     pub fn add_connection(&self, stream: Rc<Stream>) -> (u64, Rc<ConnectionState>) {
         let id = self.next_connection.get();
         self.next_connection.set(id + 1);
-        let state = Rc::new(ConnectionState {
-            stream,
-            idle: Cell::new(true),
-        });
+        let state = Rc::new(ConnectionState::new(stream));
         self.connections.borrow_mut().insert(id, Rc::clone(&state));
+        self.connection_began.notify_one();
         (id, state)
+    }
+
+    /// Looks over the connections for passed deadlines; never ends.
+    pub async fn watch(self: Rc<Self>) {
+        loop {
+            let now_ms = clock::coarse_ms();
+            for connection in self.connections.borrow().values() {
+                connection.check(now_ms);
+            }
+            if self.connections.borrow().is_empty() {
+                self.connection_began.notified().await;
+            }
+            tokio::time::sleep(WATCH_INTERVAL).await;
+        }
+    }
+
+    /// An empty buffer for an answer.
+    #[inline]
+    pub fn take_buffer(&self) -> Vec<u8> {
+        let spare = self.spare_buffers.borrow_mut().pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(READ_BUFFER_BYTES))
+    }
+
+    /// Takes a buffer back.
+    #[inline]
+    pub fn keep_buffer(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.spare_buffers.borrow_mut();
+        if spare.len() < SPARE_BUFFER_COUNT_MAX && buffer.capacity() <= SPARE_BUFFER_BYTES_MAX {
+            buffer.clear();
+            spare.push(buffer);
+        }
     }
 
     /// Takes a connection off the list.
     pub fn remove_connection(&self, id: u64) {
         self.connections.borrow_mut().remove(&id);
+        self.shared.admission.leave();
         self.connection_ended.notify_one();
     }
 }

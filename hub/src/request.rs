@@ -14,7 +14,7 @@ use crate::dispatch::{self, BodyRing, Dispatch, DispatchBody};
 use crate::exchange::Exchange;
 use crate::http::parse::Framing;
 use crate::lane::Lane;
-use crate::limits::CONTROL_BODY_BYTES_MAX;
+use crate::limits::{CONTROL_BODY_BYTES_MAX, DRAIN_BYTES_MAX};
 use crate::local_answer::LocalAnswer;
 use crate::route::{Lookup, RouteTable, Target};
 use crate::shared::Counters;
@@ -107,6 +107,17 @@ impl Connection {
                 } else {
                     Then::Close
                 }
+            }
+            // Waiting for a body that the client holds back until it gets 100
+            // would be in vain, and a read that is under way has the buffer.
+            Some(bytes)
+                if (bytes - self.input.len()) as u64 <= DRAIN_BYTES_MAX
+                    && !self.head.expects_continue
+                    && self.pending_read.is_none()
+                    && !self.state.is_overdue()
+                    && self.keeps_alive() =>
+            {
+                Then::Drain(bytes as u64)
             }
             _ => Then::Linger,
         }

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use slotway_shm_proto::layout::Geometry;
 use tokio::sync::{Notify, mpsc};
 
+use crate::admission::Admission;
 use crate::config::Config;
 use crate::control::ControlMessage;
+use crate::limits::OTHER_FD_COUNT;
 use crate::route::RouteCell;
 
 /// See the module.
@@ -22,6 +24,8 @@ pub struct Shared {
     pub reactor_wakes: Vec<Notify>,
     /// Set once, before the reactors are woken.
     pub stopping: std::sync::atomic::AtomicBool,
+    /// Client connections.
+    pub admission: Admission,
     /// Faults counted.
     pub counters: Counters,
     control: mpsc::UnboundedSender<ControlMessage>,
@@ -57,9 +61,14 @@ impl Shared {
         config: Config,
         geometry: Geometry,
         control: mpsc::UnboundedSender<ControlMessage>,
+        fd_limit: u64,
     ) -> Self {
         let reactor_wakes = (0..geometry.lane_count()).map(|_| Notify::new()).collect();
+        let count_max = config
+            .connections_max
+            .map_or_else(|| fd_limit.saturating_sub(OTHER_FD_COUNT).max(1), u64::from);
         Self {
+            admission: Admission::new(count_max),
             config,
             geometry,
             routes: RouteCell::default(),

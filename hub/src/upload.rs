@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
+use crate::body::late_body;
 use crate::clock;
 use crate::connection::{Connection, PendingRead};
 use crate::dispatch::BodyRing;
@@ -13,6 +14,8 @@ use crate::limits::READ_STEP_BYTES;
 use crate::local_answer::LocalAnswer;
 use crate::request::Instead;
 use crate::slot::Event;
+use crate::watch::BodyDeadline;
+use crate::watch::Wait;
 
 /// Where body bytes come from.
 #[derive(Debug)]
@@ -72,6 +75,7 @@ impl Connection {
         let ring = ByteRing::new(body_ring.bytes);
         let timeout_ms = self.reactor.shared.config.timeout_ms();
         let mut produced = 0;
+        let mut deadline = BodyDeadline::start();
         loop {
             let step = self.upload_step(exchange, body_ring.offset, ring, produced, &mut source)?;
             produced = ring.advance(produced, step.moved);
@@ -86,11 +90,15 @@ impl Connection {
                 return Ok(UploadEnd::Complete);
             }
             if step.needs_input {
-                if self.read_while_waiting(exchange).await? {
+                if self.read_while_waiting(exchange, &mut deadline).await? {
                     return Ok(UploadEnd::AnsweredEarly);
                 }
-            } else if self.wait_for_room(exchange).await? {
-                return Ok(UploadEnd::AnsweredEarly);
+            } else {
+                let start_ms = clock::coarse_ms();
+                if self.wait_for_room(exchange).await? {
+                    return Ok(UploadEnd::AnsweredEarly);
+                }
+                deadline.forgive(clock::coarse_ms() - start_ms);
             }
         }
     }
@@ -142,7 +150,13 @@ impl Connection {
 
     /// Reads from the client, but listens to the worker too. Says whether the
     /// worker has answered; the read then goes on in `pending_read`.
-    async fn read_while_waiting(&mut self, exchange: &Exchange) -> Result<bool, Instead> {
+    async fn read_while_waiting(
+        &mut self,
+        exchange: &Exchange,
+        deadline: &mut BodyDeadline,
+    ) -> Result<bool, Instead> {
+        let deadline_ms = deadline.at_ms(&self.reactor.deadlines);
+        self.state.wait_until(Wait::Body, deadline_ms);
         let mut buffer = std::mem::take(&mut self.input);
         buffer.reserve(READ_STEP_BYTES);
         let stream = Rc::clone(&self.stream);
@@ -152,8 +166,13 @@ impl Connection {
                 biased;
                 (result, buffer) = &mut read => {
                     self.input = buffer;
+                    self.state.wait_for_nothing();
                     return match result {
-                        Ok(1..) => Ok(false),
+                        Ok(bytes @ 1..) => {
+                            deadline.add(bytes);
+                            Ok(false)
+                        }
+                        _ if self.state.is_overdue() => Err(late_body().into()),
                         Ok(0) | Err(_) => Err(Instead::ClientGone),
                     };
                 }
@@ -162,14 +181,12 @@ impl Connection {
                     Outcome::Event(Event::Changed) if exchange.is_streaming() => break Ok(true),
                     Outcome::Event(Event::Changed) => {}
                     // The ring has room: it is the client who is late.
-                    Outcome::Event(Event::TimedOut) => {
-                        let late = "the request body did not arrive in time";
-                        break Err(LocalAnswer::error(408, late).into());
-                    }
+                    Outcome::Event(Event::TimedOut) => break Err(late_body().into()),
                     Outcome::WorkerGone => break Err(self.worker_gone().into()),
                 }
             }
         };
+        self.state.wait_for_nothing();
         self.pending_read = Some(read);
         result
     }

@@ -61,6 +61,10 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
             state.canaries.fetch_add(1, Ordering::Relaxed);
             request.response(200).empty()
         })
+        .handle("POST", "/odd/canary", |state, request| {
+            state.canaries.fetch_add(1, Ordering::Relaxed);
+            request.response(200).empty()
+        })
         .handle("GET", "/odd/canaries", |state, request| {
             request
                 .response(200)

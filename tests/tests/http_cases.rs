@@ -28,7 +28,7 @@ fn start(io: &str) -> (HubPart, Part) {
 /// end. Returns the statuses of the final answers.
 fn statuses(address: SocketAddr, pieces: &[&[u8]]) -> Vec<u16> {
     let mut connection = Connection::open(address);
-    let method = String::from_utf8_lossy(pieces[0].trim_ascii_start()).into_owned();
+    let method = String::from_utf8_lossy(pieces.concat().trim_ascii_start()).into_owned();
     let method = method.split(' ').next().unwrap_or_default().to_owned();
     let canary = CANARY.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
     let (last, first) = pieces.split_last().unwrap();

@@ -13,7 +13,8 @@ use slotway_shm_proto::layout::{FieldEntry, Span};
 use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 
 use super::target::{self, Target};
-use crate::limits::{CONNECTION_OPTION_COUNT_MAX, HEAD_BYTES_MAX, LINE_BYTES_MAX};
+use crate::config::HeadLimits;
+use crate::limits::CONNECTION_OPTION_COUNT_MAX;
 
 /// Why a head is refused; the connection ends with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,12 +23,10 @@ pub enum HeadError {
     #[error("{0}")]
     BadRequest(&'static str),
     /// 414.
-    #[error("the request line is longer than {LINE_BYTES_MAX} bytes")]
+    #[error("the request line is too long")]
     LineTooLong,
     /// 431.
-    #[error(
-        "the request head is longer than {HEAD_BYTES_MAX} bytes or has more than {REQUEST_FIELD_COUNT_MAX} fields"
-    )]
+    #[error("the request head is too large or has too many fields")]
     HeadTooLarge,
     /// 501.
     #[error("{0}")]
@@ -35,6 +34,9 @@ pub enum HeadError {
     /// 505.
     #[error("only HTTP/1.1 and HTTP/1.0 are spoken here")]
     Version,
+    /// 408.
+    #[error("the request head did not arrive in time")]
+    Timeout,
     /// 417.
     #[error("the only expectation met here is 100-continue")]
     Expectation,
@@ -49,6 +51,7 @@ impl HeadError {
             Self::HeadTooLarge => 431,
             Self::NotImplemented(_) => 501,
             Self::Version => 505,
+            Self::Timeout => 408,
             Self::Expectation => 417,
         }
     }
@@ -115,12 +118,21 @@ impl Default for RequestHead {
 /// Finds the end of a head in a growing buffer, looking at each byte once.
 #[derive(Debug, Default)]
 pub struct HeadScanner {
+    limits: HeadLimits,
     scanned: usize,
     line_start: usize,
     line_count: usize,
 }
 
 impl HeadScanner {
+    /// With these bounds.
+    pub fn new(limits: HeadLimits) -> Self {
+        Self {
+            limits,
+            ..Self::default()
+        }
+    }
+
     /// The bytes of the head, once it is complete.
     pub fn find_end(&mut self, buffer: &[u8]) -> Result<Option<usize>, HeadError> {
         for position in memchr_iter(b'\n', &buffer[self.scanned..]) {
@@ -140,22 +152,25 @@ impl HeadScanner {
                     return Err(HeadError::BadRequest("blank lines before the request"));
                 }
                 let end = line_feed + 1;
-                return if end > HEAD_BYTES_MAX {
+                return if end > self.limits.head_bytes {
                     Err(HeadError::HeadTooLarge)
                 } else {
                     Ok(Some(end))
                 };
             }
             self.line_count += 1;
-            if self.line_count == 1 && line_bytes > LINE_BYTES_MAX {
+            if self.line_count > self.limits.field_count + 1 {
+                return Err(HeadError::HeadTooLarge);
+            }
+            if self.line_count == 1 && line_bytes > self.limits.line_bytes {
                 return Err(HeadError::LineTooLong);
             }
         }
         self.scanned = buffer.len();
-        if self.line_count == 0 && buffer.len() > LINE_BYTES_MAX {
+        if self.line_count == 0 && buffer.len() > self.limits.line_bytes + 2 {
             return Err(HeadError::LineTooLong);
         }
-        if buffer.len() > HEAD_BYTES_MAX {
+        if buffer.len() > self.limits.head_bytes {
             return Err(HeadError::HeadTooLarge);
         }
         Ok(None)
@@ -445,6 +460,7 @@ fn version_of(bytes: &[u8]) -> Option<(u8, u8, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::LINE_BYTES_MAX;
 
     fn parse(text: &str) -> Result<RequestHead, HeadError> {
         let bytes = text.as_bytes();

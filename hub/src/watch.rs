@@ -1,0 +1,171 @@
+//! What a connection waits for, and until when. One task of the reactor looks
+//! over all of them now and then, so that no read or write needs a timer of its
+//! own. Deadlines are total: bytes that dribble in do not move them, except for a
+//! body's, which moves with its bytes at the least rate that is allowed.
+
+use std::cell::Cell;
+use std::net::Shutdown;
+use std::rc::Rc;
+
+use slotway_net::Stream;
+
+use crate::clock;
+use crate::config::Deadlines;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Nothing of the client's: a slot has the deadline.
+    Worker,
+    /// The first byte of a request.
+    Request,
+    /// The rest of a head.
+    Head,
+    /// More of a body.
+    Body,
+    /// The client to take what is sent.
+    Write,
+}
+
+/// What the reactor knows of a connection.
+pub struct ConnectionState {
+    stream: Rc<Stream>,
+    wait: Cell<Wait>,
+    deadline_ms: Cell<u64>,
+    is_overdue: Cell<bool>,
+}
+
+impl ConnectionState {
+    /// Of a new connection.
+    pub fn new(stream: Rc<Stream>) -> Self {
+        Self {
+            stream,
+            wait: Cell::new(Wait::Worker),
+            deadline_ms: Cell::new(u64::MAX),
+            is_overdue: Cell::new(false),
+        }
+    }
+
+    /// Waits until a moment on the coarse clock.
+    #[inline]
+    pub fn wait_until(&self, wait: Wait, deadline_ms: u64) {
+        self.wait.set(wait);
+        self.deadline_ms.set(deadline_ms);
+    }
+
+    /// The client is not waited for.
+    #[inline]
+    pub fn wait_for_nothing(&self) {
+        self.wait_until(Wait::Worker, u64::MAX);
+    }
+
+    /// Whether the client did not do in time what was waited for.
+    pub fn is_overdue(&self) -> bool {
+        self.is_overdue.get()
+    }
+
+    /// Between two requests, with nothing read of the next.
+    pub fn is_idle(&self) -> bool {
+        self.wait.get() == Wait::Request
+    }
+
+    /// Lets an idle connection's read end: with nothing, or with a request that
+    /// is still answered.
+    pub fn end_idle(&self) {
+        if self.is_idle() {
+            self.stream.shutdown(Shutdown::Read);
+        }
+    }
+
+    /// Ends the connection; what is under way on it returns.
+    pub fn close(&self) {
+        self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Ends what is overdue. Returns the deadline, for as long as there is one.
+    pub fn check(&self, now_ms: u64) -> Option<u64> {
+        let deadline_ms = self.deadline_ms.get();
+        if now_ms < deadline_ms {
+            return (deadline_ms < u64::MAX).then_some(deadline_ms);
+        }
+        self.deadline_ms.set(u64::MAX);
+        self.is_overdue.set(true);
+        match self.wait.get() {
+            Wait::Worker => {}
+            // The read ends as if the client had, and its task says 408 where
+            // that is due.
+            Wait::Request | Wait::Head | Wait::Body => self.stream.shutdown(Shutdown::Read),
+            Wait::Write => self.stream.shutdown(Shutdown::Both),
+        }
+        None
+    }
+}
+
+/// The deadline of a body: a grace, and then as long as its bytes take at the
+/// least rate.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyDeadline {
+    start_ms: u64,
+    bytes: u64,
+}
+
+impl BodyDeadline {
+    /// Of a body that is expected from now on.
+    pub fn start() -> Self {
+        Self {
+            start_ms: clock::coarse_ms(),
+            bytes: 0,
+        }
+    }
+
+    /// So many bytes have come.
+    pub fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// The worker made the client wait: that time does not count.
+    pub fn forgive(&mut self, milliseconds: u64) {
+        self.start_ms += milliseconds;
+    }
+
+    /// When it is overdue.
+    pub fn at_ms(&self, deadlines: &Deadlines) -> u64 {
+        let by_rate = match deadlines.body_bytes_per_s_min {
+            0 => u64::MAX / 4,
+            rate => self.bytes.saturating_mul(1000) / rate,
+        };
+        self.start_ms + deadlines.body_ms + by_rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_s_deadline_moves_with_its_bytes_at_the_least_rate() {
+        let deadlines = Deadlines {
+            body_ms: 10_000,
+            body_bytes_per_s_min: 500,
+            ..Deadlines::default()
+        };
+        let mut body = BodyDeadline {
+            start_ms: 1_000,
+            bytes: 0,
+        };
+        assert_eq!(body.at_ms(&deadlines), 11_000);
+        body.add(1_000);
+        assert_eq!(body.at_ms(&deadlines), 13_000);
+        body.forgive(200);
+        assert_eq!(body.at_ms(&deadlines), 13_200);
+    }
+
+    #[test]
+    fn without_a_least_rate_bytes_of_a_body_buy_all_the_time_there_is() {
+        let deadlines = Deadlines {
+            body_bytes_per_s_min: 0,
+            ..Deadlines::default()
+        };
+        assert!(BodyDeadline::start().at_ms(&deadlines) > u64::MAX / 8);
+    }
+}
