@@ -119,7 +119,8 @@ impl Connection {
                 }
                 Then::Linger => return self.linger().await,
                 // A read that is under way would keep the socket open.
-                Then::Close | Then::Reset => return self.stream.shutdown(Shutdown::Both),
+                Then::Close => return self.stream.shutdown(Shutdown::Both),
+                Then::Reset => return self.stream.reset(),
             }
         }
     }

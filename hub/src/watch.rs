@@ -95,7 +95,11 @@ impl ConnectionState {
             // The read ends as if the client had, and its task says 408 where
             // that is due.
             Wait::Request | Wait::Head | Wait::Body => self.stream.shutdown(Shutdown::Read),
-            Wait::Write => self.stream.shutdown(Shutdown::Both),
+            // What it does not take must not stay with the kernel either.
+            Wait::Write => {
+                self.stream.reset();
+                self.stream.shutdown(Shutdown::Both);
+            }
         }
         None
     }

@@ -14,7 +14,7 @@ use tokio_uring::buf::BoundedBuf;
 
 use crate::engine::Engine;
 use crate::readable::registered;
-use crate::send_now::send_now;
+use crate::send_now::{reset_on_close, send_now};
 
 /// See the module.
 pub struct Stream {
@@ -95,6 +95,14 @@ impl Stream {
             }
             Socket::Epoll(socket) => send_all(socket, bytes).await,
         }
+    }
+
+    /// Ends the connection so that the peer knows it was cut: with a reset, once
+    /// the last holder has dropped it. What waits to be read returns.
+    pub fn reset(&self) {
+        reset_on_close(self);
+        // Not the other direction: that would say a proper end first.
+        self.shutdown(Shutdown::Read);
     }
 
     /// Ends one or both directions; what waits on them returns.

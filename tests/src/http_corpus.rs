@@ -1,6 +1,7 @@
 //! Requests on which readers could disagree, and what must become of each: the
 //! cases 1 to 68 of RFC 9110 and 9112 that are bytes on a connection. Behaviour
 //! over time (dribbling, half-closing, pipelining) has tests of its own.
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
 
 /// What must become of a case's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
