@@ -23,8 +23,8 @@ pub enum AnswerBody {
         offset: u32,
         /// The ring.
         ring: ByteRing,
-        /// Length of the body.
-        bytes: u64,
+        /// Length of the body, if the worker knows it.
+        bytes: Option<u64>,
     },
 }
 
@@ -62,13 +62,10 @@ pub fn check(
         if !(BODY_RING_BYTES_MIN..=room).contains(&head.body_ring_bytes) {
             return Err(Violation::Head("body ring"));
         }
-        if head.body_bytes == BODY_BYTES_UNKNOWN {
-            return Err(Violation::Head("body length"));
-        }
         AnswerBody::Stream {
             offset: head.body_offset,
             ring: ByteRing::new(head.body_ring_bytes),
-            bytes: head.body_bytes,
+            bytes: (head.body_bytes != BODY_BYTES_UNKNOWN).then_some(head.body_bytes),
         }
     } else {
         if head.body_bytes > u64::from(room) {

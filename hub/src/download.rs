@@ -5,9 +5,22 @@ use slotway_shm_proto::{BodyEnd, ByteRing};
 use crate::clock;
 use crate::connection::Connection;
 use crate::exchange::{Exchange, Outcome};
+use crate::http::encode;
 use crate::limits::READ_STEP_BYTES;
 use crate::request::Instead;
 use crate::slot::Event;
+
+/// A body under way.
+pub(crate) struct Download {
+    /// The ring's place, from the arena's start.
+    pub offset: u32,
+    /// The ring.
+    pub ring: ByteRing,
+    /// What is still to come, where the worker said how long the body is.
+    pub left: Option<u64>,
+    /// Whether the client is told the end by chunks.
+    pub chunked: bool,
+}
 
 impl Connection {
     /// Sends the head that is in the output and then the body as the worker
@@ -16,12 +29,16 @@ impl Connection {
     pub(crate) async fn download(
         &mut self,
         exchange: Exchange,
-        offset: u32,
-        ring: ByteRing,
-        length: u64,
+        download: Download,
     ) -> Result<bool, Instead> {
         let timeout_ms = self.reactor.shared.config.timeout_ms();
-        let (mut consumed, mut left) = (0, length);
+        let Download {
+            offset,
+            ring,
+            mut left,
+            chunked,
+        } = download;
+        let mut consumed = 0;
         loop {
             let (ready, end) = match exchange.download_ready(ring, consumed) {
                 Ok(found) => found,
@@ -30,13 +47,20 @@ impl Connection {
                     return Ok(false);
                 }
             };
-            let take = u64::from(ready).min(left).min(READ_STEP_BYTES as u64) as u32;
+            let most = left.unwrap_or(u64::MAX).min(READ_STEP_BYTES as u64);
+            let take = u64::from(ready).min(most) as u32;
             if take > 0 {
+                if chunked {
+                    encode::chunk_size(&mut self.output, take);
+                }
                 for (start, count) in ring.pieces(consumed, take) {
                     exchange.append_from_arena(offset + start, count, &mut self.output);
                 }
                 consumed = ring.advance(consumed, take);
-                left -= u64::from(take);
+                left = left.map(|left| left - u64::from(take));
+                if chunked {
+                    self.output.extend_from_slice(b"\r\n");
+                }
                 // The worker refills the ring while this piece is being sent.
                 if exchange.publish_download(consumed) {
                     self.reactor.mark(exchange.lane());
@@ -46,11 +70,15 @@ impl Connection {
                 exchange.set_deadline(clock::coarse_ms() + timeout_ms);
                 continue;
             }
+            let is_whole = end == Some(BodyEnd::Complete) && left.unwrap_or(0) == 0 && ready == 0;
+            if is_whole && chunked {
+                self.output.extend_from_slice(encode::LAST_CHUNK);
+            }
             if !self.output.is_empty() {
                 self.flush().await.map_err(|_| Instead::ClientGone)?;
             }
             match end {
-                Some(BodyEnd::Complete) if left == 0 && ready == 0 => {
+                Some(_) if is_whole => {
                     self.after_answer(exchange);
                     return Ok(true);
                 }
@@ -59,8 +87,8 @@ impl Connection {
                     let worker = &exchange.lane().session.name;
                     tracing::warn!(
                         worker,
-                        missing = left,
-                        "a streamed answer was not its length"
+                        missing = left.unwrap_or(0),
+                        "a streamed answer was given up, or was not its length"
                     );
                     return Ok(false);
                 }

@@ -7,6 +7,7 @@ use slotway_shm_proto::Method;
 
 use crate::answer::{self, Answer, AnswerBody};
 use crate::connection::{Connection, Progress, Then};
+use crate::download::Download;
 use crate::exchange::{Exchange, Outcome};
 use crate::http::encode::{self, BodyFraming};
 use crate::http::field_section;
@@ -71,7 +72,7 @@ impl Connection {
         (self.moments.taken_ns, self.moments.answered_ns) = answer.times_ns;
         let then = match self.progress {
             Progress::BodyUnderWay => Then::Linger,
-            _ if self.keeps_alive() => Then::Next,
+            _ if self.keeps_alive() && !self.ends_with_the_connection(answer) => Then::Next,
             _ => Then::Close,
         };
         if let Err(why) = self.encode_head(&exchange, answer, then) {
@@ -106,7 +107,14 @@ impl Connection {
                 ring,
                 bytes,
             } => {
-                if !self.download(exchange, offset, ring, bytes).await? {
+                let chunked = bytes.is_none() && !self.head.http_1_0;
+                let source = Download {
+                    offset,
+                    ring,
+                    left: bytes,
+                    chunked,
+                };
+                if !self.download(exchange, source).await? {
                     return Ok(Then::Reset);
                 }
             }
@@ -118,11 +126,29 @@ impl Connection {
         Ok(then)
     }
 
+    /// An HTTP/1.0 client knows the end of such a body by nothing else.
+    fn ends_with_the_connection(&self, answer: &Answer) -> bool {
+        self.head.http_1_0 && matches!(answer.body, AnswerBody::Stream { bytes: None, .. })
+    }
+
     /// Gives the slot back; a lane that drains may thereby be done.
     pub(crate) fn after_answer(&self, exchange: Exchange) {
         let lane = Rc::clone(exchange.lane());
         exchange.release();
         self.reactor.after_drain_step(&lane);
+    }
+
+    fn framing_of(&self, status: u16, body: &AnswerBody) -> BodyFraming {
+        let length = match body {
+            AnswerBody::Whole { bytes, .. } => Some(u64::from(*bytes)),
+            AnswerBody::Stream { bytes, .. } => *bytes,
+        };
+        match length {
+            _ if encode::is_bodiless(status) => BodyFraming::None,
+            Some(bytes) => BodyFraming::Length(bytes),
+            None if self.head.http_1_0 => BodyFraming::UntilClose,
+            None => BodyFraming::Chunked,
+        }
     }
 
     fn encode_head(
@@ -132,15 +158,7 @@ impl Connection {
         then: Then,
     ) -> Result<(), String> {
         let status = answer.status.ok_or("a status outside 200 to 599")?;
-        let body_bytes = match answer.body {
-            AnswerBody::Whole { bytes, .. } => u64::from(bytes),
-            AnswerBody::Stream { bytes, .. } => bytes,
-        };
-        let framing = if encode::is_bodiless(status) {
-            BodyFraming::None
-        } else {
-            BodyFraming::Length(body_bytes)
-        };
+        let framing = self.framing_of(status, &answer.body);
         let persistence = self.persistence(then);
         let start = self.output.len();
         let mut date = self.reactor.date.borrow_mut();

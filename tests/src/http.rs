@@ -87,13 +87,48 @@ impl Connection {
         let length = response
             .field("content-length")
             .map_or(0, |n| n.parse().unwrap_or(0));
-        if method != "HEAD" && status >= 200 {
+        if method == "HEAD" || status < 200 || status == 204 || status == 304 {
+            return Ok(response);
+        }
+        if response.field("transfer-encoding") == Some("chunked") {
+            response.body = self.read_chunks()?;
+        } else if response.field("content-length").is_none() {
+            while self.fill().map_err(|error| error.kind()) != Err(io::ErrorKind::UnexpectedEof) {}
+            response.body = std::mem::take(&mut self.buffer);
+        } else {
             while self.buffer.len() < length {
                 self.fill()?;
             }
             response.body = self.buffer.drain(..length).collect();
         }
         Ok(response)
+    }
+
+    fn read_chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let line_bytes = loop {
+                match find(&self.buffer, b"\r\n") {
+                    Some(end) => break end + 2,
+                    None => self.fill()?,
+                }
+            };
+            let line: Vec<u8> = self.buffer.drain(..line_bytes).collect();
+            let size = std::str::from_utf8(line.trim_ascii())
+                .ok()
+                .and_then(|text| usize::from_str_radix(text, 16).ok())
+                .ok_or_else(|| io::Error::other(format!("no chunk size: {line:?}")))?;
+            while self.buffer.len() < size + 2 {
+                self.fill()?;
+            }
+            body.extend(self.buffer.drain(..size));
+            if self.buffer.drain(..2).as_slice() != b"\r\n" {
+                return Err(io::Error::other("no CRLF behind a chunk"));
+            }
+            if size == 0 {
+                return Ok(body);
+            }
+        }
     }
 
     /// Whether the hub has closed, with nothing left to read.

@@ -2,6 +2,7 @@
 //! what a request looks like from inside.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,14 +15,18 @@ use slotway_worker_sdk::{HubWorker, Request, Response};
 pub struct State {
     runs: AtomicU64,
     canaries: AtomicU64,
+    /// Bytes that streamed answers have sent.
+    sent: AtomicU64,
+    /// Bodies, in either direction, that nobody was at the other end of.
+    closed: AtomicU64,
     /// A request that its handler has put away.
     stash: Mutex<Vec<Request>>,
 }
 
 /// The worker, for a hub at `hub_url`.
 pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
-    HubWorker::new(hub_url, name, State::default())
-        .threads(2)
+    let worker = HubWorker::new(hub_url, name, State::default()).threads(2);
+    streaming(worker)
         .handle("GET", "/odd/describe/{first}/{*rest}", |_, request| {
             describe(request)
         })
@@ -116,6 +121,91 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
         .handle("GET", "/odd/large-text/{n}", |_, request| {
             let n = request.param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
             request.response(200).text(Repeated(n))
+        })
+}
+
+/// Handlers that read or write bodies while they are under way.
+fn streaming(worker: HubWorker<State>) -> HubWorker<State> {
+    worker
+        .handle_stream("POST", "/odd/sum", |state, request, mut body| async move {
+            let (mut sum, mut bytes) = (0_u64, 0);
+            loop {
+                match body.next().await {
+                    Ok(Some(piece)) => {
+                        bytes += piece.len();
+                        sum += piece.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+                    }
+                    Ok(None) => break,
+                    Err(_) => {
+                        state.closed.fetch_add(1, Ordering::Relaxed);
+                        return request.response(500).text("cut");
+                    }
+                }
+            }
+            let rest = request.body().len();
+            request
+                .response(200)
+                .text(format_args!("{bytes} {sum} {rest}"))
+        })
+        .handle_stream("POST", "/odd/read", |_, request, body| async move {
+            let read = move || {
+                let mut all = Vec::new();
+                body.into_read().read_to_end(&mut all).map(|_| all)
+            };
+            let all = tokio::task::spawn_blocking(read).await;
+            request.response(200).body_vec(all.unwrap().unwrap())
+        })
+        .handle_stream(
+            "POST",
+            "/odd/first-piece",
+            |_, request, mut body| async move {
+                let first = body.next().await.ok().flatten().map_or(0, <[u8]>::len);
+                drop(body);
+                request.response(200).text(first)
+            },
+        )
+        .handle_async(
+            "GET",
+            "/odd/stream/{n}/{how}",
+            |state, request| async move {
+                let n: u64 = request.param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
+                let how = request.param("how").unwrap_or_default().to_owned();
+                let start = request.response(200).header("content-type", "text/plain");
+                let (response, mut body) = match how.as_str() {
+                    "known" => start.stream_of_length(n * 8),
+                    "short" => start.stream_of_length(n * 8 + 1),
+                    _ => start.stream(),
+                };
+                drop(request);
+                if how == "blocking" {
+                    std::thread::spawn(move || {
+                        write!(body, "{}", Repeated(n as usize)).unwrap();
+                        body.finish();
+                    });
+                    return response;
+                }
+                tokio::spawn(async move {
+                    for number in 0..n {
+                        let line = format!("{:07}\n", number % 10_000_000);
+                        if body.send(line.as_bytes()).await.is_err() {
+                            state.closed.fetch_add(1, Ordering::Relaxed);
+                            return;
+                        }
+                        state.sent.fetch_add(8, Ordering::Relaxed);
+                    }
+                    match how.as_str() {
+                        "cut" => drop(body),
+                        _ => body.finish(),
+                    }
+                });
+                response
+            },
+        )
+        .handle("GET", "/odd/stream-counts", |state, request| {
+            request.response(200).json(&json!({
+                "sent": state.sent.load(Ordering::Relaxed),
+                "closed": state.closed.load(Ordering::Relaxed),
+            }))
         })
 }
 

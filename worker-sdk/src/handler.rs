@@ -18,6 +18,7 @@ use crate::limits::SLOW_HANDLER_NS;
 use crate::pattern::RoutePattern;
 use crate::placement::Placement;
 use crate::request::Request;
+use crate::request_body::RequestBody;
 use crate::response::Response;
 use crate::session::{Session, SlotKey};
 use crate::ticket::{Published, Ticket};
@@ -28,9 +29,12 @@ type FutureCell = ReusableBoxFuture<'static, Response>;
 type PlainHandler<S> = Box<dyn Fn(&S, &Request) -> Response + Send + Sync>;
 type AsyncHandler<S> = Box<dyn Fn(Arc<S>, Request, Option<FutureCell>) -> FutureCell + Send + Sync>;
 
+type StreamHandler<S> = Box<dyn Fn(Arc<S>, Request, RequestBody) -> FutureCell + Send + Sync>;
+
 enum Kind<S> {
     Plain(PlainHandler<S>),
     Async(AsyncHandler<S>),
+    Stream(StreamHandler<S>),
 }
 
 /// A route and its handler.
@@ -94,6 +98,18 @@ impl<S: Send + Sync + 'static> Route<S> {
         Self::new(method, path, Kind::Async(start))
     }
 
+    /// A handler that reads the body itself.
+    pub fn streaming<F, Fut>(method: &str, path: &str, handler: F) -> Self
+    where
+        F: Fn(Arc<S>, Request, RequestBody) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        let start: StreamHandler<S> = Box::new(move |state, request, body| {
+            ReusableBoxFuture::new(handler(state, request, body))
+        });
+        Self::new(method, path, Kind::Stream(start))
+    }
+
     /// A handler of the seed's form, which gets owned copies.
     pub fn owned<F, Fut>(method: &str, path: &str, handler: F) -> Self
     where
@@ -125,7 +141,12 @@ impl<S: Send + Sync + 'static> Route<S> {
 
     /// Whether the handler is async.
     pub fn is_async(&self) -> bool {
-        matches!(self.kind, Kind::Async(_))
+        !matches!(self.kind, Kind::Plain(_))
+    }
+
+    /// Whether the handler reads the body itself.
+    pub fn reads_body(&self) -> bool {
+        matches!(self.kind, Kind::Stream(_))
     }
 
     /// Whether answers that wait to be rung should not wait for this handler.
@@ -174,35 +195,65 @@ impl<S: Send + Sync + 'static> Route<S> {
                 })
             }
             Kind::Async(start) => {
-                let hold = Some(ticket.hold());
+                let [hold] = ticket.hold();
+                let hold = Some(hold);
                 let request =
                     Request::new(Arc::clone(session), key, head, pattern, collected, hold);
                 let cell = scratch.future.take();
-                let polled = catch_unwind(AssertUnwindSafe(|| {
-                    let mut future = start(Arc::clone(state), request, cell);
-                    // Most handlers are ready at once. Those that are not are
-                    // polled again by the runtime, with a waker of its own.
-                    let mut context = Context::from_waker(Waker::noop());
-                    (Pin::new(&mut future).poll(&mut context), future)
-                }));
-                match polled {
-                    Ok((Poll::Ready(response), future)) => {
-                        let published = ticket.answer(response);
-                        // A finished future may still own its request, which
-                        // then holds the answer back: it must go.
-                        scratch.future = (published == Published::Yes).then_some(future);
-                        Some(published)
-                    }
-                    Ok((Poll::Pending, future)) => {
-                        scratch
-                            .runtime
-                            .spawn(finish_later(Arc::clone(session), ticket, future));
-                        None
-                    }
-                    Err(_) => Some(ticket.answer_failed(PANICKED)),
-                }
+                poll_once(session, ticket, scratch, || {
+                    start(Arc::clone(state), request, cell)
+                })
+            }
+            Kind::Stream(start) => {
+                let [hold, body_hold] = ticket.hold();
+                let hold = Some(hold);
+                let session = Arc::clone(session);
+                let request = Request::new(
+                    Arc::clone(&session),
+                    key,
+                    head,
+                    pattern,
+                    Some(Vec::new()),
+                    hold,
+                );
+                let whole = (head.body_ring_bytes == 0).then(|| request.slot_body().to_vec());
+                let body = RequestBody::new(Arc::clone(&session), key, body_hold, whole);
+                poll_once(&session, ticket, scratch, || {
+                    start(Arc::clone(state), request, body)
+                })
             }
         }
+    }
+}
+
+/// Starts an async handler and polls it once: most are ready at once. Those
+/// that are not are polled again by the runtime, with a waker of its own.
+fn poll_once(
+    session: &Arc<Session>,
+    ticket: Ticket,
+    scratch: &mut HandlerScratch,
+    start: impl FnOnce() -> FutureCell,
+) -> Option<Published> {
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        let mut future = start();
+        let mut context = Context::from_waker(Waker::noop());
+        (Pin::new(&mut future).poll(&mut context), future)
+    }));
+    match polled {
+        Ok((Poll::Ready(response), future)) => {
+            let published = ticket.answer(response);
+            // A finished future may still own its request, which then holds
+            // the answer back: it must go.
+            scratch.future = (published == Published::Yes).then_some(future);
+            Some(published)
+        }
+        Ok((Poll::Pending, future)) => {
+            scratch
+                .runtime
+                .spawn(finish_later(Arc::clone(session), ticket, future));
+            None
+        }
+        Err(_) => Some(ticket.answer_failed(PANICKED)),
     }
 }
 

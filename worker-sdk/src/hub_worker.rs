@@ -21,6 +21,7 @@ use crate::limits::{
 };
 use crate::register::{self, RegisterRequest, RouteRegistration};
 use crate::request::Request;
+use crate::request_body::RequestBody;
 use crate::response::Response;
 use crate::serve::Receiver;
 use crate::session::Session;
@@ -101,6 +102,35 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         Fut: Future<Output = Response> + Send + 'static,
     {
         self.routes.push(Route::asynchronous(method, path, handler));
+        self
+    }
+
+    /// Adds a route with an async function that reads the request's body while it
+    /// arrives, however long it is. [`Request::body`] is empty there. Read the body,
+    /// or as much of it as is wanted, before the answer is begun: what has not been
+    /// read then is dropped.
+    ///
+    /// ```
+    /// use slotway_worker_sdk::HubWorker;
+    ///
+    /// HubWorker::new("http://127.0.0.1:3200", "sums", ()).handle_stream(
+    ///     "POST",
+    ///     "/sum",
+    ///     |_, request, mut body| async move {
+    ///         let mut sum = 0_u64;
+    ///         while let Ok(Some(piece)) = body.next().await {
+    ///             sum += piece.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    ///         }
+    ///         request.response(200).text(sum)
+    ///     },
+    /// );
+    /// ```
+    pub fn handle_stream<F, Fut>(mut self, method: &str, path: &str, handler: F) -> Self
+    where
+        F: Fn(Arc<S>, Request, RequestBody) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        self.routes.push(Route::streaming(method, path, handler));
         self
     }
 
@@ -262,6 +292,7 @@ fn watch(session: &Session, threads: Vec<JoinHandle<()>>, ended: oneshot::Sender
 /// end after it.
 fn end(session: &Session, threads: Vec<JoinHandle<()>>) {
     session.ended.store(true, Ordering::Release);
+    session.wake_all_bodies();
     for (thread_index, thread) in threads.into_iter().enumerate() {
         let line = session.geometry.thread_line(thread_index as u32);
         while !thread.is_finished() {

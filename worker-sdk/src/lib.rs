@@ -15,11 +15,12 @@
 //! }
 //! ```
 //!
-//! Three ways to write a handler:
+//! Four ways to write a handler:
 //!
 //! - [`HubWorker::handle`]: a plain function over a [`Request`] that is read
 //!   in place and a [`Response`] that is written in place;
 //! - [`HubWorker::handle_async`]: the same, async;
+//! - [`HubWorker::handle_stream`]: async, reading the body while it arrives;
 //! - [`HubWorker::route`]: async over owned copies, answering with a
 //!   [`HandlerResponse`].
 //!
@@ -27,10 +28,12 @@
 //! the ring) → `handler` → `request` → `response` → `ticket` (the answer is
 //! published, exactly once) → `session` (rings the hub). `register` and
 //! `attach` make a session, `hub_worker` keeps one alive, `transfer` moves
-//! bodies that do not fit a slot's arena.
+//! bodies that do not fit a slot's arena, `stream` those that a handler reads
+//! (`request_body`) or writes (`body_sender`) itself.
 #![deny(unsafe_code)]
 
 mod attach;
+mod body_sender;
 mod clock;
 mod error;
 mod handler;
@@ -43,15 +46,20 @@ mod pattern;
 mod placement;
 mod register;
 mod request;
+mod request_body;
 mod response;
 mod serve;
 mod session;
+mod stream;
 mod ticket;
 mod transfer;
 
+pub use body_sender::BodySender;
 pub use error::RunError;
 pub use handler_response::HandlerResponse;
 pub use hub_worker::HubWorker;
 pub use request::Request;
+pub use request_body::RequestBody;
 pub use response::{Response, ResponseBuilder};
 pub use slotway_shm_proto::message::{Goodbye, Refusal};
+pub use stream::BodyClosed;

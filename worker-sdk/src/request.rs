@@ -147,11 +147,16 @@ impl Request {
     pub fn body(&self) -> &[u8] {
         match &self.collected {
             Some(body) => body,
-            None => self.bytes(Span {
-                offset: self.head.body_offset,
-                bytes: self.head.body_bytes as u32,
-            }),
+            None => self.slot_body(),
         }
+    }
+
+    /// The body in the slot, where it is there as a whole.
+    pub(crate) fn slot_body(&self) -> &[u8] {
+        self.bytes(Span {
+            offset: self.head.body_offset,
+            bytes: self.head.body_bytes as u32,
+        })
     }
 
     /// Who sent the request to the hub.

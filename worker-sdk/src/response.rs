@@ -2,14 +2,18 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
+use slotway_shm_proto::ByteRing;
 use slotway_shm_proto::field::{is_the_hubs, is_token_byte, is_value_byte};
 use slotway_shm_proto::limits::{BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX};
 
+use crate::body_sender::BodySender;
 use crate::request::Request;
 use crate::session::SlotKey;
+use crate::stream;
 
 /// An answer that [`ResponseBuilder`] has made; a handler returns it.
 ///
@@ -33,6 +37,8 @@ pub(crate) enum Body {
     InSlot(u32),
     /// Too large for it; streams through it.
     Spilled(Vec<u8>),
+    /// Written by a [`BodySender`]; of a length that may not be known.
+    Written { length: Option<u64> },
 }
 
 /// Begun with [`Request::response`]; ended by one of the body methods.
@@ -165,6 +171,31 @@ impl<'r> ResponseBuilder<'r> {
                 .or(Some("a JSON body that could not be serialised"));
         }
         this.end(body)
+    }
+
+    /// Ends the head; the body is written by the sender, which may go to another
+    /// task. Its length is not known ahead: clients get it in chunks.
+    pub fn stream(self) -> (Response, BodySender) {
+        self.end_streaming(None)
+    }
+
+    /// Like [`ResponseBuilder::stream`], for a body of this many bytes: clients get
+    /// a Content-Length. Another number of bytes cuts the answer off.
+    pub fn stream_of_length(self, bytes: u64) -> (Response, BodySender) {
+        self.end_streaming(Some(bytes))
+    }
+
+    fn end_streaming(self, length: Option<u64>) -> (Response, BodySender) {
+        let session = Arc::clone(&self.request.session);
+        let key = self.request.key;
+        // A builder that may not write must not touch the slot's body either.
+        if self.may_write {
+            let offset = body_offset(self.fields_bytes);
+            let ring = ByteRing::new(session.geometry.arena_bytes() - offset);
+            stream::begin_out(&session, key, offset, ring);
+        }
+        let response = self.end(Body::Written { length });
+        (response, BodySender::new(session, key))
     }
 
     fn room(&self) -> usize {

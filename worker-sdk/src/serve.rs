@@ -16,6 +16,7 @@ use crate::limits::{
 };
 use crate::placement::Placement;
 use crate::session::{Session, SlotKey};
+use crate::stream;
 use crate::ticket::{Published, Ticket};
 use crate::transfer::{self, Step};
 
@@ -130,6 +131,10 @@ impl<S: Send + Sync + 'static> Receiver<S> {
                     .copy_head(self.session.offsets(key).request_head);
                 if self.session.is_cancelled(key) {
                     Step::Abandoned
+                } else if head.body_ring_bytes > 0 && self.reads_body(&head) {
+                    stream::begin_in(&self.session, key, &head);
+                    self.handle(key, head, None, unrung, scratch);
+                    return;
                 } else if head.body_ring_bytes > 0 {
                     transfer::collect(&self.session, key, head)
                 } else {
@@ -146,6 +151,11 @@ impl<S: Send + Sync + 'static> Receiver<S> {
                 unrung.note(ticket.answer_abandoned(), lane_index);
             }
         }
+    }
+
+    fn reads_body(&self, head: &RequestHead) -> bool {
+        let route = self.routes.get(head.route_index as usize);
+        route.is_some_and(Route::reads_body)
     }
 
     #[inline]

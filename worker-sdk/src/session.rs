@@ -2,8 +2,8 @@
 
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use slotway_shm_proto::atomic::{OwnU64, OwnWords, PeerU64};
 use slotway_shm_proto::cursor::{load_tagged, store_tagged};
@@ -145,6 +145,14 @@ impl Session {
         self.regions
             .responses
             .words_at(offsets.completion_entries, word_count)
+    }
+
+    /// Wakes every handler that waits for a body: the session is over.
+    pub fn wake_all_bodies(&self) {
+        for slot in self.lanes.iter().flat_map(|lane| &lane.slots) {
+            let transfer = slot.transfer.lock();
+            transfer.unwrap_or_else(PoisonError::into_inner).wake();
+        }
     }
 
     /// Says something of a slot to the hub. [`Session::ring`] must follow.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use slotway_shm_proto::ByteRing;
-use slotway_shm_proto::layout::ResponseHead;
+use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, ResponseHead};
 use slotway_shm_proto::ring::CompletionKind;
 
 use crate::clock;
 use crate::response::{Body, Response, body_offset};
 use crate::session::{Session, SlotKey};
+use crate::stream;
 use crate::transfer;
 
 /// See the module.
@@ -57,17 +58,16 @@ impl Ticket {
         self.key.lane_index
     }
 
-    /// The hold that an async handler's request carries.
-    pub fn hold(&mut self) -> Hold {
+    /// The holds that an async handler's request carries, and its body where
+    /// that is apart.
+    pub fn hold<const N: usize>(&mut self) -> [Hold; N] {
         self.is_held = true;
-        self.session
-            .slot(self.key)
-            .holds
-            .store(2, Ordering::Relaxed);
-        Hold {
+        let holds = &self.session.slot(self.key).holds;
+        holds.store(N as u32 + 1, Ordering::Relaxed);
+        std::array::from_fn(|_| Hold {
             session: Arc::clone(&self.session),
             key: self.key,
-        }
+        })
     }
 
     /// Gives the answer.
@@ -79,6 +79,7 @@ impl Ticket {
         match fault {
             None => self.publish(response.status, response.fields_bytes, response.body),
             Some(why) => {
+                stream::forget(&self.session, self.key);
                 tracing::error!("500: the handler returned {why}");
                 self.fail("the handler's answer was invalid")
             }
@@ -87,6 +88,7 @@ impl Ticket {
 
     /// Answers 500.
     pub fn answer_failed(mut self, why: &str) -> Published {
+        stream::forget(&self.session, self.key);
         self.fail(why)
     }
 
@@ -123,10 +125,15 @@ impl Ticket {
             head.taken_ns = taken_ns;
             head.answered_ns = clock::monotonic_ns();
         }
-        let streams = matches!(body, Body::Spilled(_));
+        let streams = !matches!(body, Body::InSlot(_));
         match body {
             Body::InSlot(bytes) => {
                 head.body_bytes = u64::from(bytes);
+                self.session.write_head(self.key, &head);
+            }
+            Body::Written { length } => {
+                head.body_bytes = length.unwrap_or(BODY_BYTES_UNKNOWN);
+                head.body_ring_bytes = self.session.geometry.arena_bytes() - body_offset;
                 self.session.write_head(self.key, &head);
             }
             Body::Spilled(body) => {
@@ -149,6 +156,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.done {
             tracing::error!("500: a handler panicked or its task was dropped");
+            stream::forget(&self.session, self.key);
             if self.fail("the handler panicked") == Published::Yes {
                 self.session.ring(self.key.lane_index);
             }
@@ -162,7 +170,7 @@ impl Drop for Hold {
             complete(
                 &self.session,
                 self.key,
-                transfer::has_push(&self.session, self.key),
+                transfer::has_body_to_send(&self.session, self.key),
             );
             self.session.ring(self.key.lane_index);
         }

@@ -10,6 +10,7 @@ use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, RequestHead, RequestWords, R
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::session::{Session, SlotKey, TransferState};
+use crate::stream::{self, StreamIn, StreamOut};
 
 /// A body under way.
 pub(crate) enum Transfer {
@@ -17,6 +18,10 @@ pub(crate) enum Transfer {
     Collect(Collect),
     /// To the hub.
     Push(Push),
+    /// From the hub, read by the handler.
+    In(StreamIn),
+    /// To the hub, written by the handler.
+    Out(StreamOut),
 }
 
 pub(crate) struct Collect {
@@ -62,7 +67,7 @@ fn lock(session: &Session, key: SlotKey) -> MutexGuard<'_, TransferState> {
 impl TransferState {
     /// Begins a transfer: the first of a slot's use forgets the notices of the
     /// use before.
-    fn begin(&mut self, key: SlotKey) {
+    pub(crate) fn begin(&mut self, key: SlotKey) {
         if self.generation != key.generation {
             self.generation = key.generation;
             self.notices.reset();
@@ -115,21 +120,29 @@ pub(crate) fn begin_push(
     state.transfer = Some(Transfer::Push(push));
 }
 
-/// Whether the slot has an answer whose body is to be pushed.
-pub(crate) fn has_push(session: &Session, key: SlotKey) -> bool {
-    matches!(&lock(session, key).transfer, Some(Transfer::Push(push)) if push.generation == key.generation)
+/// Whether the slot has an answer whose body is still to go.
+pub(crate) fn has_body_to_send(session: &Session, key: SlotKey) -> bool {
+    match &lock(session, key).transfer {
+        Some(Transfer::Push(push)) => push.generation == key.generation,
+        Some(Transfer::Out(stream)) => stream.generation == key.generation,
+        _ => false,
+    }
 }
 
 /// The hub has been told of the answer: its body may go on, or be given up.
 pub(crate) fn go_on_pushing(session: &Session, key: SlotKey) {
     let mut state = lock(session, key);
-    if let Some(Transfer::Push(push)) = &mut state.transfer
-        && push.generation == key.generation
-    {
-        push.published = true;
-        let step = step(session, key, &mut state);
-        debug_assert!(matches!(step, Step::Nothing), "nothing is collected here");
+    match &mut state.transfer {
+        Some(Transfer::Push(push)) if push.generation == key.generation => {
+            push.published = true;
+        }
+        Some(Transfer::Out(out)) if out.generation == key.generation => {
+            stream::publish_out(session, key, &mut state);
+        }
+        _ => return,
     }
+    let step = step(session, key, &mut state);
+    debug_assert!(matches!(step, Step::Nothing), "nothing is collected here");
 }
 
 /// Looks at the slot's words and does what they allow. To be called for every
@@ -144,6 +157,8 @@ fn step(session: &Session, key: SlotKey, state: &mut TransferState) -> Step {
         None => false,
         Some(Transfer::Collect(collect)) => collect.generation == key.generation,
         Some(Transfer::Push(push)) => push.generation == key.generation && push.published,
+        Some(Transfer::In(stream)) => stream.generation == key.generation,
+        Some(Transfer::Out(stream)) => stream.generation == key.generation,
     };
     if !is_current {
         return Step::Nothing;
@@ -151,6 +166,17 @@ fn step(session: &Session, key: SlotKey, state: &mut TransferState) -> Step {
     let cancelled = session.is_cancelled(key);
     match &mut state.transfer {
         None => Step::Nothing,
+        Some(Transfer::In(_)) => {
+            state.wake();
+            Step::Nothing
+        }
+        Some(Transfer::Out(_)) => {
+            state.wake();
+            if cancelled {
+                stream::give_up_out(session, key, state);
+            }
+            Step::Nothing
+        }
         Some(Transfer::Collect(_)) if cancelled => {
             state.transfer = None;
             Step::Abandoned

@@ -8,6 +8,10 @@ use std::io::Write;
 pub enum BodyFraming {
     /// Content-Length.
     Length(u64),
+    /// Transfer-Encoding: chunked, for a length that is not known ahead.
+    Chunked,
+    /// By the end of the connection, for HTTP/1.0.
+    UntilClose,
     /// No body and no length: 204, 304.
     None,
 }
@@ -38,10 +42,14 @@ pub fn start(
     out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(date_line);
-    if let BodyFraming::Length(bytes) = framing {
-        out.extend_from_slice(b"Content-Length: ");
-        push_decimal(out, bytes);
-        out.extend_from_slice(b"\r\n");
+    match framing {
+        BodyFraming::Length(bytes) => {
+            out.extend_from_slice(b"Content-Length: ");
+            push_decimal(out, bytes);
+            out.extend_from_slice(b"\r\n");
+        }
+        BodyFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        BodyFraming::UntilClose | BodyFraming::None => {}
     }
     match persistence {
         Persistence::Stays => {}
@@ -60,6 +68,22 @@ pub fn field(out: &mut Vec<u8>, name: &str, value: &str) {
 pub fn end_fields(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
+
+/// The line before a chunk's data (RFC 9112 section 7.1); a CRLF comes behind it.
+pub fn chunk_size(out: &mut Vec<u8>, bytes: u32) {
+    let digits = format_hex(bytes);
+    let zeros = (bytes | 1).leading_zeros() as usize / 4;
+    out.extend_from_slice(&digits[zeros..]);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn format_hex(number: u32) -> [u8; 8] {
+    let digit = |index: u32| b"0123456789abcdef"[(number >> (28 - 4 * index) & 15) as usize];
+    std::array::from_fn(|index| digit(index as u32))
+}
+
+/// The last chunk, without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0_u8; 20];
@@ -153,6 +177,15 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 404 Not Found\r\nDate: now\r\nContent-Length: 10\r\nConnection: close\r\nAllow: GET\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn chunk_sizes_are_hexadecimal_without_leading_zeros() {
+        for number in [0, 1, 15, 16, 255, 65_536, u32::MAX] {
+            let mut out = Vec::new();
+            chunk_size(&mut out, number);
+            assert_eq!(String::from_utf8(out).unwrap(), format!("{number:x}\r\n"));
+        }
     }
 
     #[test]
