@@ -151,6 +151,11 @@ impl Server {
                     self.clients.insert(key, Client { socket, matched: 0 });
                 }
                 Err(Errno::INTR) => {}
+                Err(Errno::MFILE | Errno::NFILE) => {
+                    // It stays ready; asking again at once would only spin.
+                    std::thread::sleep(LOOK);
+                    return Ok(());
+                }
                 // None left, or one that is gone already.
                 Err(_) => return Ok(()),
             }

@@ -58,7 +58,7 @@ fn command_line(arguments: impl Iterator<Item = String>) -> String {
                 .all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c))
     };
     let mut words = vec!["slotway-loadgen".to_owned()];
-    words.extend(arguments.skip(1).map(|argument| {
+    words.extend(arguments.skip(1).map(without_secret).map(|argument| {
         if is_plain(&argument) {
             argument
         } else {
@@ -68,9 +68,54 @@ fn command_line(arguments: impl Iterator<Item = String>) -> String {
     words.join(" ")
 }
 
+/// Values of header fields that let people in are not for reports, which get
+/// shown around.
+fn without_secret(argument: String) -> String {
+    const SECRETS: [&str; 6] = [
+        "authorization",
+        "cookie",
+        "token",
+        "secret",
+        "password",
+        "key",
+    ];
+    match argument
+        .split_once(": ")
+        .or_else(|| argument.split_once(':'))
+    {
+        Some((name, _)) if !name.contains('/') => {
+            let lower = name.to_ascii_lowercase();
+            if SECRETS.iter().any(|secret| lower.contains(secret)) {
+                format!("{name}: …")
+            } else {
+                argument
+            }
+        }
+        _ => argument,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_in_header_fields_are_not_shown() {
+        let arguments = [
+            "x",
+            "-H",
+            "Authorization: Bearer s3cret",
+            "-H",
+            "X-Api-Key:s3cret",
+            "http://h/token:1",
+        ];
+        let shown = command_line(arguments.map(str::to_owned).into_iter());
+        assert!(
+            !shown.contains("s3cret") && shown.contains("Authorization"),
+            "{shown}"
+        );
+        assert!(shown.ends_with("http://h/token:1"));
+    }
 
     #[test]
     fn the_command_can_be_pasted_into_a_shell_and_shows_no_folder() {

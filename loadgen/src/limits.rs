@@ -8,7 +8,10 @@ pub const CONNECTION_COUNT_DEFAULT: usize = 64;
 /// Most connections.
 pub const CONNECTION_COUNT_MAX: usize = 65_536;
 
-/// Descriptors that are not connections: rings, timers, files, the terminal.
+/// Descriptors of a thread: its ring, epoll, timers, wake-ups.
+pub const THREAD_FD_COUNT: u64 = 8;
+
+/// Descriptors that are not connections or a thread's: files, the terminal.
 pub const OTHER_FD_COUNT: u64 = 64;
 
 /// Most threads.
@@ -83,7 +86,11 @@ pub const NOISE_SECONDS_DEFAULT: f64 = 0.5;
 /// share of it, unless told otherwise.
 pub const LAG_SHARE_MAX_DEFAULT: f64 = 0.25;
 
-/// An open loop has reached its rate when it comes this close.
+/// A generator whose threads have no rest for this share of the time may be what
+/// is measured.
+pub const BUSY_SHARE_MAX: f64 = 0.9;
+
+/// An open loop has reached its rate when so much of it was sent.
 pub const RATE_REACHED_SHARE: f64 = 0.99;
 
 /// Rounds of a comparison unless told otherwise, and the least that gives a

@@ -9,7 +9,7 @@ use slotway_net::{Timer, monotonic_ns};
 
 use crate::echo::Echo;
 use crate::load::new_histogram;
-use crate::load::run::{Length, Plan, RunFailure, Stop, run};
+use crate::load::run::{Length, Plan, RunFailure, Stop, allow_descriptors, run};
 use crate::report::units::duration;
 use crate::workload::{Expected, Template, Workload};
 
@@ -29,6 +29,8 @@ pub struct NoiseFloor {
 /// `time`.
 pub fn measure(plan: &Plan, time: Duration, stop: &Arc<Stop>) -> Result<NoiseFloor, RunFailure> {
     let idle_lag = slotway_net::run(plan.engine, idle_lag(plan, time, stop))??;
+    // The echo's side of each connection is in this process too.
+    allow_descriptors(2 * plan.connection_count, plan.thread_count)?;
     let echo = Echo::start(None)?;
     let template = Template {
         method: "GET".to_owned(),

@@ -1,5 +1,7 @@
 //! When each request of an open loop is meant to be sent.
 
+use std::time::Duration;
+
 use crate::limits::RATE_MAX;
 
 /// Requests per second over the time measured; constant during the warm-up.
@@ -49,7 +51,7 @@ impl std::fmt::Display for Rate {
 #[derive(Clone, Copy, Debug)]
 pub struct Schedule {
     rate: Rate,
-    warmup_seconds: f64,
+    warmup_ns: u64,
     measured_seconds: f64,
     /// Requests before the measured ones.
     warmup_count: u64,
@@ -59,12 +61,12 @@ pub struct Schedule {
 
 impl Schedule {
     /// For a run of a length in seconds, or of a count of measured requests.
-    pub fn new(rate: Rate, warmup_seconds: f64, measured_seconds: f64, count: Option<u64>) -> Self {
+    pub fn new(rate: Rate, warmup: Duration, measured_seconds: f64, count: Option<u64>) -> Self {
         Self {
             rate,
-            warmup_seconds,
+            warmup_ns: warmup.as_nanos() as u64,
             measured_seconds,
-            warmup_count: (rate.from * warmup_seconds).ceil() as u64,
+            warmup_count: (rate.from * warmup.as_secs_f64()).ceil() as u64,
             count_max: count.unwrap_or(u64::MAX),
         }
     }
@@ -80,7 +82,7 @@ impl Schedule {
             return None;
         }
         let seconds = self.seconds_until(measured as f64)?;
-        (seconds < self.measured_seconds).then_some(((self.warmup_seconds + seconds) * 1e9) as u64)
+        (seconds < self.measured_seconds).then_some(self.warmup_ns + (seconds * 1e9) as u64)
     }
 
     /// Solves `from · t + (to − from) · t² / 2d = count` for t.
@@ -99,6 +101,7 @@ mod tests {
     use super::*;
 
     fn times(rate: &str, warmup: f64, measured: f64, count: Option<u64>) -> Vec<u64> {
+        let warmup = Duration::from_secs_f64(warmup);
         let schedule = Schedule::new(Rate::parse(rate).unwrap(), warmup, measured, count);
         (0..).map_while(|index| schedule.due_ns(index)).collect()
     }
@@ -129,8 +132,18 @@ mod tests {
     }
 
     #[test]
+    fn every_measured_request_is_due_behind_the_warm_up_whatever_that_is() {
+        for milliseconds in 1..3000 {
+            let warmup = Duration::from_millis(milliseconds);
+            let schedule = Schedule::new(Rate::parse("200").unwrap(), warmup, 1.0, Some(1));
+            let first = schedule.due_ns(schedule.warmup_count).unwrap();
+            assert_eq!(u128::from(first), warmup.as_nanos());
+        }
+    }
+
+    #[test]
     fn after_a_week_the_steps_are_still_exact_to_the_nanosecond() {
-        let schedule = Schedule::new(Rate::parse("50000").unwrap(), 0.0, 1e6, None);
+        let schedule = Schedule::new(Rate::parse("50000").unwrap(), Duration::ZERO, 1e6, None);
         let week = 50_000 * 86_400 * 7;
         let step = schedule.due_ns(week + 1).unwrap() - schedule.due_ns(week).unwrap();
         assert!(step.abs_diff(20_000) <= 1, "{step}");

@@ -1,7 +1,8 @@
 //! What a URL asks for.
 
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use slotway_net::Address;
 
@@ -25,6 +26,9 @@ pub enum TargetError {
     /// No URL.
     #[error("{0}: no target; expected http://127.0.0.1:3200/path or unix:/path/to/socket:/path")]
     NoUrl(String),
+    /// A port that is none.
+    #[error("{0}: the port is not one from 0 to 65535")]
+    Port(String),
     /// The name has no address.
     #[error("{url}: cannot resolve the host: {why}")]
     Resolve {
@@ -69,9 +73,11 @@ impl Target {
         if authority.is_empty() || authority.contains('@') {
             return Err(no_url());
         }
-        let has_port = authority
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let port = authority.rsplit_once(':').map(|(_, port)| port);
+        let has_port = port.is_some_and(|port| port.parse::<u16>().is_ok());
+        if !has_port && port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit())) {
+            return Err(TargetError::Port(url.to_owned()));
+        }
         let with_port = if has_port {
             authority.to_owned()
         } else {
@@ -81,11 +87,11 @@ impl Target {
             url: url.to_owned(),
             why,
         };
-        let address = with_port
+        let addresses: Vec<_> = with_port
             .to_socket_addrs()
             .map_err(|error| resolve(error.to_string()))?
-            .next()
-            .ok_or_else(|| resolve("no address".to_owned()))?;
+            .collect();
+        let address = pick(&addresses).ok_or_else(|| resolve("no address".to_owned()))?;
         let path = if path.starts_with('?') {
             format!("/{path}")
         } else {
@@ -96,6 +102,21 @@ impl Target {
             authority: authority.to_owned(),
             path,
         })
+    }
+}
+
+/// Of several addresses the first that takes a connection: `localhost` is often
+/// two, and servers often listen on one. If none does, the first.
+fn pick(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, PATIENCE).is_ok();
+    match addresses {
+        [] | [_] => addresses.first().copied(),
+        _ => addresses
+            .iter()
+            .find(answers)
+            .or(addresses.first())
+            .copied(),
     }
 }
 
@@ -126,6 +147,10 @@ mod tests {
 
     #[test]
     fn what_is_no_target_is_refused_with_what_to_do() {
+        assert!(matches!(
+            Target::parse("http://127.0.0.1:99999/"),
+            Err(TargetError::Port(_))
+        ));
         assert!(matches!(
             Target::parse("https://h/"),
             Err(TargetError::Tls(_))

@@ -217,8 +217,8 @@ fn heads_alone_hold_no_slot() {
 }
 
 #[test]
-fn a_client_that_does_not_read_holds_its_slot_no_longer_than_a_timeout() {
-    let hub = HubPart::start(program(), &["--slots", "1", "--timeout", "1"]);
+fn a_client_that_does_not_read_holds_its_slot_no_longer_than_it_may_take_to_read() {
+    let hub = HubPart::start(program(), &["--slots", "1", "--write-timeout", "1"]);
     let _worker = hub.start_worker("echo", "echo");
     let mut deaf = Connection::open(hub.address);
     deaf.send("GET /api/bytes/90000000 HTTP/1.1\r\nHost: h\r\n\r\n");

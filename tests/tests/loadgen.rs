@@ -465,7 +465,7 @@ fn a_comparison_starts_its_targets_gives_ratios_and_keeps_them_for_another_day()
         program().display(),
         socket.display()
     );
-    let hub = format!("hub=http://127.0.0.1:{port}/nothing");
+    let hub = format!("hub=http://127.0.0.1:{port}/health");
     let bare = format!("bare={url}");
     let saved = folder.path().join("rounds.json");
     let json = folder.path().join("compare.json");
@@ -474,12 +474,11 @@ fn a_comparison_starts_its_targets_gives_ratios_and_keeps_them_for_another_day()
     let targets = [
         "compare", "--target", &bare, "--target", &hub, "--start", &start,
     ];
-    // The responder says 200, and the hub without a worker 404: an error.
     let output = loadgen(&[&targets[..], &load, &["--save", saved, "--json", json]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", errors_of(&output));
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        shown.contains("hub / bare") && shown.contains("hub had"),
+        shown.contains("hub / bare") && shown.contains("CPU/request"),
         "{shown}"
     );
     let document: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
@@ -496,4 +495,160 @@ fn a_comparison_starts_its_targets_gives_ratios_and_keeps_them_for_another_day()
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(shown.contains("bare / bare (baseline)"), "{shown}");
     assert!(shown.contains("measured in another run"), "{shown}");
+}
+
+/// A server that answers each request on a connection after a pause.
+fn slow_server(pause: Duration) -> String {
+    server(move |mut stream| {
+        std::thread::spawn(move || {
+            let mut request = [0; 4096];
+            while matches!(stream.read(&mut request), Ok(1..)) {
+                std::thread::sleep(pause);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            }
+        });
+    })
+}
+
+#[test]
+fn a_target_that_is_slow_but_keeps_up_has_reached_the_rate() {
+    let url = slow_server(Duration::from_millis(200));
+    let report = report(&url, &["--rate", "50", "-c", "32", "-d", "1"]);
+    assert_eq!(report["requests"], 50, "{report}");
+    assert_eq!(report["unsent"], 0);
+    assert!(
+        !report["warnings"].to_string().contains("NOT REACHED"),
+        "{report}"
+    );
+    let rate = report["requests_per_s"].as_f64().unwrap();
+    assert!((rate - 50.0).abs() < 0.01, "{rate}");
+}
+
+#[test]
+fn throughput_counts_what_was_answered_in_the_time_whenever_it_was_asked_for() {
+    let url = slow_server(Duration::from_millis(900));
+    // All answers in this second are to questions from before it.
+    let output = loadgen(&[
+        &url,
+        "-c",
+        "8",
+        "-d",
+        "1",
+        "--warmup",
+        "500ms",
+        "--noise-floor",
+        "0",
+        "--json",
+        "-",
+    ]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["requests"].as_u64().unwrap() >= 8, "{report}");
+}
+
+#[test]
+fn what_hangs_when_a_run_is_ended_counts_with_the_time_it_has_waited() {
+    let url = slow_server(PATIENCE * 3);
+    let flags = [
+        &url[..],
+        "--rate",
+        "100",
+        "-c",
+        "4",
+        "-d",
+        "60",
+        "--timeout",
+        "90",
+    ];
+    let child = command(&[&flags[..], &SHORT, &["--fail-if", "p50>100ms"]].concat());
+    let child = { child }.spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["waited"].as_u64().unwrap() > 50, "{report}");
+    assert!(
+        report["latency_ns"]["p50"].as_u64().unwrap() > 100_000_000,
+        "{report}"
+    );
+    assert_eq!(output.status.code(), Some(3), "{}", errors_of(&output));
+}
+
+#[test]
+fn a_body_that_drips_without_end_is_a_timeout_not_an_answer() {
+    let url = server(|mut stream| {
+        std::thread::spawn(move || {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+            while stream.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+    });
+    for io in ["uring", "epoll"] {
+        let flags = ["-c", "2", "-d", "500ms", "--timeout", "150ms", "--io", io];
+        let output = loadgen(&[&[&url[..]], &flags[..], &SHORT].concat());
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["requests"], 0, "{report}");
+        assert!(
+            report["errors_by_kind"]["timeout"].as_u64().unwrap() >= 2,
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_run_that_is_still_connecting() {
+    let (_responder, url) = responder(&[]);
+    let flags = [&url[..], "-c", "100", "--connect-rate", "0.01"];
+    let child = command(&[&flags[..], &SHORT].concat()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let start = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(start.elapsed() < PATIENCE, "it waited for its next turn");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors_of(&output).contains("before anything was measured"));
+}
+
+#[test]
+fn a_page_is_written_though_nothing_was_answered_rightly() {
+    let url = answering(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n");
+    let folder = Folder::new();
+    let page = folder.path().join("r.html");
+    let flags = ["-n", "3", "-c", "1", "--html", page.to_str().unwrap()];
+    let output = loadgen(&[&[&url[..]], &flags[..], &SHORT].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        std::fs::read_to_string(&page)
+            .unwrap()
+            .contains("status 500")
+    );
+}
+
+#[test]
+fn a_comparison_whose_target_dies_keeps_its_whole_rounds() {
+    let folder = Folder::new();
+    let saved = folder.path().join("rounds.json");
+    let (_a, a) = responder(&[]);
+    let (b_part, b) = responder(&[]);
+    let flags = [
+        "compare", "--a", &a, "--b", &b, "-c", "2", "-d", "200ms", "--warmup", "0",
+    ];
+    let more = ["--rounds", "100", "--save", saved.to_str().unwrap()];
+    let child = command(&[&flags[..], &more].concat()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    drop(b_part);
+    let output = child.wait_with_output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        shown.contains("PARTIAL") && shown.contains("b: "),
+        "{shown} {}",
+        errors_of(&output)
+    );
+    let document: Value = serde_json::from_str(&std::fs::read_to_string(&saved).unwrap()).unwrap();
+    assert!(
+        !document["targets"][0]["rounds"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
 }

@@ -1,10 +1,11 @@
 //! `compare`: targets in, ratios and verdicts out.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
-use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, fail, signals};
+use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, fail, show, signals};
 use crate::compare::baseline::Baseline;
 use crate::compare::process::Process;
 use crate::compare::render::{self, Page, Pair};
@@ -71,7 +72,7 @@ pub struct CompareFlags {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 
-    /// Write the comparison as JSON
+    /// Write the comparison as JSON; - is standard output, in place of the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -97,10 +98,23 @@ pub fn run(flags: &CompareFlags, arguments: &[String]) -> u8 {
     let load = load_line(flags, &targets[0].plan);
     match contest(flags, targets, &stop) {
         Ok(measured) => match report(flags, &environment, &load, baseline.as_ref(), &measured) {
-            Ok(()) => EXIT_OK,
+            Ok(()) => exit_code(&measured),
             Err(why) => fail(EXIT_FAILURE, why),
         },
         Err(why) => fail(EXIT_FAILURE, why),
+    }
+}
+
+fn exit_code(measured: &Measured) -> u8 {
+    match measured.all.iter().find(|rounds| !rounds.has_answers()) {
+        Some(silent) => fail(
+            EXIT_FAILURE,
+            format_args!(
+                "{} gave no right answer; see its URL, and --expect-status",
+                silent.name
+            ),
+        ),
+        None => EXIT_OK,
     }
 }
 
@@ -132,6 +146,19 @@ fn prepare(flags: &CompareFlags) -> Result<(Vec<Named>, Option<Baseline>, String
             return Err(format!("--start {name}: there is no target of that name"));
         }
         commands.push((name, command));
+    }
+    for path in [&flags.html, &flags.json, &flags.save]
+        .into_iter()
+        .flatten()
+    {
+        if path.as_os_str() != "-" {
+            // A path that cannot be written is better known before the rounds.
+            File::options()
+                .create(true)
+                .append(true)
+                .open(path)
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        }
     }
     let duration = Length::Time(parse_duration(&flags.duration)?);
     let warmup = parse_time("--warmup", &flags.warmup, 3600.0)?;
@@ -201,12 +228,13 @@ fn contest(
     let mut progress = Progress::new(&contestants[0].plan);
     let measured = measure(&contestants, flags.rounds, stop, |round, name| {
         progress.show(&format!("round {} of {}: {name}", round + 1, flags.rounds));
-    })
-    .map_err(|failure| failure.to_string())?;
-    if measured.all[0].rounds.is_empty() {
-        return Err("ended before the first round was over".to_owned());
+    });
+    match &measured.cut_short {
+        Some(why) if measured.all[0].rounds.is_empty() => {
+            Err(format!("nothing was measured: {why}"))
+        }
+        _ => Ok(measured),
     }
-    Ok(measured)
 }
 
 fn report(
@@ -241,27 +269,35 @@ fn report(
         warnings: &warnings,
         environment,
     };
-    println!("\n{}", render::terminal(&page));
     for (path, render) in [
         (&flags.html, render::page as fn(&Page<'_>) -> String),
         (&flags.json, render::json),
     ] {
-        if let Some(path) = path {
+        if let Some(path) = path.as_ref().filter(|path| path.as_os_str() != "-") {
             std::fs::write(path, render(&page))
                 .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         }
     }
-    match &flags.save {
-        Some(path) => Baseline::new(environment, load, &measured.all).save(path),
-        None => Ok(()),
+    if let Some(path) = &flags.save {
+        Baseline::new(environment, load, &measured.all).save(path)?;
     }
+    show(&if flags
+        .json
+        .as_deref()
+        .is_some_and(|path| path.as_os_str() == "-")
+    {
+        render::json(&page)
+    } else {
+        format!("\n{}\n", render::terminal(&page))
+    });
+    Ok(())
 }
 
 fn warnings(flags: &CompareFlags, measured: &Measured) -> Vec<String> {
     let mut warnings = Vec::new();
-    if measured.is_partial {
+    if let Some(why) = &measured.cut_short {
         warnings.push(format!(
-            "PARTIAL: ended by a signal after {}",
+            "PARTIAL, {}: {why}",
             units::plural(measured.all[0].rounds.len() as u64, "whole round")
         ));
     }
@@ -271,6 +307,13 @@ fn warnings(flags: &CompareFlags, measured: &Measured) -> Vec<String> {
                 "{} had {}: its figures are of what was left",
                 rounds.name,
                 units::plural(rounds.error_count(), "error")
+            ));
+        }
+        if rounds.unsent_count() > 0 {
+            warnings.push(format!(
+                "{} did not reach the rate, {} were due and never sent: its latencies are of a queue that only grew; lower --rate or raise -c",
+                rounds.name,
+                units::plural(rounds.unsent_count(), "request")
             ));
         }
     }

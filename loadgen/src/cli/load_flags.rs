@@ -168,10 +168,10 @@ impl LoadFlags {
         }
         if self
             .connect_rate
-            .is_some_and(|rate| !(rate > 0.0 && rate <= 1e6))
+            .is_some_and(|rate| !(0.001..=1e6).contains(&rate))
         {
             return Err(
-                "--connect-rate: expected connections per second, at most 1000000".to_owned(),
+                "--connect-rate: expected connections per second, 0.001 to 1000000".to_owned(),
             );
         }
         let timeout = parse_time("--timeout", &self.timeout, TIMEOUT_SECONDS_MAX)?;

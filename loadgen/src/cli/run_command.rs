@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
-use crate::cli::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail, signals};
+use crate::cli::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail, show, signals};
 use crate::environment::Environment;
 use crate::gate::Gate;
 use crate::limits::{
@@ -211,8 +211,12 @@ fn measure_noise(
         .show("measuring the noise floor: this machine's own lag, and an echo at the same rate");
     match noise::measure(plan, time, stop) {
         Ok(noise) => Ok(Some(noise)),
-        Err(RunFailure::NoConnection { .. }) => Ok(None),
-        Err(failure) => Err(failure),
+        Err(RunFailure::Stopped) => Err(RunFailure::Stopped),
+        Err(failure) => {
+            drop(progress);
+            eprintln!("slotway-loadgen: without a noise floor, since {failure}");
+            Ok(None)
+        }
     }
 }
 
@@ -238,12 +242,6 @@ impl Observer for RunObserver {
 }
 
 fn write_reports(flags: &RunFlags, files: Files, report: &Report<'_>) -> std::io::Result<()> {
-    let mut stdout = std::io::stdout();
-    if flags.json.as_deref().is_some_and(is_stdout) {
-        stdout.write_all(json::render(report).as_bytes())?;
-    } else {
-        writeln!(stdout, "\n{}", terminal::render(report))?;
-    }
     let pieces = [
         (files.html, html::render as fn(&Report<'_>) -> String),
         (files.json, json::render),
@@ -256,6 +254,11 @@ fn write_reports(flags: &RunFlags, files: Files, report: &Report<'_>) -> std::io
             file.write_all(render(report).as_bytes())?;
         }
     }
+    show(&if flags.json.as_deref().is_some_and(is_stdout) {
+        json::render(report)
+    } else {
+        format!("\n{}\n", terminal::render(report))
+    });
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::compare::process;
 use crate::load::Stop;
 
 /// Exit code after a second signal, as a shell has it for SIGINT.
@@ -37,6 +38,7 @@ pub fn watch() -> std::io::Result<Arc<Stop>> {
                 next().await;
                 asked.request();
                 next().await;
+                process::end_all_now();
                 std::process::exit(EXIT_INTERRUPTED);
             });
         })?;

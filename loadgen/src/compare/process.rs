@@ -3,9 +3,10 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use slotway_net::{Address, Engine, connect};
 
 use crate::limits::{START_PATIENCE, STOP_PATIENCE};
@@ -73,6 +74,7 @@ impl Process {
                 error,
             })?;
         let mut process = Self { child };
+        lock_running().push(process.group());
         let start = Instant::now();
         while !listens(address) {
             if let Ok(Some(status)) = process.child.try_wait() {
@@ -127,14 +129,34 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        let group = self.group();
         // Each fails only if the group is gone already.
-        let _ = kill_process_group(self.group(), Signal::TERM);
+        let _ = kill_process_group(group, Signal::TERM);
         let start = Instant::now();
-        while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < STOP_PATIENCE {
+        // A shell may go before the server that it has started.
+        while (matches!(self.child.try_wait(), Ok(None)) || test_kill_process_group(group).is_ok())
+            && start.elapsed() < STOP_PATIENCE
+        {
             std::thread::sleep(Duration::from_millis(10));
         }
-        let _ = kill_process_group(self.group(), Signal::KILL);
+        let _ = kill_process_group(group, Signal::KILL);
         let _ = self.child.wait();
+        lock_running().retain(|running| *running != group);
+    }
+}
+
+/// Groups that run now, for an end in a hurry.
+static RUNNING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+
+fn lock_running() -> MutexGuard<'static, Vec<Pid>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends every command at once.
+pub fn end_all_now() {
+    for group in lock_running().drain(..) {
+        // Fails only if it is gone already.
+        let _ = kill_process_group(group, Signal::KILL);
     }
 }
 

@@ -61,7 +61,8 @@ pub struct Page<'a> {
 fn show(metric: Metric, value: f64) -> String {
     match metric {
         Metric::Rate => units::count(value.round() as u64),
-        _ => duration(value.round() as u64),
+        _ if value > 0.0 => duration(value.round() as u64),
+        _ => "–".to_owned(),
     }
 }
 
@@ -106,7 +107,7 @@ pub fn terminal(page: &Page<'_>) -> String {
                 None => "–".to_owned(),
             };
             text.push_str(&format!(
-                "    {:<13}{figures:<24}{comparison}\n",
+                "    {:<13}{figures:<30} {comparison}\n",
                 comparison.metric.name()
             ));
         }
@@ -293,6 +294,7 @@ mod tests {
                     p99_9_ns: 500_000.0 * drift,
                     cpu_ns: None,
                     errors: 0,
+                    unsent: 0,
                 })
                 .to_vec(),
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::process::Process;
-use crate::load::run::{Outcome, Plan, RunFailure, Stop, run};
+use crate::load::run::{Outcome, Plan, Stop, run};
 use crate::load::{Interval, new_histogram};
 use hdrhistogram::Histogram;
 
@@ -37,6 +37,9 @@ pub struct Round {
     pub cpu_ns: Option<f64>,
     /// Wrong and missing answers.
     pub errors: u64,
+    /// Requests of an open loop that were due and never sent.
+    #[serde(default)]
+    pub unsent: u64,
 }
 
 /// The rounds of one target.
@@ -112,6 +115,16 @@ impl Rounds {
         values.unwrap_or_default()
     }
 
+    /// Whether anything was answered rightly.
+    pub fn has_answers(&self) -> bool {
+        self.rounds.iter().any(|round| round.requests_per_s > 0.0)
+    }
+
+    /// Requests that were never sent, of all rounds.
+    pub fn unsent_count(&self) -> u64 {
+        self.rounds.iter().map(|round| round.unsent).sum()
+    }
+
     /// Errors of all rounds.
     pub fn error_count(&self) -> u64 {
         self.rounds.iter().map(|round| round.errors).sum()
@@ -126,8 +139,8 @@ pub struct Measured {
     pub lag: Histogram<u64>,
     /// All latencies, for judging the lag.
     pub latency: Histogram<u64>,
-    /// Ended before the last round.
-    pub is_partial: bool,
+    /// Why it ended before the last round, if it did.
+    pub cut_short: Option<String>,
 }
 
 /// Measures every contestant once a round, in turns: forwards in one round,
@@ -137,7 +150,7 @@ pub fn measure(
     round_count: u32,
     stop: &Arc<Stop>,
     mut show: impl FnMut(u32, &str),
-) -> Result<Measured, RunFailure> {
+) -> Measured {
     let mut measured = Measured {
         all: contestants
             .iter()
@@ -148,7 +161,7 @@ pub fn measure(
             .collect(),
         lag: new_histogram(),
         latency: new_histogram(),
-        is_partial: false,
+        cut_short: None,
     };
     for round in 0..round_count {
         let mut order: Vec<_> = (0..contestants.len()).collect();
@@ -160,15 +173,21 @@ pub fn measure(
             let contestant = &contestants[index];
             show(round, &contestant.name);
             let cpu_before = contestant.process.as_ref().map(Process::cpu_time);
-            let outcome = run(&contestant.plan, stop, &mut ())?;
+            // A round that not everyone has played counts for nobody.
+            let outcome = match run(&contestant.plan, stop, &mut ()) {
+                _ if stop.is_requested() => {
+                    measured.cut_short = Some("ended by a signal".to_owned());
+                    return measured;
+                }
+                Ok(outcome) => outcome,
+                Err(failure) => {
+                    measured.cut_short = Some(format!("{}: {failure}", contestant.name));
+                    return measured;
+                }
+            };
             let cpu = cpu_before
                 .zip(contestant.process.as_ref().map(Process::cpu_time))
                 .map(|(before, after)| after.saturating_sub(before));
-            if stop.is_requested() {
-                // A round that not everyone has played counts for nobody.
-                measured.is_partial = true;
-                return Ok(measured);
-            }
             figures[index] = figures_of(&outcome, cpu, contestant.plan.warmup);
             let Interval { lag, latency, .. } = &outcome.total;
             measured.lag.add(lag).expect("the same bounds");
@@ -178,7 +197,7 @@ pub fn measure(
             rounds.rounds.push(figures);
         }
     }
-    Ok(measured)
+    measured
 }
 
 fn figures_of(outcome: &Outcome, cpu: Option<Duration>, warmup: Duration) -> Round {
@@ -196,5 +215,6 @@ fn figures_of(outcome: &Outcome, cpu: Option<Duration>, warmup: Duration) -> Rou
         p99_9_ns: at(0.999),
         cpu_ns: cpu.map(|cpu| cpu.as_nanos() as f64 * share / answers),
         errors: outcome.errors().count(),
+        unsent: outcome.unsent_count,
     }
 }

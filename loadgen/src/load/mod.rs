@@ -14,6 +14,7 @@ mod pacer;
 mod recorder;
 mod response;
 pub mod run;
+mod self_watch;
 mod server_timing;
 mod thread;
 

@@ -67,15 +67,44 @@ impl Pacer {
 
     /// Tickets due by `now_ns` that nobody has taken.
     pub fn untaken_count(&self, now_ns: u64) -> u64 {
-        let mut count = 0;
-        let mut index = self.next_index.get();
-        while let Some(due_ns) = self.schedule.due_ns(index)
-            && self.start_ns.get() + due_ns <= now_ns
-        {
-            count += 1;
-            index += self.thread_count;
+        let is_due = |steps: u64| self.due_after(steps).is_some_and(|due_ns| due_ns <= now_ns);
+        let mut above = 1;
+        while is_due(above - 1) {
+            above *= 2;
         }
-        count
+        // Intended times are in order, so there may be millions.
+        let (mut low, mut high) = (above / 2, above);
+        while low < high {
+            let middle = low.midpoint(high);
+            if is_due(middle) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// How long the untaken tickets have waited: ages with how many are about
+    /// that old.
+    pub fn untaken_ages(&self, now_ns: u64) -> impl Iterator<Item = (u64, u64)> {
+        const STEPS_MAX: u64 = 4096;
+        let count = self.untaken_count(now_ns);
+        let steps = count.min(STEPS_MAX);
+        (0..steps).filter_map(move |step| {
+            let (from, to) = (count * step / steps, count * (step + 1) / steps);
+            let due_ns = self.due_after(from)?;
+            Some((now_ns.saturating_sub(due_ns), to - from))
+        })
+    }
+
+    /// Intended time of the ticket so many behind the next.
+    fn due_after(&self, steps: u64) -> Option<u64> {
+        let index = self
+            .next_index
+            .get()
+            .checked_add(steps.checked_mul(self.thread_count)?)?;
+        Some(self.start_ns.get() + self.schedule.due_ns(index)?)
     }
 
     /// Waits for a ticket's time, and returns the time at which the wait was
@@ -147,7 +176,12 @@ mod tests {
 
     #[test]
     fn every_ticket_goes_once_and_never_early() {
-        let schedule = Schedule::new(Rate::parse("2000").unwrap(), 0.0, 0.05, None);
+        let schedule = Schedule::new(
+            Rate::parse("2000").unwrap(),
+            std::time::Duration::ZERO,
+            0.05,
+            None,
+        );
         let mut log = run(Engine::Epoll, async {
             let pacer = Rc::new(Pacer::new(schedule, 0, 1, 4, false).unwrap());
             pacer.start_at(monotonic_ns());
@@ -179,7 +213,12 @@ mod tests {
 
     #[test]
     fn threads_share_the_tickets_without_a_gap() {
-        let schedule = Schedule::new(Rate::parse("1000").unwrap(), 0.0, 0.01, None);
+        let schedule = Schedule::new(
+            Rate::parse("1000").unwrap(),
+            std::time::Duration::ZERO,
+            0.01,
+            None,
+        );
         let mut all = run(Engine::Epoll, async {
             let mut all = Vec::new();
             for index in 0..3 {
@@ -189,6 +228,9 @@ mod tests {
             }
             let late = Pacer::new(schedule, 0, 1, 1, false).unwrap();
             assert_eq!(late.untaken_count(5_000_000), 6);
+            assert_eq!(late.untaken_count(0), 1);
+            let ages: Vec<_> = late.untaken_ages(2_500_000).collect();
+            assert_eq!(ages, [(2_500_000, 1), (1_500_000, 1), (500_000, 1)]);
             all
         })
         .unwrap();

@@ -21,8 +21,12 @@ pub struct Interval {
     pub lag: Histogram<u64>,
     /// Server-Timing, if the server sends it.
     pub phases: Option<Box<[Histogram<u64>; 4]>>,
-    /// Right answers that came within the time measured.
+    /// Right answers: in an open loop to requests that were due in the time
+    /// measured, in a closed loop those that came in that time.
     pub answered_count: u64,
+    /// Requests that were due and had no answer when the run ended. Their
+    /// latencies are the times they had waited, so at least that.
+    pub waited_count: u64,
     /// Wrong and missing answers.
     pub errors: Errors,
 }
@@ -47,6 +51,7 @@ impl Interval {
             lag: new_histogram(),
             phases: None,
             answered_count: 0,
+            waited_count: 0,
             errors: Errors::default(),
         }
     }
@@ -82,6 +87,7 @@ impl Interval {
             }
         }
         self.answered_count += other.answered_count;
+        self.waited_count += other.waited_count;
         self.errors.merge(&other.errors);
     }
 }

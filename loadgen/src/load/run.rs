@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use crate::limits::{
     CONNECTION_COUNT_DEFAULT, DURATION_SECONDS_DEFAULT, INTERVAL, INTERVAL_COUNT_MIN, INTERVAL_MIN,
-    OTHER_FD_COUNT, RATE_REACHED_SHARE, TIMEOUT_SECONDS_DEFAULT, WARMUP_SECONDS_DEFAULT,
+    OTHER_FD_COUNT, RATE_REACHED_SHARE, THREAD_FD_COUNT, TIMEOUT_SECONDS_DEFAULT,
+    WARMUP_SECONDS_DEFAULT,
 };
 use crate::load::errors::{ErrorKind, Errors};
 use crate::load::recorder::Interval;
@@ -141,6 +142,10 @@ pub struct Outcome {
     pub unsent_count: u64,
     /// CPU time of the generator's threads while measuring.
     pub cpu: Duration,
+    /// That, and the time they waited for a core.
+    pub busy: Duration,
+    /// The generator's threads.
+    pub thread_count: usize,
     /// Why the run is shorter than planned, if it is.
     pub partial: Option<&'static str>,
 }
@@ -191,6 +196,8 @@ impl Outcome {
             asked_rate: None,
             unsent_count: 0,
             cpu: Duration::ZERO,
+            busy: Duration::ZERO,
+            thread_count: 1,
             partial: None,
         }
     }
@@ -214,13 +221,21 @@ impl Outcome {
         &self.total.errors
     }
 
+    /// Requests that came due in the time measured, answered rightly or not.
+    fn due_count(&self) -> u64 {
+        self.total.latency.len() + self.errors().count()
+    }
+
     /// Whether an open loop sent what it was asked to.
     pub fn has_reached_its_rate(&self) -> bool {
-        let Some(rate) = self.asked_rate else {
-            return true;
-        };
-        let handled = self.total.answered_count + self.errors().count();
-        handled as f64 >= rate * self.elapsed.as_secs_f64() * RATE_REACHED_SHARE
+        let unreached = self.due_count() as f64 * (1.0 - RATE_REACHED_SHARE);
+        self.asked_rate.is_none() || self.unsent_count as f64 <= unreached
+    }
+
+    /// Which part of the time the generator's threads had no rest.
+    pub fn busy_share(&self) -> f64 {
+        let time = self.elapsed.as_secs_f64() * self.thread_count as f64;
+        self.busy.as_secs_f64() / time.max(f64::MIN_POSITIVE)
     }
 }
 
@@ -230,14 +245,15 @@ pub fn run(
     stop: &Arc<Stop>,
     observer: &mut impl Observer,
 ) -> Result<Outcome, RunFailure> {
-    allow_descriptors(plan.connection_count)?;
+    allow_descriptors(plan.connection_count, plan.thread_count)?;
+    let give_up = Arc::new(Stop::default());
     let (report, messages) = channel();
     let mut starts = Vec::new();
     let mut threads = Vec::new();
     for index in 0..plan.thread_count {
         let (start, started) = oneshot::channel();
         starts.push(start);
-        let setup = setup(plan, index, stop);
+        let setup = setup(plan, index, stop, &give_up);
         let report = report.clone();
         let handle = std::thread::Builder::new()
             .name(format!("load-{index}"))
@@ -252,6 +268,9 @@ pub fn run(
     }
     drop(report);
     let outcome = collect(plan, stop, starts, &messages, observer);
+    if outcome.is_err() {
+        give_up.request();
+    }
     for thread in threads {
         match thread.join() {
             Ok(result) => result?,
@@ -261,7 +280,7 @@ pub fn run(
     outcome
 }
 
-fn setup(plan: &Plan, index: usize, stop: &Arc<Stop>) -> Setup {
+fn setup(plan: &Plan, index: usize, stop: &Arc<Stop>, give_up: &Arc<Stop>) -> Setup {
     let threads = plan.thread_count;
     let share = |of: u64| of / threads as u64 + u64::from((index as u64) < of % threads as u64);
     let (seconds, count) = match plan.length {
@@ -283,18 +302,20 @@ fn setup(plan: &Plan, index: usize, stop: &Arc<Stop>) -> Setup {
         requests_per_connection: plan.requests_per_connection,
         schedule: plan
             .rate
-            .map(|rate| Schedule::new(rate, plan.warmup.as_secs_f64(), seconds, count)),
+            .map(|rate| Schedule::new(rate, plan.warmup, seconds, count)),
         count: count.map(share),
         timeout: plan.timeout,
         spin: plan.spin,
         stop: Arc::clone(stop),
+        give_up: Arc::clone(give_up),
     }
 }
 
 /// Raises the soft limit of descriptors as far as is needed.
-fn allow_descriptors(connection_count: usize) -> Result<(), RunFailure> {
+pub fn allow_descriptors(connection_count: usize, thread_count: usize) -> Result<(), RunFailure> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let needed = connection_count as u64 + OTHER_FD_COUNT;
+    let threads = thread_count as u64 * THREAD_FD_COUNT;
+    let needed = connection_count as u64 + threads + OTHER_FD_COUNT;
     let limit = getrlimit(Resource::Nofile);
     let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
     if is_enough(limit.current) {
@@ -412,11 +433,12 @@ impl<'a> Collector<'a> {
                 Message::Done {
                     unsent_count,
                     last_answer_ns,
-                    cpu_ns,
+                    usage,
                 } => {
                     self.is_done[thread] = true;
                     self.outcome.unsent_count += unsent_count;
-                    self.outcome.cpu += Duration::from_nanos(cpu_ns);
+                    self.outcome.cpu += Duration::from_nanos(usage.cpu_ns);
+                    self.outcome.busy += Duration::from_nanos(usage.busy_ns);
                     self.last_answer_ns = self.last_answer_ns.max(last_answer_ns);
                     self.merge_pending(observer);
                 }
@@ -455,7 +477,10 @@ impl<'a> Collector<'a> {
             self.outcome.total.merge(&interval);
             // The last interval of a run is a stub of the last answers.
             let is_stub = point.seconds * 1e9 < self.times.interval_ns as f64 / 2.0;
-            if !is_stub || self.outcome.points.is_empty() {
+            // Nor do those count in which only late answers came.
+            let planned = self.times.end_ns.saturating_sub(self.times.measure_ns) as f64 / 1e9;
+            let is_behind = point.from_seconds + point.seconds / 2.0 > planned;
+            if !(is_stub || is_behind) || self.outcome.points.is_empty() {
                 self.outcome.points.push(point);
             }
             self.outcome.elapsed =
@@ -476,12 +501,12 @@ impl<'a> Collector<'a> {
             last_answer_ns,
             ..
         } = self;
-        let is_counted = matches!(plan.length, Length::Count(_));
-        let end_ns = if is_counted {
-            last_answer_ns
-        } else {
-            times.end_ns.min(monotonic_ns())
+        let end_ns = match plan.length {
+            Length::Count(_) if !stop.is_requested() => last_answer_ns,
+            Length::Time(_) if !stop.is_requested() => times.end_ns,
+            _ => times.end_ns.min(monotonic_ns()),
         };
+        outcome.thread_count = plan.thread_count;
         outcome.elapsed = Duration::from_nanos(end_ns.saturating_sub(times.measure_ns));
         outcome.asked_rate = plan.rate.map(|rate| rate.mean());
         if stop.is_requested() {

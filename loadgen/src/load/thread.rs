@@ -18,6 +18,7 @@ use crate::load::errors::ErrorKind;
 use crate::load::pacer::Pacer;
 use crate::load::recorder::Interval;
 use crate::load::run::Stop;
+use crate::load::self_watch::{SelfWatch, Usage};
 use crate::schedule::Schedule;
 use crate::workload::Workload;
 
@@ -48,6 +49,8 @@ pub struct Setup {
     pub spin: bool,
     /// Ends the run early.
     pub stop: Arc<Stop>,
+    /// Ends it too: another thread could not start.
+    pub give_up: Arc<Stop>,
 }
 
 /// Moments of a run on `CLOCK_MONOTONIC`.
@@ -78,17 +81,20 @@ pub enum Message {
     Done {
         /// Requests that were due and never sent.
         unsent_count: u64,
-        /// When its last answer came.
+        /// When its last answer, or error, came.
         last_answer_ns: u64,
-        /// Its CPU time since the start of measuring, as closely as its step allows.
-        cpu_ns: u64,
+        /// What it used since the start of measuring, as closely as its step
+        /// allows.
+        usage: Usage,
     },
 }
 
 /// A connection's place, which outlives the connection.
 struct Place {
     stream: RefCell<Option<Rc<Stream>>>,
-    /// When the request under way was sent; 0 between requests.
+    /// When the request under way was due and sent; 0 between requests.
+    due_ns: Cell<u64>,
+    /// See `due_ns`.
     sent_ns: Cell<u64>,
     timed_out: Cell<bool>,
 }
@@ -110,8 +116,9 @@ struct Thread {
     /// The earliest moment at which the next connection may be opened.
     next_connect_ns: Cell<u64>,
     interval: RefCell<Box<Interval>>,
-    /// CPU time when measuring began.
-    cpu_before_ns: Cell<u64>,
+    self_watch: SelfWatch,
+    /// When measuring began.
+    usage_before: Cell<Usage>,
 }
 
 /// Opens the connections, waits for the start, makes the load, and reports.
@@ -144,6 +151,7 @@ pub async fn run(
     }
     let place = |connection: &Option<Rc<Stream>>| Place {
         stream: RefCell::new(connection.clone()),
+        due_ns: Cell::new(0),
         sent_ns: Cell::new(0),
         timed_out: Cell::new(false),
     };
@@ -162,7 +170,8 @@ pub async fn run(
         all_ended: Notify::new(),
         next_connect_ns: Cell::new(0),
         interval: RefCell::new(Box::new(Interval::new())),
-        cpu_before_ns: Cell::new(thread_cpu_ns()),
+        self_watch: SelfWatch::default(),
+        usage_before: Cell::new(Usage::now()),
         times,
         setup,
     });
@@ -171,9 +180,12 @@ pub async fn run(
     helpers.push(tokio::task::spawn_local(async move {
         match &watched.pacer {
             Some(pacer) if !watched.setup.spin => pacer.ring().await,
-            Some(_) => std::future::pending().await,
-            None => watched.probe_lag().await,
+            _ => std::future::pending().await,
         }
+    }));
+    let watched = Rc::clone(&thread);
+    helpers.push(tokio::task::spawn_local(async move {
+        watched.probe_lag().await
     }));
     if thread.setup.spin {
         let spinning = Rc::clone(&thread);
@@ -206,7 +218,7 @@ pub async fn run(
     tell(Message::Done {
         unsent_count,
         last_answer_ns: thread.last_answer_ns.get(),
-        cpu_ns: thread_cpu_ns().saturating_sub(thread.cpu_before_ns.get()),
+        usage: Usage::now().since(thread.usage_before.get()),
     });
     Ok(())
 }
@@ -218,22 +230,44 @@ async fn open(setup: &Setup) -> (Vec<Option<Rc<Stream>>>, Result<(), (ErrorKind,
     let mut result = Ok(());
     let start = tokio::time::Instant::now();
     for index in 0..setup.connection_count {
-        if result.is_err() || setup.stop.is_requested() {
+        if let Some(rate) = setup.connect_rate {
+            let turn = start + Duration::from_secs_f64(index as f64 / rate);
+            setup.unless_stopped(tokio::time::sleep_until(turn)).await;
+        }
+        if result.is_err() || setup.is_stopped() {
             streams.push(None);
             continue;
         }
-        if let Some(rate) = setup.connect_rate {
-            tokio::time::sleep_until(start + Duration::from_secs_f64(index as f64 / rate)).await;
-        }
-        match connect_within(setup).await {
-            Ok(stream) => streams.push(Some(Rc::new(stream))),
-            Err(error) => {
+        match setup.unless_stopped(connect_within(setup)).await {
+            Some(Ok(stream)) => streams.push(Some(Rc::new(stream))),
+            Some(Err(error)) => {
                 result = Err(error);
                 streams.push(None);
             }
+            None => streams.push(None),
         }
     }
     (streams, result)
+}
+
+impl Setup {
+    fn is_stopped(&self) -> bool {
+        self.stop.is_requested() || self.give_up.is_requested()
+    }
+
+    /// Waits for a future, or for the end of the run.
+    async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let stopped = async {
+            while !self.is_stopped() {
+                tokio::time::sleep(SUPERVISION_STEP).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = stopped => None,
+        }
+    }
 }
 
 async fn connect_within(setup: &Setup) -> Result<Stream, (ErrorKind, io::Error)> {
@@ -254,38 +288,56 @@ impl Thread {
         let place = &self.places[index];
         let mut sent_count = 0_u64;
         let mut now_ns = monotonic_ns();
-        while let Some(due_ns) = self.next_due(&mut now_ns).await {
+        while let Some(mut due_ns) = self.next_due(&mut now_ns).await {
             let current = match &mut connection {
                 Some(current) => current,
-                None => match self.reconnect(place).await {
-                    Ok(fresh) => {
+                None => match self.setup.unless_stopped(self.reconnect(place)).await {
+                    Some(Ok(fresh)) => {
                         sent_count = 0;
                         now_ns = monotonic_ns();
+                        if self.pacer.is_none() {
+                            due_ns = now_ns;
+                        }
+                        if now_ns >= self.end_ns.get() {
+                            self.note_unsent(due_ns);
+                            break;
+                        }
                         connection.insert(fresh)
                     }
-                    Err(kind) => {
+                    Some(Err(kind)) => {
                         self.record_error(due_ns, kind);
-                        tokio::time::sleep(RECONNECT_PAUSE).await;
+                        let pause = tokio::time::sleep(RECONNECT_PAUSE);
+                        self.setup.unless_stopped(pause).await;
                         now_ns = monotonic_ns();
                         continue;
+                    }
+                    None => {
+                        self.note_unsent(due_ns);
+                        break;
                     }
                 },
             };
             let workload = &*self.setup.workload;
             let request = &workload.requests[self.next_request()];
+            place.due_ns.set(due_ns);
             place.sent_ns.set(now_ns);
             let outcome = current.exchange(request, &workload.expected).await;
             let sent_ns = place.sent_ns.replace(0);
             now_ns = monotonic_ns();
+            self.self_watch.note(now_ns);
             sent_count += 1;
+            let is_late = place.timed_out.replace(false) || now_ns - sent_ns > self.timeout_ns();
             let keep_alive = match outcome {
+                _ if is_late => {
+                    self.record_error(due_ns, ErrorKind::Timeout);
+                    false
+                }
                 Ok(answer) => {
                     self.record(due_ns, sent_ns, now_ns, &answer);
                     answer.keep_alive
                 }
                 Err(Failure { kind, keep_alive }) => {
-                    let timed_out = place.timed_out.replace(false);
-                    self.record_error(due_ns, if timed_out { ErrorKind::Timeout } else { kind });
+                    self.record_error(due_ns, kind);
                     keep_alive
                 }
             };
@@ -318,21 +370,49 @@ impl Thread {
             return None;
         }
         let due_ns = pacer.take()?;
-        if let Some(woken_ns) = pacer.wait(due_ns).await {
-            if self.is_stopped.get() {
-                return None;
-            }
-            if self.is_measured(due_ns) {
-                let lag = &mut self.interval.borrow_mut().lag;
-                lag.saturating_record(woken_ns.saturating_sub(due_ns));
-            }
-        }
+        let woken_ns = pacer.wait(due_ns).await;
         *now_ns = monotonic_ns();
+        self.self_watch.note(*now_ns);
+        if self.is_stopped.get() && *now_ns < due_ns {
+            return None;
+        }
+        if self.is_measured(due_ns) {
+            // A ticket that was overdue had no free connection: only a stall of
+            // the generator's own is its fault.
+            let lag_ns = match woken_ns {
+                Some(woken_ns) => woken_ns.saturating_sub(due_ns),
+                None => self.self_watch.stalled_ns(due_ns, *now_ns),
+            };
+            self.interval.borrow_mut().lag.saturating_record(lag_ns);
+        }
         if *now_ns >= self.end_ns.get() {
-            self.unsent_count.set(self.unsent_count.get() + 1);
+            self.note_unsent(due_ns);
             return None;
         }
         Some(due_ns)
+    }
+
+    /// A request was due and is not sent: it counts with the time it has waited,
+    /// since leaving it out would flatter the target.
+    fn note_unsent(&self, due_ns: u64) {
+        if self.pacer.is_some() {
+            self.unsent_count.set(self.unsent_count.get() + 1);
+            self.record_waited(due_ns, self.end_ns.get(), 1);
+        }
+    }
+
+    fn record_waited(&self, due_ns: u64, until_ns: u64, count: u64) {
+        if due_ns >= self.times.measure_ns {
+            let mut interval = self.interval.borrow_mut();
+            interval
+                .latency
+                .saturating_record_n(until_ns.saturating_sub(due_ns), count);
+            interval.waited_count += count;
+        }
+    }
+
+    fn timeout_ns(&self) -> u64 {
+        self.setup.timeout.as_nanos() as u64
     }
 
     fn next_request(&self) -> usize {
@@ -366,7 +446,19 @@ impl Thread {
     }
 
     fn record(&self, due_ns: u64, sent_ns: u64, answered_ns: u64, answer: &Answer) {
-        if !self.is_measured(due_ns) || self.is_stopped.get() {
+        if self.is_stopped.get() {
+            return;
+        }
+        let is_timed = self.times.end_ns < u64::MAX;
+        // What comes within the time measured is throughput, whenever it was
+        // asked for; what was asked for then has its latency counted.
+        if self.pacer.is_none()
+            && is_timed
+            && (self.times.measure_ns..=self.times.end_ns).contains(&answered_ns)
+        {
+            self.interval.borrow_mut().answered_count += 1;
+        }
+        if !self.is_measured(due_ns) {
             return;
         }
         let mut interval = self.interval.borrow_mut();
@@ -377,7 +469,7 @@ impl Thread {
         if let Some(phases) = &answer.phases {
             interval.record_phases(phases);
         }
-        if answered_ns <= self.times.end_ns {
+        if self.pacer.is_some() || !is_timed {
             interval.answered_count += 1;
         }
         self.last_answer_ns.set(answered_ns);
@@ -386,6 +478,7 @@ impl Thread {
     fn record_error(&self, due_ns: u64, kind: ErrorKind) {
         if self.is_measured(due_ns) && !self.is_stopped.get() {
             self.interval.borrow_mut().errors.add(kind);
+            self.last_answer_ns.set(monotonic_ns());
         }
     }
 
@@ -399,7 +492,10 @@ impl Thread {
                 .is_ok();
             let now_ns = monotonic_ns();
             if now_ns <= self.times.measure_ns {
-                self.cpu_before_ns.set(thread_cpu_ns());
+                self.usage_before.set(Usage::now());
+            }
+            if is_over {
+                self.record_untaken();
             }
             if is_over || now_ns >= next_interval_ns {
                 next_interval_ns += self.times.interval_ns;
@@ -421,7 +517,7 @@ impl Thread {
     }
 
     fn end_timed_out(&self, now_ns: u64) {
-        let timeout_ns = self.setup.timeout.as_nanos() as u64;
+        let timeout_ns = self.timeout_ns();
         for place in &self.places {
             let sent_ns = place.sent_ns.get();
             if sent_ns > 0 && now_ns.saturating_sub(sent_ns) > timeout_ns {
@@ -433,8 +529,23 @@ impl Thread {
         }
     }
 
-    /// What is under way is given up and not counted.
+    /// Requests that were due before the end and that nobody has taken.
+    fn record_untaken(&self) {
+        if let Some(pacer) = &self.pacer {
+            let end_ns = self.end_ns.get();
+            for (age_ns, count) in pacer.untaken_ages(end_ns.saturating_sub(1)) {
+                self.record_waited(end_ns - age_ns, end_ns, count);
+            }
+        }
+    }
+
+    /// What is under way is given up; it counts with the time it has waited.
     fn end_early(&self, now_ns: u64) {
+        for place in &self.places {
+            if place.sent_ns.get() > 0 && self.is_measured(place.due_ns.get()) {
+                self.record_waited(place.due_ns.get(), now_ns, 1);
+            }
+        }
         self.is_stopped.set(true);
         self.end_ns.set(self.end_ns.get().min(now_ns));
         if let Some(pacer) = &self.pacer {
@@ -447,8 +558,9 @@ impl Thread {
         }
     }
 
-    /// In a closed loop nothing is due at a time, so the thread asks to be woken
-    /// now and then, and notes how late it was.
+    /// The thread asks to be woken now and then: in a closed loop, where nothing
+    /// is due at a time, to see how late that is; in an open one so that a stall
+    /// shows.
     async fn probe_lag(&self) -> io::Result<()> {
         let timer = Timer::new()?;
         loop {
@@ -456,18 +568,13 @@ impl Thread {
             timer.set(due_ns);
             timer.rung().await?;
             let now_ns = monotonic_ns();
-            if self.is_measured(due_ns) {
+            self.self_watch.note(now_ns);
+            if self.pacer.is_none() && self.is_measured(due_ns) {
                 let lag = &mut self.interval.borrow_mut().lag;
                 lag.saturating_record(now_ns.saturating_sub(due_ns));
             }
         }
     }
-}
-
-/// CPU time of this thread, user and system.
-fn thread_cpu_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
 #[cfg(test)]
@@ -500,6 +607,7 @@ mod tests {
             timeout: Duration::from_secs(10),
             spin: false,
             stop: Arc::new(Stop::default()),
+            give_up: Arc::new(Stop::default()),
         };
         let now_ns = monotonic_ns();
         let times = Times {
@@ -531,7 +639,7 @@ mod tests {
     fn a_request_allocates_nothing_in_either_loop_on_either_engine() {
         let open = |count| {
             let rate = Rate::parse("20000").unwrap();
-            Some(Schedule::new(rate, 0.0, 1e6, Some(count)))
+            Some(Schedule::new(rate, Duration::ZERO, 1e6, Some(count)))
         };
         for engine in [Engine::Uring, Engine::Epoll] {
             for schedule_of in [|_| None, open as fn(u64) -> Option<Schedule>] {

@@ -76,8 +76,16 @@ impl Axis {
 
     /// Logarithmic over all of `low` to `high`, with marks at 1, 2 and 5.
     pub fn logarithmic(low: f64, high: f64, title: &str, label: impl Fn(f64) -> String) -> Self {
-        let low = low.max(1.0);
-        let high = high.max(low * 1.01);
+        // Of nothing there is no least and no most.
+        let finite = |value: f64| {
+            if value.is_finite() {
+                value.max(1.0)
+            } else {
+                1.0
+            }
+        };
+        let low = finite(low);
+        let high = finite(high).max(low * 1.01);
         let bound = |value: f64, up: bool| {
             let decade = 10_f64.powf(value.log10().floor());
             let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * decade);
@@ -326,6 +334,8 @@ mod tests {
             let svg = lines("n", &flat, &flat, &[series]);
             assert!(!svg.contains("NaN") && !svg.contains("a<b"), "{svg}");
         }
+        let empty = Axis::logarithmic(f64::INFINITY, 1.0, "", |value| value.to_string());
+        assert!(!empty.ticks.is_empty());
         let log = Axis::logarithmic(0.0, 0.0, "", |value| value.to_string());
         assert!(log.place(0.0).abs() < 1e-9);
     }

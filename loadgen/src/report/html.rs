@@ -2,6 +2,7 @@
 
 use hdrhistogram::Histogram;
 
+use crate::load::run::Length;
 use crate::report::chart::{self, Axis, Series, escape};
 use crate::report::units::{self, duration};
 use crate::report::{PERCENTILES, Report};
@@ -50,7 +51,7 @@ pub fn figure(heading: &str, svg: &str) -> String {
 
 fn tiles(report: &Report<'_>) -> String {
     let outcome = report.outcome;
-    let mut tiles = vec![("requests/s", units::count(outcome.rate().round() as u64))];
+    let mut tiles = vec![("requests/s", units::rate(outcome.rate()))];
     for (name, quantile) in PERCENTILES.into_iter().filter(|(name, _)| *name != "p90") {
         let latency = &outcome.total.latency;
         tiles.push((name, duration(latency.value_at_quantile(quantile))));
@@ -179,10 +180,16 @@ fn rate_over_time(report: &Report<'_>) -> String {
     }];
     if let (Some(rate), Some(last)) = (report.plan.rate, report.outcome.points.last()) {
         let end = last.from_seconds + last.seconds;
+        // A run that was ended early has got only so far on its ramp.
+        let share = match report.plan.length {
+            Length::Time(time) => (end / time.as_secs_f64()).min(1.0),
+            Length::Count(_) => 1.0,
+        };
+        let at_end = rate.from + (rate.to - rate.from) * share;
         lines.push(Series {
             name: "asked for/s".to_owned(),
             class: "c4",
-            points: vec![(0.0, rate.from), (end, rate.to)],
+            points: vec![(0.0, rate.from), (end, at_end)],
         });
     }
     let high = lines
@@ -327,6 +334,24 @@ mod tests {
     #[test]
     fn the_page_is_as_it_was() {
         sample::assert_golden("report.html", &sample::with_report(render));
+    }
+
+    #[test]
+    fn a_run_in_which_nothing_was_answered_has_its_page_too() {
+        let (plan, environment) = (sample::plan(), sample::environment());
+        let mut outcome = sample::outcome();
+        outcome.total = crate::load::Interval::new();
+        outcome.points.clear();
+        let trust = crate::noise::Trust::judge(&outcome.total.latency, &outcome.total.lag, 0.25);
+        let page = render(&Report {
+            target: "t",
+            plan: &plan,
+            outcome: &outcome,
+            noise: None,
+            trust: &trust,
+            environment: &environment,
+        });
+        assert!(page.contains("<svg") && !page.contains("NaN"));
     }
 
     #[test]

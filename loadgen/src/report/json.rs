@@ -26,8 +26,10 @@ struct Document<'a> {
     requests: u64,
     requests_per_s: f64,
     unsent: u64,
+    waited: u64,
     elapsed_s: f64,
     generator_cpu_s: f64,
+    generator_busy_share: f64,
     errors: u64,
     errors_by_kind: BTreeMap<String, u64>,
     latency_ns: Summary,
@@ -150,8 +152,10 @@ pub fn render(report: &Report<'_>) -> String {
         requests: outcome.total.answered_count,
         requests_per_s: outcome.rate(),
         unsent: outcome.unsent_count,
+        waited: outcome.total.waited_count,
         elapsed_s: outcome.elapsed.as_secs_f64(),
         generator_cpu_s: outcome.cpu.as_secs_f64(),
+        generator_busy_share: outcome.busy_share(),
         errors: outcome.errors().count(),
         errors_by_kind: outcome
             .errors()

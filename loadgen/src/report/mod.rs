@@ -14,6 +14,7 @@ pub mod units;
 use hdrhistogram::Histogram;
 
 use crate::environment::Environment;
+use crate::limits::BUSY_SHARE_MAX;
 use crate::load::PHASE_NAMES;
 use crate::load::run::{Length, Outcome, Plan};
 use crate::noise::{NoiseFloor, Trust};
@@ -122,9 +123,21 @@ impl Report<'_> {
         }
         if let Some(asked) = outcome.asked_rate
             && !outcome.has_reached_its_rate()
-            && outcome.partial.is_none()
         {
             warnings.push(self.missed_rate(asked));
+        }
+        if outcome.total.waited_count > 0 {
+            warnings.push(format!(
+                "{} had no answer when the run ended, {} of them never sent; they count with the time they had waited until then",
+                units::plural(outcome.total.waited_count, "request"),
+                units::count(outcome.unsent_count),
+            ));
+        }
+        if self.generator_was_busy() {
+            warnings.push(format!(
+                "THE GENERATOR MAY BE THE LIMIT: its threads were busy, or waiting for a core, {:.0} % of the time; give it more threads (-t) or cores",
+                (outcome.busy_share() * 100.0).min(100.0)
+            ));
         }
         if let Some(why) = &self.trust.distrust {
             warnings.push(format!("UNTRUSTWORTHY LATENCIES: {why}"));
@@ -132,16 +145,20 @@ impl Report<'_> {
         warnings
     }
 
+    /// A thread that spins is always busy, which says nothing.
+    fn generator_was_busy(&self) -> bool {
+        !self.plan.spin && self.outcome.busy_share() > BUSY_SHARE_MAX
+    }
+
     fn missed_rate(&self, asked: f64) -> String {
-        let lag = self.outcome.total.lag.value_at_quantile(0.99);
-        let remedy = if self.trust.p99_share > self.trust.share_max && lag > 1_000_000 {
+        let remedy = if self.generator_was_busy() || self.trust.p99_share > self.trust.share_max {
             "the generator could not keep up: give it more threads (-t) or a quieter machine"
         } else {
             "every connection was waiting for an answer: the target is slower than the rate, or needs more connections (-c)"
         };
         format!(
             "RATE NOT REACHED: {} of {} requests/s, {} due and never sent; {remedy}",
-            units::count(self.outcome.rate().round() as u64),
+            units::rate(self.outcome.rate()),
             units::number(asked),
             units::count(self.outcome.unsent_count),
         )

@@ -79,7 +79,7 @@ fn line(length: Length, point: &Point, so_far: &Outcome) -> String {
     };
     format!(
         "{:>9} requests/s   p50 {:>8}   p99 {:>8}   {}   {left}",
-        units::count(rate.round() as u64),
+        units::rate(rate),
         units::duration(point.p50_ns),
         units::duration(point.p99_ns),
         units::plural(so_far.errors().count(), "error"),

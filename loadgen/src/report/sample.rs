@@ -75,6 +75,8 @@ pub fn outcome() -> Outcome {
         asked_rate: Some(3400.0),
         unsent_count: 0,
         cpu: Duration::from_millis(340),
+        busy: Duration::from_millis(360),
+        thread_count: 1,
         partial: None,
     }
 }

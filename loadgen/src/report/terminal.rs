@@ -48,7 +48,7 @@ pub fn table(report: &Report<'_>) -> String {
     });
     fact(
         "requests/s",
-        format!("{}{asked}", units::count(outcome.rate().round() as u64)),
+        format!("{}{asked}", units::rate(outcome.rate())),
     );
     let answered = outcome.total.answered_count;
     fact(
@@ -65,6 +65,9 @@ pub fn table(report: &Report<'_>) -> String {
         .iter()
         .map(|(kind, count)| format!("{} × {kind}", units::count(count)))
         .collect();
+    if outcome.unsent_count > 0 {
+        fact("never sent", units::count(outcome.unsent_count));
+    }
     fact(
         "errors",
         if kinds.is_empty() {

@@ -38,6 +38,15 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// Something per second: whole where that is exact enough.
+pub fn rate(per_second: f64) -> String {
+    match per_second {
+        0.0..10.0 => format!("{per_second:.2}"),
+        10.0..100.0 => format!("{per_second:.1}"),
+        _ => count(per_second.round() as u64),
+    }
+}
+
 /// `1 thread`, `2 threads`.
 pub fn plural(number: u64, noun: &str) -> String {
     format!(
