@@ -136,7 +136,7 @@ fn loads(options: &Options, url: &str) -> Result<(Outcome, Outcome), RunFailure>
     };
     println!("\nThroughput: each connection asks again as soon as it is answered.\n");
     let throughput = load(url, &closed, None)?;
-    let rate = (throughput.rate() / 5.0 / 1000.0).round().max(0.1) * 1000.0;
+    let rate = (throughput.rate() / 10.0 / 1000.0).round().max(0.1) * 1000.0;
     let open = Plan {
         rate: Some(Rate {
             from: rate,
@@ -145,7 +145,7 @@ fn loads(options: &Options, url: &str) -> Result<(Outcome, Outcome), RunFailure>
         ..closed
     };
     println!(
-        "Latency: a steady rate, a fifth of that, counted from each request's intended time.\n"
+        "Latency: a steady rate, a tenth of that, counted from each request's intended time.\n"
     );
     let page = page_path();
     let latency = load(url, &open, Some(&page))?;
