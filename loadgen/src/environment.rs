@@ -50,15 +50,17 @@ impl Environment {
 
 /// The arguments so that a shell would read them as they were. The program goes
 /// by its name: where it stands is nobody's business.
-fn command_line(arguments: impl Iterator<Item = String>) -> String {
+fn command_line(mut arguments: impl Iterator<Item = String>) -> String {
+    let program = arguments.next().unwrap_or_default();
+    let name = program.rsplit('/').next().unwrap_or_default().to_owned();
     let is_plain = |text: &str| {
         !text.is_empty()
             && text
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c))
     };
-    let mut words = vec!["slotway-loadgen".to_owned()];
-    words.extend(arguments.skip(1).map(without_secret).map(|argument| {
+    let mut words = vec![name];
+    words.extend(arguments.map(without_secret).map(|argument| {
         if is_plain(&argument) {
             argument
         } else {

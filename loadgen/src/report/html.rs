@@ -13,6 +13,9 @@ const POINT_COUNT_MAX: usize = 600;
 /// The style sheet, shared with the comparison's page.
 pub const STYLE: &str = include_str!("style.css");
 
+/// Colour of the generator's lag.
+const LAG_CLASS: &str = "c3";
+
 /// Renders the page.
 pub fn render(report: &Report<'_>) -> String {
     let mut body = String::new();
@@ -74,8 +77,12 @@ fn tiles(report: &Report<'_>) -> String {
 fn percentile_curve(report: &Report<'_>) -> String {
     let outcome = report.outcome;
     let mut curves = Vec::new();
+    let mut low = f64::INFINITY;
     let mut add = |name: &str, class, histogram: &Histogram<u64>| {
         if !histogram.is_empty() {
+            // Lags of nothing at all would take up most of a logarithmic scale.
+            let least = histogram.value_at_quantile(if class == LAG_CLASS { 0.5 } else { 0.0 });
+            low = low.min(least as f64);
             curves.push(Series {
                 name: name.to_owned(),
                 class,
@@ -87,17 +94,12 @@ fn percentile_curve(report: &Report<'_>) -> String {
     if outcome.asked_rate.is_some() {
         add("service time", "c2", &outcome.total.service);
     }
-    add("generator's lag", "c3", &outcome.total.lag);
+    add("generator's lag", LAG_CLASS, &outcome.total.lag);
     if let Some(noise) = report.noise {
         add("echo floor", "c4", &noise.echo_latency);
     }
-    let values = || {
-        curves
-            .iter()
-            .flat_map(|curve| curve.points.iter().map(|point| point.1))
-    };
-    let low = values().fold(f64::INFINITY, f64::min);
-    let high = values().fold(1.0, f64::max);
+    let points = curves.iter().flat_map(|curve: &Series| &curve.points);
+    let high = points.map(|point| point.1).fold(1.0, f64::max);
     let y = Axis::logarithmic(low, high, "latency", |value| duration(value as u64));
     let x = Axis::percentiles(outcome.total.latency.len());
     chart::lines("Latency by percentile", &x, &y, &curves)
