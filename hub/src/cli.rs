@@ -52,9 +52,9 @@ fn serve(config: Config) -> Result<(), StartError> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
         let hub = Hub::start(config)?;
         println!(
-            "slotway-hub {} listens on http://{}, attach socket {}, engine {}, reactors {}, slots {} per lane",
+            "slotway-hub {} listens on {}, attach socket {}, engine {}, reactors {}, slots {} per lane",
             env!("CARGO_PKG_VERSION"),
-            hub.address(),
+            hub.urls().join(", "),
             hub.attach_path().display(),
             hub.engine(),
             hub.reactor_count(),

@@ -1,13 +1,15 @@
 //! Flags of `slotway-hub` and what they mean once checked.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Parser;
 use slotway_net::IoChoice;
 use slotway_shm_proto::layout::{Geometry, GeometryError};
 use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 
+use crate::http::forwarded::TrustedProxy;
 use crate::limits::{
     ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, BODY_RATE_MIN_DEFAULT, BODY_SECONDS_DEFAULT,
     HEAD_BYTES_MAX, HEAD_SECONDS_DEFAULT, IDLE_SECONDS_DEFAULT, LINE_BYTES_MAX, PORT_DEFAULT,
@@ -18,13 +20,29 @@ use crate::limits::{
 #[derive(Clone, Debug, Parser)]
 #[command(name = "slotway-hub", version, about, max_term_width = 100)]
 pub struct Config {
-    /// Address to listen on
-    #[arg(long, env = "HUB_BIND", default_value = "127.0.0.1")]
-    pub bind: IpAddr,
+    /// Address to listen on; may be given again
+    #[arg(
+        long,
+        env = "HUB_BIND",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1"
+    )]
+    pub bind: Vec<IpAddr>,
 
-    /// Port to listen on; 0 picks a free one
-    #[arg(long, default_value_t = PORT_DEFAULT)]
-    pub port: u16,
+    /// Port to listen on, on each address; 0 picks a free one; may be given again
+    #[arg(long, value_delimiter = ',', default_values_t = [PORT_DEFAULT])]
+    pub port: Vec<u16>,
+
+    /// Listen here instead; may be given again
+    #[arg(long, value_name = "WHERE",
+          help = "Listen here instead: address:port, or unix:/path for HTTP on a Unix socket; may be given again", conflicts_with_all = ["bind", "port"])]
+    pub listen: Vec<ListenAddress>,
+
+    /// Peers whose X-Forwarded-For and -Proto are believed: a network, an address, or
+    /// unix; may be given again. From others the fields are dropped
+    #[arg(long, value_name = "PEERS")]
+    pub trusted_proxy: Vec<TrustedProxy>,
 
     /// Seconds a worker has to answer before the client gets 504
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS_DEFAULT,
@@ -110,6 +128,28 @@ pub struct Config {
     pub server_timing: bool,
 }
 
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix stream socket, by its path.
+    Unix(PathBuf),
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "expected address:port, like 127.0.0.1:3200 or [::]:80, or unix:/path";
+        match text.strip_prefix("unix:") {
+            Some("") => Err(wrong.to_owned()),
+            Some(path) => Ok(Self::Unix(PathBuf::from(path))),
+            None => text.parse().map(Self::Tcp).map_err(|_| wrong.to_owned()),
+        }
+    }
+}
+
 /// How long clients are waited for, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
@@ -184,6 +224,24 @@ impl Config {
         )?)
     }
 
+    /// Everything to listen on.
+    pub fn listen_addresses(&self) -> Vec<ListenAddress> {
+        if !self.listen.is_empty() {
+            return self.listen.clone();
+        }
+        let on_port = |port: &u16| {
+            let port = *port;
+            self.bind
+                .iter()
+                .map(move |address| SocketAddr::new(*address, port))
+        };
+        self.port
+            .iter()
+            .flat_map(on_port)
+            .map(ListenAddress::Tcp)
+            .collect()
+    }
+
     /// How long clients are waited for.
     pub fn deadlines(&self) -> Deadlines {
         Deadlines {
@@ -222,7 +280,24 @@ mod tests {
     fn the_defaults_are_a_legal_configuration() {
         let config = Config::parse_from(["slotway-hub"]);
         assert!(config.geometry().is_ok());
-        assert_eq!((config.port, config.timeout, config.slots), (3200, 30, 256));
+        assert_eq!((config.timeout, config.slots), (30, 256));
+        let listen: Vec<ListenAddress> = vec!["127.0.0.1:3200".parse().unwrap()];
+        assert_eq!(config.listen_addresses(), listen);
+    }
+
+    #[test]
+    fn it_listens_on_every_port_of_every_address_or_where_it_is_told() {
+        let of = |flags: &[&str]| {
+            let flags = ["slotway-hub"].iter().chain(flags);
+            Config::try_parse_from(flags).map(|config| config.listen_addresses())
+        };
+        let both = of(&["--bind", "127.0.0.1", "--bind", "::1", "--port", "1,2"]).unwrap();
+        assert_eq!(both.len(), 4);
+        let told = of(&["--listen", "[::1]:80", "--listen", "unix:/run/h.sock"]).unwrap();
+        assert_eq!(told[1], ListenAddress::Unix("/run/h.sock".into()));
+        assert_eq!(told.len(), 2);
+        assert!(of(&["--listen", "80"]).is_err() && of(&["--listen", "unix:"]).is_err());
+        assert!(of(&["--listen", "[::1]:80", "--port", "80"]).is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use slotway_net::{Peer, Stream, monotonic_ns};
 
 use crate::clock;
 use crate::http::encode::{self, BodyFraming, Persistence};
+use crate::http::forwarded::Client;
 use crate::http::parse::{HeadError, HeadScanner, RequestHead};
 use crate::instrumentation::Moments;
 use crate::limits::{IDLE_BUFFER_BYTES, LINGER_BYTES_MAX, LINGER_TIME, READ_BUFFER_BYTES};
@@ -55,6 +56,7 @@ pub struct Connection {
     pub(crate) reactor: Rc<Reactor>,
     pub(crate) stream: Rc<Stream>,
     pub(crate) peer: Peer,
+    pub(crate) client: Client,
     /// What was read and not used yet; starts with the current request's head.
     pub(crate) input: Vec<u8>,
     /// What is to be sent.
@@ -77,6 +79,10 @@ pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer) {
         reactor: Rc::clone(&reactor),
         stream,
         peer,
+        client: Client {
+            peer,
+            is_https: false,
+        },
         input: Vec::with_capacity(IDLE_BUFFER_BYTES),
         output: Vec::new(),
         scratch: Vec::new(),

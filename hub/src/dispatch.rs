@@ -12,6 +12,7 @@ use slotway_shm_proto::layout::{
 };
 
 use crate::exchange::Exchange;
+use crate::http::forwarded::Client;
 use crate::http::parse::{HeadError, RequestHead};
 use crate::http::target::percent_decode;
 use crate::limits::HEAD_BYTES_MAX;
@@ -38,7 +39,7 @@ pub struct Dispatch<'r> {
     /// The body.
     pub body: DispatchBody<'r>,
     /// Who asks.
-    pub peer: Peer,
+    pub client: Client,
     /// When the client gets 504, on `CLOCK_MONOTONIC`; 0 while a body streams.
     pub deadline_ns: u64,
     /// Ask the worker for its times.
@@ -110,6 +111,9 @@ pub fn write(
     if head.http_1_0 {
         flags |= request_flags::HTTP_1_0;
     }
+    if dispatch.client.is_https {
+        flags |= request_flags::HTTPS;
+    }
     exchange.write_head(&SlotHead {
         generation: exchange.generation(),
         route_index: dispatch.route_index,
@@ -126,8 +130,8 @@ pub fn write(
         body_ring_bytes,
         body_bytes,
         deadline_ns: dispatch.deadline_ns,
-        peer_address: peer_address(dispatch.peer),
-        peer_port: match dispatch.peer {
+        peer_address: peer_address(dispatch.client.peer),
+        peer_port: match dispatch.client.peer {
             Peer::Tcp(address) => u32::from(address.port()),
             Peer::Unix => 0,
         },

@@ -4,7 +4,8 @@
 //! the tokio runtime that must be current there.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,16 +13,18 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustix::net::SocketType;
 use slotway_net::{Chosen, Engine, Listener, Refusal, RunError, choose, run};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bind::{BindError, OwnerLock, listen};
-use crate::config::{Config, ConfigError};
-use crate::control::attach::{AttachError, AttachSocket};
+use crate::config::{Config, ConfigError, ListenAddress};
+use crate::control::attach::AttachSocket;
 use crate::control::{self, ControlMessage};
 use crate::listener;
 use crate::reactor::Reactor;
 use crate::shared::Shared;
+use crate::unix_socket::{UnixSocket, UnixSocketError};
 
 /// Why a hub does not start.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +35,9 @@ pub enum StartError {
     /// The address.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The attach socket.
+    /// A Unix socket: of HTTP, or for workers.
     #[error(transparent)]
-    Attach(#[from] AttachError),
+    UnixSocket(#[from] UnixSocketError),
     /// The I/O engine that was asked for by name.
     #[error("--io uring: {0}; --io epoll does without")]
     Refused(#[from] Refusal),
@@ -50,10 +53,9 @@ pub enum StartError {
 pub struct Hub {
     shared: Arc<Shared>,
     engine: Engine,
-    address: SocketAddr,
+    listeners: Listeners,
     attach_path: PathBuf,
     reactors: Vec<JoinHandle<()>>,
-    _listen_lock: OwnerLock,
 }
 
 impl Hub {
@@ -67,24 +69,17 @@ impl Hub {
         if let Some(refusal) = refusal {
             tracing::warn!("using epoll, since {refusal}");
         }
-        let address = SocketAddr::new(config.bind, config.port);
-        let (address, listeners, listen_lock) = listen(address, reactor_count)?;
-        let attach = Arc::new(AttachSocket::bind(
-            config.socket.as_deref(),
-            address.port(),
-        )?);
+        let mut listeners = Listeners::bind(&config.listen_addresses(), reactor_count)?;
+        let port = listeners.tcp.first().map_or(0, SocketAddr::port);
+        let attach = Arc::new(AttachSocket::bind(config.socket.as_deref(), port)?);
         let attach_path = attach.path();
 
         let (control, messages) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(config, geometry, control.clone(), fd_limit));
         let mut reactors = Vec::new();
-        for (index, listener) in listeners.into_iter().enumerate() {
-            reactors.push(start_reactor(
-                engine,
-                index as u32,
-                Arc::clone(&shared),
-                listener,
-            )?);
+        for (index, sockets) in listeners.of_reactors.drain(..).enumerate() {
+            let shared = Arc::clone(&shared);
+            reactors.push(start_reactor(engine, index as u32, shared, sockets)?);
         }
         let path_text = attach_path.display().to_string();
         tokio::spawn(control::run(Arc::clone(&shared), path_text, messages));
@@ -96,10 +91,9 @@ impl Hub {
         Ok(Self {
             shared,
             engine,
-            address,
+            listeners,
             attach_path,
             reactors,
-            _listen_lock: listen_lock,
         })
     }
 
@@ -108,9 +102,16 @@ impl Hub {
         self.engine
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens, as URLs.
+    pub fn urls(&self) -> Vec<String> {
+        let tcp = self
+            .listeners
+            .tcp
+            .iter()
+            .map(|address| format!("http://{address}"));
+        let unix = self.listeners.unix.iter();
+        tcp.chain(unix.map(|socket| format!("unix:{}", socket.path().display())))
+            .collect()
     }
 
     /// Where workers attach.
@@ -157,6 +158,46 @@ impl Hub {
     }
 }
 
+/// Everything that the hub listens on; files and locks go with it.
+struct Listeners {
+    tcp: Vec<SocketAddr>,
+    unix: Vec<UnixSocket>,
+    /// For each reactor, a socket of each.
+    of_reactors: Vec<Vec<OwnedFd>>,
+    locks: Vec<OwnerLock>,
+}
+
+impl Listeners {
+    fn bind(addresses: &[ListenAddress], reactor_count: u32) -> Result<Self, StartError> {
+        let mut this = Self {
+            tcp: Vec::new(),
+            unix: Vec::new(),
+            of_reactors: (0..reactor_count).map(|_| Vec::new()).collect(),
+            locks: Vec::new(),
+        };
+        for address in addresses {
+            match address {
+                ListenAddress::Tcp(address) => {
+                    let (address, sockets, lock) = listen(*address, reactor_count)?;
+                    this.tcp.push(address);
+                    this.locks.push(lock);
+                    for (own, socket) in this.of_reactors.iter_mut().zip(sockets) {
+                        own.push(socket.into());
+                    }
+                }
+                ListenAddress::Unix(path) => {
+                    let socket = UnixSocket::bind(path, SocketType::STREAM, None)?;
+                    for own in &mut this.of_reactors {
+                        own.push(socket.try_clone().map_err(StartError::Runtime)?);
+                    }
+                    this.unix.push(socket);
+                }
+            }
+        }
+        Ok(this)
+    }
+}
+
 /// Raises the soft limit of open files to the hard one, and returns it.
 fn raise_fd_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -179,7 +220,7 @@ fn start_reactor(
     engine: Engine,
     index: u32,
     shared: Arc<Shared>,
-    listener: TcpListener,
+    sockets: Vec<OwnedFd>,
 ) -> Result<JoinHandle<()>, StartError> {
     let (started, has_started) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new()
@@ -187,10 +228,14 @@ fn start_reactor(
         .spawn(move || {
             let report = started.clone();
             let result = run(engine, async move {
-                match Listener::new(engine, listener.into()) {
-                    Ok(listener) => {
+                let listeners: io::Result<Vec<_>> = sockets
+                    .into_iter()
+                    .map(|socket| Ok(Rc::new(Listener::new(engine, socket)?)))
+                    .collect();
+                match listeners {
+                    Ok(listeners) => {
                         let _ = started.send(Ok(()));
-                        serve(Reactor::new(index, shared), Rc::new(listener)).await;
+                        serve(Reactor::new(index, shared), listeners).await;
                     }
                     Err(error) => {
                         let _ = started.send(Err(StartError::Runtime(error)));
@@ -211,14 +256,18 @@ fn start_reactor(
     }
 }
 
-async fn serve(reactor: Rc<Reactor>, listener: Rc<Listener>) {
+async fn serve(reactor: Rc<Reactor>, listeners: Vec<Rc<Listener>>) {
     let tasks = [
         tokio::task::spawn_local(Rc::clone(&reactor).ring_marked_lanes()),
         tokio::task::spawn_local(Rc::clone(&reactor).sweep()),
         tokio::task::spawn_local(Rc::clone(&reactor).watch()),
     ];
-    let accepting =
-        tokio::task::spawn_local(listener::run(Rc::clone(&reactor), Rc::clone(&listener)));
+    let accepting: Vec<_> = listeners
+        .iter()
+        .map(|listener| {
+            tokio::task::spawn_local(listener::run(Rc::clone(&reactor), Rc::clone(listener)))
+        })
+        .collect();
     let wake = &reactor.shared.reactor_wakes[reactor.index as usize];
     loop {
         wake.notified().await;
@@ -230,9 +279,15 @@ async fn serve(reactor: Rc<Reactor>, listener: Rc<Listener>) {
     // A graceful stop waits as long as a worker may take, and a little more.
     let limit = Duration::from_millis(reactor.shared.config.timeout_ms() + 1000);
     reactor.begin_stop();
-    listener.close();
-    // The accept operation must end before the ring may go.
-    let _ = accepting.await;
+    for listener in &listeners {
+        listener.close();
+    }
+    for task in accepting {
+        // A panic there has been printed.
+        let _ = task.await;
+    }
+    // From here on new connections are refused, not left to wait.
+    drop(listeners);
     let finished = reactor.finish_stop(limit);
     tokio::pin!(finished);
     loop {

@@ -49,5 +49,6 @@ mod route;
 mod session;
 mod shared;
 mod slot;
+mod unix_socket;
 mod upload;
 mod watch;

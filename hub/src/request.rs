@@ -12,6 +12,7 @@ use crate::connection::{Connection, Progress, Then};
 use crate::control::{self, ControlMessage};
 use crate::dispatch::{self, BodyRing, Dispatch, DispatchBody};
 use crate::exchange::Exchange;
+use crate::http::forwarded::{self, Client};
 use crate::http::parse::Framing;
 use crate::lane::Lane;
 use crate::limits::{CONTROL_BODY_BYTES_MAX, DRAIN_BYTES_MAX};
@@ -62,6 +63,7 @@ impl Connection {
             }
             return self.answer_by_control(method).await;
         }
+        self.client = self.find_client();
         let (exchange, source) = if self.head.framing == Framing::Length(0) {
             let head_bytes = self.head.bytes;
             let (exchange, _) = self.dispatch(DispatchBody::Whole(&[]))?;
@@ -77,6 +79,33 @@ impl Connection {
         }
         let answer = self.await_answer(&exchange).await?;
         self.send_answer(exchange, &answer).await
+    }
+
+    /// Who asks: the peer, or whom a trusted proxy names. What others say of
+    /// themselves does not reach the worker.
+    fn find_client(&mut self) -> Client {
+        let reactor = Rc::clone(&self.reactor);
+        let trusted = &reactor.shared.config.trusted_proxy;
+        let peer = self.peer;
+        if trusted.is_empty() {
+            return Client {
+                peer,
+                is_https: false,
+            };
+        }
+        let (input, head) = (&self.input, &mut self.head);
+        let bytes_of = |span: Span| &input[span.offset as usize..][..span.bytes as usize];
+        if !forwarded::is_trusted(peer, trusted) {
+            head.fields
+                .retain(|entry| !forwarded::is_forwarding_field(bytes_of(entry.name)));
+            return Client {
+                peer,
+                is_https: false,
+            };
+        }
+        let fields = head.fields.iter();
+        let fields = fields.map(|entry| (bytes_of(entry.name), bytes_of(entry.value)));
+        forwarded::client(peer, trusted, fields)
     }
 
     /// Before an answer of the hub's own: goes on if all of the request is
@@ -215,7 +244,7 @@ impl Connection {
                 params: &params,
                 route_index,
                 body,
-                peer: self.peer,
+                client: self.client,
                 deadline_ns: match body {
                     DispatchBody::Whole(_) => deadline_ms * 1_000_000,
                     DispatchBody::Stream(_) => 0,

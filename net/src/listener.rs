@@ -1,11 +1,13 @@
 //! A listening socket, TCP or Unix.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
 use crate::address::Peer;
 use crate::engine::Engine;
@@ -16,6 +18,8 @@ use crate::stream::Stream;
 pub struct Listener {
     engine: Engine,
     socket: AsyncFd<OwnedFd>,
+    is_closed: Cell<bool>,
+    closing: Notify,
 }
 
 impl Listener {
@@ -25,13 +29,22 @@ impl Listener {
         Ok(Self {
             engine,
             socket: readable(socket)?,
+            is_closed: Cell::new(false),
+            closing: Notify::new(),
         })
     }
 
     /// Waits for the next connection. Fails once [`Listener::close`] was called.
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
         loop {
-            let mut ready = self.socket.readable().await?;
+            let mut ready = tokio::select! {
+                biased;
+                () = self.closing.notified() => return Err(closed()),
+                ready = self.socket.readable() => ready?,
+            };
+            if self.is_closed.get() {
+                return Err(closed());
+            }
             match acceptfrom_with(&self.socket, SocketFlags::CLOEXEC) {
                 Ok((socket, address)) => {
                     let peer = address
@@ -46,11 +59,19 @@ impl Listener {
         }
     }
 
-    /// Stops listening; a pending accept fails.
+    /// Stops accepting; a pending accept fails. Dropping the listener then closes
+    /// its descriptor.
     pub fn close(&self) {
-        // Fails only where the socket no longer listens, which is the aim.
-        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+        // A shutdown of the socket would not do: others may listen on it too, and
+        // a Unix socket that has been shut down is always ready and always answers
+        // EAGAIN.
+        self.is_closed.set(true);
+        self.closing.notify_one();
     }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the listener was closed")
 }
 
 #[cfg(test)]
@@ -73,15 +94,17 @@ mod tests {
                 let tcp = Rc::new(Listener::new(engine, tcp.into()).unwrap());
                 let (_stream, peer) = tcp.accept().await.unwrap();
                 assert_eq!(peer, Peer::Tcp(tcp_client.local_addr().unwrap()));
-                let unix = Listener::new(engine, unix.into()).unwrap();
+                let unix = Rc::new(Listener::new(engine, unix.into()).unwrap());
                 assert_eq!(unix.accept().await.unwrap().1, Peer::Unix);
 
-                let waiting = Rc::clone(&tcp);
-                let accept =
-                    tokio::task::spawn_local(async move { waiting.accept().await.is_err() });
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-                tcp.close();
-                assert!(accept.await.unwrap(), "{engine}");
+                for listener in [tcp, unix] {
+                    let waiting = Rc::clone(&listener);
+                    let accept =
+                        tokio::task::spawn_local(async move { waiting.accept().await.is_err() });
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    listener.close();
+                    assert!(accept.await.unwrap(), "{engine}");
+                }
             })
             .unwrap();
         }

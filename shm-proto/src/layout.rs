@@ -214,6 +214,8 @@ pub mod request_flags {
     pub const WANTS_TIMES: u32 = 1 << 1;
     /// The client spoke HTTP/1.0.
     pub const HTTP_1_0: u32 = 1 << 2;
+    /// A trusted proxy says that the client spoke TLS to it.
+    pub const HTTPS: u32 = 1 << 3;
 }
 
 macro_rules! check_layout {

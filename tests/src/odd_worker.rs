@@ -233,6 +233,7 @@ fn describe(request: &Request) -> Response {
         "params": params,
         "headers": headers,
         "peer": request.peer().ip().to_string(),
+        "scheme": request.scheme(),
         "body": String::from_utf8_lossy(request.body()),
         "has_deadline": request.deadline().is_some(),
         "is_cancelled": request.is_cancelled(),

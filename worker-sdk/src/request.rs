@@ -159,7 +159,18 @@ impl Request {
         })
     }
 
-    /// Who sent the request to the hub.
+    /// `https` where a proxy that the hub trusts says so, else `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.head.flags & request_flags::HTTPS == 0 {
+            "http"
+        } else {
+            "https"
+        }
+    }
+
+    /// Who sent the request: the client that a proxy names which the hub trusts
+    /// (then with port 0), else the hub's peer. Peers on a Unix socket have the
+    /// unspecified address, `[::]:0`.
     pub fn peer(&self) -> SocketAddr {
         let address = Ipv6Addr::from_octets(self.head.peer_address);
         SocketAddr::new(address.to_canonical(), self.head.peer_port as u16)

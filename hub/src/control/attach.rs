@@ -6,8 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
 use slotway_net::readable;
 use slotway_shm_proto::message::{FromHub, Hello, MessageError, Refusal};
@@ -15,9 +14,9 @@ use slotway_shm_proto::packet;
 use tokio::io::Interest;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::bind::{OwnerLock, lock};
 use crate::control::ControlMessage;
 use crate::limits::{HELLO_COUNT_MAX, HELLO_TIME};
+use crate::unix_socket::{UnixSocket, UnixSocketError};
 
 /// A worker that wants to attach, from a user who may.
 #[derive(Debug)]
@@ -33,108 +32,45 @@ pub struct Greeting {
 /// The bound socket; its file goes with it.
 #[derive(Debug)]
 pub struct AttachSocket {
-    socket: OwnedFd,
-    path: PathBuf,
+    socket: UnixSocket,
     /// A folder made for it, which goes too.
-    private_folder: Option<PathBuf>,
-    _lock: OwnerLock,
+    _private_folder: Option<PrivateFolder>,
 }
 
-/// Why workers cannot attach.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// Another hub has it.
-    #[error(
-        "the attach socket {0} belongs to another slotway-hub; stop that one or choose another --socket"
-    )]
-    InUse(PathBuf),
-    /// There is a file that is no socket.
-    #[error("{0} is there and is no socket; choose another --socket")]
-    NotASocket(PathBuf),
-    /// The system refused it.
-    #[error("cannot make the attach socket {path}: {error}")]
-    System {
-        /// Where.
-        path: PathBuf,
-        /// The system's answer.
-        error: io::Error,
-    },
+#[derive(Debug)]
+struct PrivateFolder(PathBuf);
+
+impl Drop for PrivateFolder {
+    fn drop(&mut self) {
+        // Best effort, like the file in it, which has gone before.
+        let _ = std::fs::remove_dir(&self.0);
+    }
 }
 
 impl AttachSocket {
     /// Binds at `path`, or at the default place for a hub on `port`.
-    pub fn bind(path: Option<&Path>, port: u16) -> Result<Self, AttachError> {
+    pub fn bind(path: Option<&Path>, port: u16) -> Result<Self, UnixSocketError> {
         let (path, private_folder) = match path {
             Some(path) => (path.to_owned(), None),
             None => default_path(port)?,
         };
-        let system = |error: io::Error| AttachError::System {
-            path: path.clone(),
-            error,
-        };
-        // Two hubs that start at once must not both take a stale file over.
-        let owner = lock(&format!(
-            "slotway-hub/socket/{:016x}",
-            fnv1a(&absolute(&path))
-        ))
-        .map_err(system)?
-        .ok_or_else(|| AttachError::InUse(path.clone()))?;
-        let socket = new_socket().map_err(|error| system(error.into()))?;
-        let address = SocketAddrUnix::new(path.as_os_str().as_encoded_bytes())
-            .map_err(|error| system(error.into()))?;
-        match rustix::net::bind(&socket, &address) {
-            Err(Errno::ADDRINUSE) => {
-                remove_stale(&path, &address)?;
-                rustix::net::bind(&socket, &address)
-            }
-            bound => bound,
-        }
-        .map_err(|error| system(error.into()))?;
-        rustix::fs::chmod(&path, rustix::fs::Mode::from_raw_mode(0o600))
-            .map_err(|error| system(error.into()))?;
-        rustix::net::listen(&socket, 128).map_err(|error| system(error.into()))?;
+        let private_folder = private_folder.map(PrivateFolder);
+        let socket = UnixSocket::bind(&path, SocketType::SEQPACKET, Some(0o600))?;
         Ok(Self {
             socket,
-            path,
-            private_folder,
-            _lock: owner,
+            _private_folder: private_folder,
         })
     }
 
     /// Where it is, absolute.
     pub fn path(&self) -> PathBuf {
-        absolute(&self.path)
+        self.socket.path()
     }
-}
-
-impl Drop for AttachSocket {
-    fn drop(&mut self) {
-        // Best effort: a file that is left behind is taken over as stale.
-        let _ = std::fs::remove_file(&self.path);
-        if let Some(folder) = &self.private_folder {
-            let _ = std::fs::remove_dir(folder);
-        }
-    }
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-/// FNV-1a: names are bounded, paths are not. Stable between releases, which
-/// std's hasher is not promised to be.
-fn fnv1a(path: &Path) -> u64 {
-    path.as_os_str()
-        .as_encoded_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        })
 }
 
 /// `$XDG_RUNTIME_DIR`, else `/run`, else a private folder in the temporary
 /// folder.
-fn default_path(port: u16) -> Result<(PathBuf, Option<PathBuf>), AttachError> {
+fn default_path(port: u16) -> Result<(PathBuf, Option<PathBuf>), UnixSocketError> {
     let file = format!("slotway-{port}.sock");
     let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     for folder in runtime_dir.into_iter().chain([PathBuf::from("/run")]) {
@@ -145,39 +81,12 @@ fn default_path(port: u16) -> Result<(PathBuf, Option<PathBuf>), AttachError> {
     }
     let folder = std::env::temp_dir().join(format!("slotway-{}", new_id()));
     rustix::fs::mkdir(&folder, rustix::fs::Mode::from_raw_mode(0o700)).map_err(|error| {
-        AttachError::System {
+        UnixSocketError::System {
             path: folder.clone(),
             error: error.into(),
         }
     })?;
     Ok((folder.join(file), Some(folder)))
-}
-
-fn new_socket() -> Result<OwnedFd, Errno> {
-    rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
-        None,
-    )
-}
-
-/// Removes the socket file of a hub that is dead.
-fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), AttachError> {
-    let system = |error: io::Error| AttachError::System {
-        path: path.to_owned(),
-        error,
-    };
-    let metadata = std::fs::symlink_metadata(path).map_err(system)?;
-    if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
-        return Err(AttachError::NotASocket(path.to_owned()));
-    }
-    let probe = new_socket().map_err(|error| system(error.into()))?;
-    match rustix::net::connect(&probe, address) {
-        Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(system),
-        // A full backlog or another type of socket: somebody is there.
-        _ => Err(AttachError::InUse(path.to_owned())),
-    }
 }
 
 /// 128 random bits in hexadecimal.
@@ -297,53 +206,5 @@ pub async fn watch(socket: OwnedFd, pid: Option<Pid>) -> &'static str {
     tokio::select! {
         why = connection_end => why,
         () = process_end => "its process ended",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder() -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("slotway-test-{}", new_id()));
-        std::fs::create_dir(&folder).unwrap();
-        folder
-    }
-
-    #[test]
-    fn a_live_hubs_socket_is_not_taken_and_a_dead_hubs_is() {
-        let folder = folder();
-        let path = folder.join("a.sock");
-        let first = AttachSocket::bind(Some(&path), 1).unwrap();
-        assert!(matches!(
-            AttachSocket::bind(Some(&path), 1),
-            Err(AttachError::InUse(_))
-        ));
-        let mode = std::os::unix::fs::PermissionsExt::mode(
-            &std::fs::metadata(&path).unwrap().permissions(),
-        );
-        assert_eq!(mode & 0o777, 0o600);
-        drop(first);
-        assert!(!path.exists());
-
-        // What a hub that was killed leaves behind.
-        drop(std::os::unix::net::UnixListener::bind(folder.join("b.sock")).unwrap());
-        let stale = folder.join("b.sock");
-        assert!(stale.exists());
-        drop(AttachSocket::bind(Some(&stale), 1).unwrap());
-        std::fs::remove_dir(folder).unwrap();
-    }
-
-    #[test]
-    fn a_file_that_is_no_socket_is_left_alone() {
-        let folder = folder();
-        let path = folder.join("notes.txt");
-        std::fs::write(&path, "mine").unwrap();
-        assert!(matches!(
-            AttachSocket::bind(Some(&path), 1),
-            Err(AttachError::NotASocket(_))
-        ));
-        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

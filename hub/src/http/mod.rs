@@ -5,5 +5,6 @@ pub mod chunked;
 pub mod date;
 pub mod encode;
 pub mod field_section;
+pub mod forwarded;
 pub mod parse;
 pub mod target;

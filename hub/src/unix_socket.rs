@@ -1,0 +1,192 @@
+//! A listening Unix socket with a file: owned by one hub, taken over when its hub
+//! is dead, and gone with it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::bind::{OwnerLock, lock};
+use crate::limits::LISTEN_BACKLOG;
+
+/// See the module.
+#[derive(Debug)]
+pub struct UnixSocket {
+    socket: OwnedFd,
+    path: PathBuf,
+    _lock: OwnerLock,
+}
+
+/// Why a path cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum UnixSocketError {
+    /// Another hub, or another program, has it.
+    #[error("the socket {0} belongs to another slotway-hub; stop that one or choose another path")]
+    InUse(PathBuf),
+    /// There is a file that is no socket.
+    #[error("{0} is there and is no socket; choose another path")]
+    NotASocket(PathBuf),
+    /// The system refused it.
+    #[error("cannot make the socket {path}: {error}")]
+    System {
+        /// Where.
+        path: PathBuf,
+        /// The system's answer.
+        error: io::Error,
+    },
+}
+
+impl UnixSocket {
+    /// Binds a non-blocking socket of a type and listens. The file has `mode`, or
+    /// what the umask leaves.
+    pub fn bind(
+        path: &Path,
+        socket_type: SocketType,
+        mode: Option<u32>,
+    ) -> Result<Self, UnixSocketError> {
+        let system = |error: io::Error| UnixSocketError::System {
+            path: path.to_owned(),
+            error,
+        };
+        // Two hubs that start at once must not both take a stale file over.
+        let owner = lock(&format!(
+            "slotway-hub/socket/{:016x}",
+            fnv1a(&absolute(path))
+        ))
+        .map_err(system)?
+        .ok_or_else(|| UnixSocketError::InUse(path.to_owned()))?;
+        let socket = new_socket(socket_type).map_err(|error| system(error.into()))?;
+        let address = SocketAddrUnix::new(path.as_os_str().as_encoded_bytes())
+            .map_err(|error| system(error.into()))?;
+        match rustix::net::bind(&socket, &address) {
+            Err(Errno::ADDRINUSE) => {
+                remove_stale(path, &address, socket_type)?;
+                rustix::net::bind(&socket, &address)
+            }
+            bound => bound,
+        }
+        .map_err(|error| system(error.into()))?;
+        if let Some(mode) = mode {
+            rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(mode))
+                .map_err(|error| system(error.into()))?;
+        }
+        rustix::net::listen(&socket, LISTEN_BACKLOG).map_err(|error| system(error.into()))?;
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+            _lock: owner,
+        })
+    }
+
+    /// Where it is, absolute.
+    pub fn path(&self) -> PathBuf {
+        absolute(&self.path)
+    }
+
+    /// Another descriptor of the socket.
+    pub fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // Best effort: a file that is left behind is taken over as stale.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// FNV-1a: names are bounded, paths are not. Stable between releases, which
+/// std's hasher is not promised to be.
+fn fnv1a(path: &Path) -> u64 {
+    path.as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+}
+
+fn new_socket(socket_type: SocketType) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socket_with(AddressFamily::UNIX, socket_type, flags, None)
+}
+
+/// Removes the socket file of a hub that is dead.
+fn remove_stale(
+    path: &Path,
+    address: &SocketAddrUnix,
+    socket_type: SocketType,
+) -> Result<(), UnixSocketError> {
+    let system = |error: io::Error| UnixSocketError::System {
+        path: path.to_owned(),
+        error,
+    };
+    let metadata = std::fs::symlink_metadata(path).map_err(system)?;
+    if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
+        return Err(UnixSocketError::NotASocket(path.to_owned()));
+    }
+    let probe = new_socket(socket_type).map_err(|error| system(error.into()))?;
+    match rustix::net::connect(&probe, address) {
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path).map_err(system),
+        // A full backlog or another type of socket: somebody is there.
+        _ => Err(UnixSocketError::InUse(path.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::attach::new_id;
+
+    fn folder() -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("slotway-test-{}", new_id()));
+        std::fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_live_hubs_socket_is_not_taken_and_a_dead_hubs_is() {
+        for (socket_type, other) in [
+            (SocketType::SEQPACKET, SocketType::STREAM),
+            (SocketType::STREAM, SocketType::SEQPACKET),
+        ] {
+            let folder = folder();
+            let path = folder.join("a.sock");
+            let first = UnixSocket::bind(&path, socket_type, Some(0o600)).unwrap();
+            for again in [socket_type, other] {
+                let second = UnixSocket::bind(&path, again, None);
+                assert!(matches!(second, Err(UnixSocketError::InUse(_))));
+            }
+            let permissions = std::fs::metadata(&path).unwrap().permissions();
+            let mode = std::os::unix::fs::PermissionsExt::mode(&permissions);
+            assert_eq!(mode & 0o777, 0o600);
+            drop(first);
+            assert!(!path.exists());
+
+            // What a hub that was killed leaves behind.
+            let stale = folder.join("b.sock");
+            drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
+            assert!(stale.exists());
+            drop(UnixSocket::bind(&stale, SocketType::STREAM, None).unwrap());
+            std::fs::remove_dir(folder).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let folder = folder();
+        let path = folder.join("notes.txt");
+        std::fs::write(&path, "mine").unwrap();
+        let bound = UnixSocket::bind(&path, SocketType::STREAM, None);
+        assert!(matches!(bound, Err(UnixSocketError::NotASocket(_))));
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
