@@ -38,3 +38,7 @@ bench *ARGS:
 # The load generator against wrk in one run, a known stall, memory (needs wrk): [SECONDS [ROUNDS]]
 bench-loadgen *ARGS:
     cargo run --release --bin bench-loadgen -- {{ARGS}}
+
+# Odd requests to the hub, nginx and HAProxy: what only the hub accepts is a bug
+differential:
+    cargo run --bin differential

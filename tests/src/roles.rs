@@ -49,7 +49,8 @@ pub fn play() -> Option<ExitCode> {
         "echo" => run(echo::worker(first, second).run()),
         "odd" => run(crate::odd_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
-        "axum" => serve_axum(),
+        "axum" => serve_axum(false),
+        "catch-all" => serve_axum(true),
         "responder" => respond(&rest),
         other => {
             eprintln!("there is no part {other}");
@@ -69,10 +70,11 @@ fn run(worker: impl Future<Output = Result<(), RunError>>) -> ExitCode {
     }
 }
 
-/// The peer of the benchmarks: axum with the same route, on one thread. Says
-/// on its first line where it listens.
-fn serve_axum() -> ExitCode {
+/// The peer of the benchmarks: axum with the same route, on one thread; or one
+/// that reads and answers whatever comes. Says on its first line where it listens.
+fn serve_axum(catch_all: bool) -> ExitCode {
     use axum::Router;
+    use axum::body::Bytes;
     use axum::extract::Path;
     use axum::routing::get;
 
@@ -81,10 +83,13 @@ fn serve_axum() -> ExitCode {
         .build()
         .expect("a tokio runtime starts");
     runtime.block_on(async {
-        let router = Router::new().route(
+        let mut router = Router::new().route(
             "/api/items/{id}",
             get(|Path(id): Path<String>| async move { format!("item {id}") }),
         );
+        if catch_all {
+            router = router.fallback(|body: Bytes| async move { body.len().to_string() });
+        }
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a free port");

@@ -227,12 +227,22 @@ impl HubPart {
         Self::start_role(program, "hub", flags)
     }
 
+    /// Starts one that listens where its flags say; its first URL is TCP.
+    pub fn start_listening(program: &Path, flags: &[&str]) -> Self {
+        Self::start_with(program, "hub", &[], flags)
+    }
+
     /// Starts one in another role.
     pub fn start_role(program: &Path, role: &str, flags: &[&str]) -> Self {
+        Self::start_with(program, role, &["--port", "0"], flags)
+    }
+
+    fn start_with(program: &Path, role: &str, listen: &[&str], flags: &[&str]) -> Self {
         let folder = Folder::new();
         let socket = folder.path().join("attach.sock");
         let socket_text = socket.to_str().expect("a path of ours is text").to_owned();
-        let mut arguments = vec!["--port", "0", "--socket", &socket_text];
+        let mut arguments = vec!["--socket", &socket_text];
+        arguments.extend_from_slice(listen);
         arguments.extend_from_slice(flags);
         let mut part = Part::start(program, role, &arguments);
         let line = part.first_line();
