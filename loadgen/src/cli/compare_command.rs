@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
 use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, fail, show, signals};
@@ -11,9 +12,9 @@ use crate::compare::process::Process;
 use crate::compare::render::{self, Page, Pair};
 use crate::compare::rounds::{Contestant, Measured, Rounds, measure};
 use crate::environment::Environment;
-use crate::limits::{LAG_SHARE_MAX_DEFAULT, ROUND_COUNT_DEFAULT, ROUND_COUNT_MIN};
+use crate::limits::{LAG_SHARE_MAX_DEFAULT, ROUND_COUNT_DEFAULT, ROUND_COUNT_MIN, START_PATIENCE};
 use crate::load::Stop;
-use crate::load::run::{Length, Plan};
+use crate::load::run::{Length, Plan, run as run_load};
 use crate::noise::Trust;
 use crate::report::progress::Progress;
 use crate::report::units;
@@ -219,6 +220,9 @@ fn contest(
             ),
             None => None,
         };
+        if process.is_some() {
+            wait_for_an_answer(&target, stop)?;
+        }
         contestants.push(Contestant {
             name: target.name,
             plan: target.plan,
@@ -234,6 +238,37 @@ fn contest(
             Err(format!("nothing was measured: {why}"))
         }
         _ => Ok(measured),
+    }
+}
+
+/// A command may listen before it can answer: a hub whose worker is still to come,
+/// for one. Waits until it has answered rightly once.
+fn wait_for_an_answer(target: &Named, stop: &Arc<Stop>) -> Result<(), String> {
+    let once = Plan {
+        rate: None,
+        thread_count: 1,
+        connection_count: 1,
+        connect_rate: None,
+        warmup: Duration::ZERO,
+        length: Length::Count(1),
+        ..target.plan.clone()
+    };
+    let start = Instant::now();
+    loop {
+        let outcome = run_load(&once, stop, &mut ()).map_err(|failure| failure.to_string())?;
+        if !outcome.total.latency.is_empty() {
+            return Ok(());
+        }
+        if start.elapsed() > START_PATIENCE {
+            let why = outcome.errors().foremost();
+            return Err(format!(
+                "{}: no right answer within {} s of its start, but: {}; see its URL, and --expect-status",
+                target.name,
+                START_PATIENCE.as_secs(),
+                why.map_or("nothing".to_owned(), |kind| kind.to_string())
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
