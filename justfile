@@ -42,3 +42,7 @@ bench-loadgen *ARGS:
 # Odd requests to the hub, nginx and HAProxy: what only the hub accepts is a bug
 differential:
     cargo run --bin differential
+
+# Bodies, idle and dribbling clients; echo beside nginx and axum (needs nginx): [ROUNDS]
+bench-http *ARGS:
+    cargo run --release --bin bench-http -- {{ARGS}}

@@ -201,6 +201,23 @@ fn streaming(worker: HubWorker<State>) -> HubWorker<State> {
                 response
             },
         )
+        .handle_async("GET", "/odd/pieces/{n}", |_, request| async move {
+            let n: u64 = request.param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
+            let (response, mut body) = request.response(200).stream_of_length(n << 20);
+            drop(request);
+            let piece: Vec<u8> = (0..1 << 20)
+                .map(|n: u32| (n.wrapping_mul(31) >> 3) as u8)
+                .collect();
+            tokio::spawn(async move {
+                for _ in 0..n {
+                    if body.send(&piece).await.is_err() {
+                        return;
+                    }
+                }
+                body.finish();
+            });
+            response
+        })
         .handle("GET", "/odd/stream-counts", |state, request| {
             request.response(200).json(&json!({
                 "sent": state.sent.load(Ordering::Relaxed),

@@ -51,6 +51,7 @@ pub fn play() -> Option<ExitCode> {
         "seed" => run(seed_api::worker(first).run()),
         "axum" => serve_axum(false),
         "catch-all" => serve_axum(true),
+        "axum-echo" => serve_axum_echo(rest.first()),
         "responder" => respond(&rest),
         other => {
             eprintln!("there is no part {other}");
@@ -100,6 +101,38 @@ fn serve_axum(catch_all: bool) -> ExitCode {
         axum::serve(listener, router)
             .await
             .expect("axum serves until it is killed");
+    });
+    ExitCode::SUCCESS
+}
+
+/// axum echoing bodies on one thread: on TCP, or on a Unix socket of this path.
+fn serve_axum_echo(path: Option<&String>) -> ExitCode {
+    use axum::Router;
+    use axum::body::Bytes;
+    use axum::extract::DefaultBodyLimit;
+    use axum::routing::post;
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a tokio runtime starts");
+    runtime.block_on(async {
+        let router = Router::new()
+            .route("/api/echo", post(|body: Bytes| async move { body }))
+            .layer(DefaultBodyLimit::disable());
+        let served = if let Some(path) = path {
+            let listener = tokio::net::UnixListener::bind(path).expect("a free path");
+            println!("axum listens on unix:{path}, ready");
+            axum::serve(listener, router).await
+        } else {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+                .await
+                .expect("a free port");
+            let address = listener.local_addr().expect("it is bound");
+            println!("axum listens on http://{address}, ready");
+            axum::serve(listener, router).await
+        };
+        served.expect("axum serves until it is killed");
     });
     ExitCode::SUCCESS
 }

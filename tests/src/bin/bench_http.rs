@@ -1,0 +1,354 @@
+//! `just bench-http`: what bodies, idle clients and dribbling clients cost the hub,
+//! in one run. Echo of bodies beside nginx → Unix socket → axum and beside axum.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use slotway_loadgen::compare::rounds::{Contestant, Metric, Rounds, measure};
+use slotway_loadgen::compare::statistics::{Ratio, median};
+use slotway_loadgen::load::run::{Length, Plan, Stop, allow_descriptors, run};
+use slotway_loadgen::report::units::{count, duration};
+use slotway_loadgen::workload::{Expected, Template, Workload};
+use slotway_net::Engine;
+use slotway_tests::http;
+use slotway_tests::roles;
+use slotway_tests::system::{Folder, HubPart, PATIENCE, Part, address_in};
+
+const GIB: u64 = 1 << 30;
+const IDLE_COUNT: usize = 10_000;
+const DRIBBLER_COUNT: usize = 1_000;
+
+fn main() -> ExitCode {
+    if let Some(code) = roles::play() {
+        return code;
+    }
+    let rounds = match std::env::args().nth(1).map(|text| text.parse::<u32>()) {
+        None => 6,
+        Some(Ok(rounds)) if rounds >= 3 => rounds,
+        Some(_) => {
+            eprintln!("usage: bench-http [ROUNDS, at least 3]");
+            return ExitCode::from(2);
+        }
+    };
+    if Command::new("nginx").arg("-v").output().is_err() {
+        eprintln!("bench-http: nginx is needed; install it (`apt-get install nginx-light`)");
+        return ExitCode::FAILURE;
+    }
+    large_bodies();
+    idle_clients();
+    dribbling_clients();
+    echo_of_bodies(rounds);
+    ExitCode::SUCCESS
+}
+
+fn program() -> std::path::PathBuf {
+    std::env::current_exe().expect("this program is a file")
+}
+
+/// A figure of /proc/…/status in KiB.
+fn memory_kib(part: &Part, name: &str) -> u64 {
+    let path = format!("/proc/{}/status", part.pid().as_raw_nonzero());
+    let status = std::fs::read_to_string(path).expect("it is running");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .unwrap_or_default();
+    line.split_whitespace()
+        .next()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+fn peak_growth_mib(hub: &HubPart, transfer: impl FnOnce()) -> f64 {
+    let before = memory_kib(&hub.part, "VmRSS:");
+    // The highest mark starts anew (proc_pid_clear_refs(5)).
+    let clear = format!("/proc/{}/clear_refs", hub.part.pid().as_raw_nonzero());
+    std::fs::write(clear, "5").expect("it is our child");
+    transfer();
+    memory_kib(&hub.part, "VmHWM:").saturating_sub(before) as f64 / 1024.0
+}
+
+fn large_bodies() {
+    let limit = (2 * GIB).to_string();
+    let hub = HubPart::start(&program(), &["--body-bytes-max", &limit]);
+    let _worker = hub.start_worker("odd", "odd");
+    http::get(hub.address, "/odd/runs");
+    let piece: Vec<u8> = (0..1 << 20)
+        .map(|n: u32| (n.wrapping_mul(31) >> 3) as u8)
+        .collect();
+    let piece_sum: u64 = piece.iter().map(|byte| u64::from(*byte)).sum();
+    let start = Instant::now();
+    let growth = peak_growth_mib(&hub, || {
+        let mut stream = TcpStream::connect(hub.address).expect("it listens");
+        let head = format!("POST /odd/sum HTTP/1.0\r\nContent-Length: {GIB}\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("it reads");
+        for _ in 0..GIB >> 20 {
+            stream.write_all(&piece).expect("it reads");
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let expected = format!("{GIB} {} 0", piece_sum * (GIB >> 20));
+        assert!(answer.ends_with(&expected), "{answer}");
+    });
+    println!(
+        "1 GiB upload to a handler that reads it as it comes:   hub memory +{growth:.1} MiB, {:.0} MB/s, its sum is right",
+        GIB as f64 / 1e6 / start.elapsed().as_secs_f64()
+    );
+    let start = Instant::now();
+    let growth = peak_growth_mib(&hub, || {
+        let mut stream = TcpStream::connect(hub.address).expect("it listens");
+        let path = format!("/odd/pieces/{}", GIB >> 20);
+        let head = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("it reads");
+        let (mut sum, mut bytes, mut buffer) = (0_u64, 0, vec![0; 1 << 20]);
+        let head_bytes = stream.read(&mut buffer).expect("it answers");
+        let body = buffer[..head_bytes]
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .map_or(head_bytes, |end| end + 4);
+        let mut add = |piece: &[u8]| {
+            bytes += piece.len() as u64;
+            sum += piece.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        };
+        add(&buffer[body..head_bytes]);
+        loop {
+            match stream.read(&mut buffer).expect("it answers to the end") {
+                0 => break,
+                count => add(&buffer[..count]),
+            }
+        }
+        assert_eq!((bytes, sum), (GIB, piece_sum * (GIB >> 20)));
+    });
+    println!(
+        "1 GiB download from a handler that writes as it goes:  hub memory +{growth:.1} MiB, {:.0} MB/s, its sum is right\n",
+        GIB as f64 / 1e6 / start.elapsed().as_secs_f64()
+    );
+}
+
+/// p50 and p99 of one busy connection, in nanoseconds.
+fn busy_connection(address: SocketAddr) -> (u64, u64) {
+    let plan = Plan {
+        connection_count: 1,
+        warmup: Duration::from_millis(300),
+        length: Length::Time(Duration::from_secs(1)),
+        ..Plan::new(
+            workload(&format!("http://{address}/api/items/42"), &[]),
+            Engine::Epoll,
+        )
+    };
+    // Of three runs the middle one: the machine has its moods.
+    let runs: Vec<_> = (0..3)
+        .map(|_| {
+            let outcome = run(&plan, &Arc::new(Stop::default()), &mut ()).expect("the hub answers");
+            let latency = outcome.total.latency;
+            let at = |quantile| latency.value_at_quantile(quantile) as f64;
+            (at(0.5), at(0.99))
+        })
+        .collect();
+    let middle =
+        |of: fn(&(f64, f64)) -> f64| median(&runs.iter().map(of).collect::<Vec<_>>()) as u64;
+    (middle(|run| run.0), middle(|run| run.1))
+}
+
+fn workload(url: &str, body: &[u8]) -> Workload {
+    let template = Template {
+        method: if body.is_empty() { "GET" } else { "POST" }.to_owned(),
+        fields: Vec::new(),
+        body: body.to_vec(),
+    };
+    let expected = Expected {
+        status: Some(200),
+        body_bytes: (!body.is_empty()).then_some(body.len() as u64),
+        sha256: None,
+    };
+    Workload::of_url(url, &template, expected).expect("a URL of ours")
+}
+
+fn idle_clients() {
+    allow_descriptors(IDLE_COUNT, 8).expect("the hard limit of open files is high enough");
+    for io in ["uring", "epoll"] {
+        let hub = HubPart::start(&program(), &["--io", io, "--idle-timeout", "600"]);
+        let _worker = hub.start_worker("echo", "echo");
+        let (alone, _) = busy_connection(hub.address);
+        let before = memory_kib(&hub.part, "VmRSS:");
+        let idle: Vec<TcpStream> = (0..IDLE_COUNT)
+            .map(|_| {
+                let mut stream = TcpStream::connect(hub.address).expect("it listens");
+                stream
+                    .write_all(b"GET /api/items/42 HTTP/1.1\r\nHost: h\r\n\r\n")
+                    .expect("it reads");
+                let count = stream.read(&mut [0; 512]).expect("it answers");
+                assert!(count > 0);
+                stream
+            })
+            .collect();
+        let each = (memory_kib(&hub.part, "VmRSS:") - before) as f64 / IDLE_COUNT as f64;
+        let (among, _) = busy_connection(hub.address);
+        println!(
+            "{} idle connections ({io}): {each:.2} KiB of hub memory each; p50 of a busy one {} without them, {} with, ratio {:.2}",
+            count(IDLE_COUNT as u64),
+            duration(alone),
+            duration(among),
+            among as f64 / alone as f64
+        );
+        drop(idle);
+    }
+    println!();
+}
+
+fn dribbling_clients() {
+    let hub = HubPart::start(&program(), &["--head-timeout", "6"]);
+    let _worker = hub.start_worker("echo", "echo");
+    let (_, alone) = busy_connection(hub.address);
+    let dribblers: Vec<TcpStream> = (0..DRIBBLER_COUNT)
+        .map(|_| {
+            let stream = TcpStream::connect(hub.address).expect("it listens");
+            stream.set_nonblocking(true).expect("a socket");
+            stream
+        })
+        .collect();
+    let start = Instant::now();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let ends = Arc::clone(&is_over);
+    let dribble = std::thread::spawn(move || {
+        let mut left = dribblers;
+        while !ends.load(Ordering::Relaxed) && !left.is_empty() {
+            // A byte a second each, spread over the second.
+            let pause = Duration::from_secs(1) / (left.len() as u32).max(1);
+            left.retain(|mut stream| {
+                std::thread::sleep(pause);
+                let is_open = match stream.read(&mut [0; 64]) {
+                    Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+                    Ok(_) => false,
+                };
+                is_open && stream.write_all(b"a").is_ok()
+            });
+        }
+        (left.len(), start.elapsed())
+    });
+    let (_, among) = busy_connection(hub.address);
+    std::thread::sleep(Duration::from_secs(9).saturating_sub(start.elapsed()));
+    is_over.store(true, Ordering::Relaxed);
+    let (left, took) = dribble.join().expect("it ends");
+    println!(
+        "{} clients dribbling a byte a second, --head-timeout 6: {left} left after {:.1} s; p99 of a good client {} without them, {} with, ratio {:.2}\n",
+        count(DRIBBLER_COUNT as u64),
+        took.as_secs_f64(),
+        duration(alone),
+        duration(among),
+        among as f64 / alone as f64
+    );
+}
+
+/// A process that is killed with the value.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // Fails only if it has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start_nginx(folder: &Path, port: u16, upstream: &Path) -> Killed {
+    let config = folder.join("nginx.conf");
+    let (folder, upstream) = (folder.display(), upstream.display());
+    let text = format!(
+        "user root; daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log /dev/null;\n\
+         events {{ worker_connections 1024; }}\n\
+         http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
+         fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
+         client_max_body_size 20m; client_body_buffer_size 2m; keepalive_requests 1000000000;\n\
+         upstream axum {{ server unix:{upstream}; keepalive 128; keepalive_requests 1000000000; }}\n\
+         server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://axum;\n\
+         proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}\n"
+    );
+    std::fs::write(&config, text).expect("the folder is ours");
+    let child = Command::new("nginx")
+        .arg("-c")
+        .arg(&config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    Killed(child.expect("nginx starts"))
+}
+
+fn echo_of_bodies(rounds: u32) {
+    let folder = Folder::new();
+    let hub = HubPart::start(&program(), &[]);
+    let _worker = hub.start_worker("echo", "echo");
+    let mut axum = Part::start(&program(), "axum-echo", &[]);
+    let axum_address = address_in(&axum.first_line()).expect("it says where it listens");
+    let socket = folder.path().join("axum.sock");
+    let socket_text = socket.to_str().expect("a path of ours is text");
+    let mut behind = Part::start(&program(), "axum-echo", &[socket_text]);
+    behind.first_line();
+    // Outside the range that the system hands out.
+    let port = 10_000 + (std::process::id() % 10_000) as u16;
+    let _nginx = start_nginx(folder.path(), port, &socket);
+    let nginx_address = SocketAddr::from(([127, 0, 0, 1], port));
+    let start = Instant::now();
+    while TcpStream::connect(nginx_address).is_err() {
+        assert!(start.elapsed() < PATIENCE, "nginx does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    println!(
+        "echo of a body, 8 connections, {rounds} rounds of 1 s each, interleaved; medians, ratios with 95 % confidence"
+    );
+    println!(
+        "{:>9} {:>10} {:>10} {:>10}   {:<22} {:<22}",
+        "bytes", "slotway/s", "nginx/s", "axum/s", "slotway / nginx", "slotway / axum"
+    );
+    for bytes in [16 << 10, 64 << 10, 1 << 20] {
+        let body = vec![b'x'; bytes];
+        let contestant = |name: &str, address: SocketAddr| Contestant {
+            name: name.to_owned(),
+            plan: Plan {
+                connection_count: 8,
+                warmup: Duration::from_millis(200),
+                length: Length::Time(Duration::from_secs(1)),
+                ..Plan::new(
+                    workload(&format!("http://{address}/api/echo"), &body),
+                    Engine::Epoll,
+                )
+            },
+            process: None,
+        };
+        let contestants = [
+            contestant("slotway", hub.address),
+            contestant("nginx", nginx_address),
+            contestant("axum", axum_address),
+        ];
+        let measured = measure(&contestants, rounds, &Arc::new(Stop::default()), |_, _| {});
+        assert!(measured.cut_short.is_none(), "{:?}", measured.cut_short);
+        let [slotway, nginx, axum] = &measured.all[..] else {
+            unreachable!("one for each contestant");
+        };
+        let rate = |rounds: &Rounds| count(median(&rounds.values(Metric::Rate)) as u64);
+        let ratio = |theirs: &Rounds| {
+            Ratio::paired(&slotway.values(Metric::Rate), &theirs.values(Metric::Rate))
+                .map_or("–".to_owned(), |ratio| {
+                    format!("{:.2} [{:.2}, {:.2}]", ratio.value, ratio.low, ratio.high)
+                })
+        };
+        println!(
+            "{:>9} {:>10} {:>10} {:>10}   {:<22} {:<22}",
+            count(bytes as u64),
+            rate(slotway),
+            rate(nginx),
+            rate(axum),
+            ratio(nginx),
+            ratio(axum),
+        );
+        let errors: u64 = measured.all.iter().map(Rounds::error_count).sum();
+        assert_eq!(errors, 0, "errors of all three");
+    }
+    println!("floors: slotway / nginx at least 1.3, slotway / axum at least 0.7");
+}
