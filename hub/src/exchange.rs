@@ -2,8 +2,10 @@
 //! connection's task goes, dropping this leaves the slot free or quarantined.
 
 use std::mem::offset_of;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 
+use rustix::io::Errno;
 use slotway_shm_proto::cursor::{load_tagged, store_tagged};
 use slotway_shm_proto::layout::{
     RequestHead, RequestWords, ResponseHead, ResponseWords, SlotOffsets,
@@ -127,6 +129,21 @@ impl Exchange {
             .regions
             .responses
             .append_to(start, bytes as usize, out);
+    }
+
+    /// Sends `head` and then a part of the arena, as much as the socket takes at
+    /// once. Returns how much that was.
+    pub fn send_from_arena(
+        &self,
+        socket: BorrowedFd<'_>,
+        head: &[u8],
+        offset: u32,
+        bytes: u32,
+    ) -> Result<usize, Errno> {
+        debug_assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
+        let start = self.offsets.response_arena + u64::from(offset);
+        let responses = &self.lane.session.regions.responses;
+        responses.send(socket, head, start, bytes as usize)
     }
 
     /// The worker's consumed cursor of the request body, against this side's.

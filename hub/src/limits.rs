@@ -33,6 +33,9 @@ pub const IDLE_BUFFER_BYTES: usize = 1024;
 /// Room for a read when more of a request is expected.
 pub const READ_BUFFER_BYTES: usize = 8 * 1024;
 
+/// Bodies of at least this size are sent from their slot without a copy.
+pub const DIRECT_SEND_BYTES_MIN: u32 = 32 * 1024;
+
 /// Output buffers that a reactor keeps, and the largest of them.
 pub const SPARE_BUFFER_COUNT_MAX: usize = 256;
 /// See [`SPARE_BUFFER_COUNT_MAX`].

@@ -1,7 +1,9 @@
 //! A worker's answer on its way to the client: awaited, checked, encoded.
 
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
+use rustix::io::Errno;
 use slotway_net::monotonic_ns;
 use slotway_shm_proto::Method;
 
@@ -12,6 +14,7 @@ use crate::exchange::{Exchange, Outcome};
 use crate::http::encode::{self, BodyFraming};
 use crate::http::field_section;
 use crate::lane::Violation;
+use crate::limits::DIRECT_SEND_BYTES_MIN;
 use crate::local_answer::LocalAnswer;
 use crate::request::Instead;
 use crate::shared::Counters;
@@ -85,8 +88,9 @@ impl Connection {
             || answer.status.is_some_and(encode::is_bodiless);
         match answer.body {
             AnswerBody::Whole { offset, bytes } => {
-                if !without_body {
-                    exchange.append_from_arena(offset, bytes, &mut self.output);
+                if !without_body && self.send_directly(&exchange, offset, bytes)? {
+                    self.after_answer(exchange);
+                    return Ok(self.note_written(then));
                 }
                 let lane = Rc::clone(exchange.lane());
                 self.after_answer(exchange);
@@ -119,11 +123,43 @@ impl Connection {
                 }
             }
         }
+        Ok(self.note_written(then))
+    }
+
+    fn note_written(&mut self, then: Then) -> Then {
         if let Some(phases) = &self.reactor.phases {
             self.moments.written_ns = monotonic_ns();
             phases.borrow_mut().record(&self.moments);
         }
-        Ok(then)
+        then
+    }
+
+    /// Puts a body behind the head in the output, unless it is large: that is sent
+    /// from the arena, which spares a copy, and only what the socket does not take
+    /// at once is left in the output. True: all of it has been sent.
+    fn send_directly(
+        &mut self,
+        exchange: &Exchange,
+        offset: u32,
+        bytes: u32,
+    ) -> Result<bool, Instead> {
+        let mut sent = 0;
+        if bytes >= DIRECT_SEND_BYTES_MIN {
+            let head = &self.output;
+            match exchange.send_from_arena(self.stream.as_fd(), head, offset, bytes) {
+                Ok(count) => sent = count,
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(_) => return Err(Instead::ClientGone),
+            }
+        }
+        let of_head = sent.min(self.output.len());
+        let of_body = (sent - of_head) as u32;
+        self.output.drain(..of_head);
+        if of_body == bytes && self.output.is_empty() && sent > 0 {
+            return Ok(true);
+        }
+        exchange.append_from_arena(offset + of_body, bytes - of_body, &mut self.output);
+        Ok(false)
     }
 
     /// An HTTP/1.0 client knows the end of such a body by nothing else.

@@ -24,7 +24,8 @@ pub fn reset_on_close(socket: &impl AsRawFd) {
     let _ = rustix::net::sockopt::set_socket_linger(borrow(socket), Some(Duration::ZERO));
 }
 
-fn borrow(socket: &impl AsRawFd) -> BorrowedFd<'_> {
+/// The descriptor of a socket, for as long as that is borrowed.
+pub fn borrow(socket: &impl AsRawFd) -> BorrowedFd<'_> {
     // SAFETY: the descriptor is open for as long as `socket` is borrowed, which
     // is as long as what is made here lives. tokio-uring's sockets have no
     // `AsFd`.

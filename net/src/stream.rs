@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
@@ -14,7 +14,7 @@ use tokio_uring::buf::BoundedBuf;
 
 use crate::engine::Engine;
 use crate::readable::registered;
-use crate::send_now::{reset_on_close, send_now};
+use crate::send_now::{borrow, reset_on_close, send_now};
 
 /// See the module.
 pub struct Stream {
@@ -119,6 +119,12 @@ impl Stream {
                 rustix::net::shutdown(socket, how).map_err(io::Error::from)
             }
         };
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        borrow(self)
     }
 }
 

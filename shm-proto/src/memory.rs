@@ -14,10 +14,12 @@
 )]
 
 use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use bytemuck::Zeroable;
+use rustix::io::Errno;
 
 use crate::atomic::{
     AtomicU32, AtomicU64, Ordering, OwnU32, OwnU64, OwnWords, PeerU32, PeerU64, PeerWords,
@@ -206,6 +208,46 @@ impl PeerRegion {
     #[inline]
     pub fn append_to(&self, offset: u64, bytes: usize, out: &mut Vec<u8>) {
         append(&self.0, offset, bytes, out);
+    }
+
+    /// Sends `head` and then `bytes` from `offset` to a socket, as much as it takes
+    /// at once (sendmsg(2) with `MSG_DONTWAIT`), without a copy in this process.
+    /// Returns how much that was.
+    pub fn send(
+        &self,
+        socket: BorrowedFd<'_>,
+        head: &[u8],
+        offset: u64,
+        bytes: usize,
+    ) -> Result<usize, Errno> {
+        let mut parts = [
+            libc::iovec {
+                iov_base: head.as_ptr().cast_mut().cast(),
+                iov_len: head.len(),
+            },
+            libc::iovec {
+                iov_base: self.0.at(offset, bytes).cast(),
+                iov_len: bytes,
+            },
+        ];
+        // SAFETY: an all-zero msghdr is one without address and ancillary data.
+        // Both parts are readable for as long as the call: `head` is borrowed,
+        // the other is in bounds (`at`) of a mapping that `self` keeps. sendmsg
+        // only reads them. The other process may write the second meanwhile:
+        // then some mixture is sent, which is its own answer's body; no Rust
+        // reference to those bytes is made, which is what safe wrappers of the
+        // call would need.
+        let sent = unsafe {
+            let mut message: libc::msghdr = std::mem::zeroed();
+            message.msg_iov = parts.as_mut_ptr();
+            message.msg_iovlen = parts.len();
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            libc::sendmsg(socket.as_raw_fd(), &raw const message, flags)
+        };
+        usize::try_from(sent).map_err(|_| {
+            let error = std::io::Error::last_os_error();
+            Errno::from_io_error(&error).unwrap_or(Errno::IO)
+        })
     }
 
     /// The bytes themselves, without a copy.
