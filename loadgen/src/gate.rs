@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::load::run::Outcome;
+use crate::load::outcome::Outcome;
 use crate::report::units::{self, duration};
 
 /// One condition.

@@ -128,7 +128,7 @@ impl Trust {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::run::Outcome;
+    use crate::load::outcome::Outcome;
     use crate::report::sample;
 
     #[test]

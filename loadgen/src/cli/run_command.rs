@@ -14,7 +14,8 @@ use crate::limits::{
     DURATION_SECONDS_DEFAULT, DURATION_SECONDS_MAX, LAG_SHARE_MAX_DEFAULT, NOISE_SECONDS_DEFAULT,
     WARMUP_SECONDS_DEFAULT,
 };
-use crate::load::run::{Length, Observer, Outcome, Plan, Point, run as run_load};
+use crate::load::outcome::{Outcome, Point};
+use crate::load::run::{Length, Observer, Plan, run as run_load};
 use crate::load::{ErrorKind, Interval, RunFailure, Stop};
 use crate::noise::{self, NoiseFloor, Trust};
 use crate::report::hlog::HistogramLog;

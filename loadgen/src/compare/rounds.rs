@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::process::Process;
-use crate::load::run::{Outcome, Plan, Stop, run};
+use crate::load::outcome::Outcome;
+use crate::load::run::{Plan, Stop, run};
 use crate::load::{Interval, new_histogram};
 use hdrhistogram::Histogram;
 

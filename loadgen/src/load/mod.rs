@@ -5,20 +5,26 @@
 //! ```
 //!
 //! A thread has its connections, each a local task; what its recorder has
-//! gathered goes to `run`, which merges the threads' intervals.
+//! gathered goes to `collect`, which merges the threads' intervals into an
+//! `outcome`. `supervise` looks after timeouts, intervals and the end; `run` starts
+//! it all.
 
 mod chunked;
+mod collect;
 mod connection;
 mod errors;
+pub mod outcome;
 mod pacer;
 mod recorder;
 mod response;
 pub mod run;
 mod self_watch;
 mod server_timing;
+mod supervise;
 mod thread;
 
 pub use errors::{ErrorKind, Errors};
+pub use outcome::{Outcome, Point};
 pub use recorder::{Interval, new_histogram};
-pub use run::{Observer, Outcome, Plan, RunFailure, Stop, run};
+pub use run::{Observer, Plan, RunFailure, Stop, run};
 pub use server_timing::PHASE_NAMES;

@@ -1,22 +1,21 @@
 //! A run: threads started, their intervals merged, and what came of it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use slotway_net::{Engine, RunError, monotonic_ns};
 use tokio::sync::oneshot;
 
 use crate::limits::{
     CONNECTION_COUNT_DEFAULT, DURATION_SECONDS_DEFAULT, INTERVAL, INTERVAL_COUNT_MIN, INTERVAL_MIN,
-    OTHER_FD_COUNT, RATE_REACHED_SHARE, THREAD_FD_COUNT, TIMEOUT_SECONDS_DEFAULT,
-    WARMUP_SECONDS_DEFAULT,
+    OTHER_FD_COUNT, THREAD_FD_COUNT, TIMEOUT_SECONDS_DEFAULT, WARMUP_SECONDS_DEFAULT,
 };
-use crate::load::errors::{ErrorKind, Errors};
+use crate::load::collect::Collector;
+use crate::load::errors::ErrorKind;
+use crate::load::outcome::{Outcome, Point};
 use crate::load::recorder::Interval;
 use crate::load::thread::{self, Message, Setup, Times};
 use crate::schedule::{Rate, Schedule};
@@ -106,50 +105,6 @@ pub trait Observer {
 
 impl Observer for () {}
 
-/// One interval, in figures.
-#[derive(Clone, Copy, Debug)]
-pub struct Point {
-    /// Its start, from the start of measuring, in seconds.
-    pub from_seconds: f64,
-    /// Its length in seconds.
-    pub seconds: f64,
-    /// Right answers.
-    pub answered_count: u64,
-    /// Wrong and missing answers.
-    pub error_count: u64,
-    /// Median latency in nanoseconds.
-    pub p50_ns: u64,
-    /// 99th percentile.
-    pub p99_ns: u64,
-    /// Longest.
-    pub max_ns: u64,
-}
-
-/// What came of a run. All times are in nanoseconds unless named otherwise.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// Everything measured, merged.
-    pub total: Interval,
-    /// One per interval.
-    pub points: Vec<Point>,
-    /// When measuring began.
-    pub began: SystemTime,
-    /// Time measured.
-    pub elapsed: Duration,
-    /// Requests per second that were asked for, in the mean.
-    pub asked_rate: Option<f64>,
-    /// Requests that were due and never sent.
-    pub unsent_count: u64,
-    /// CPU time of the generator's threads while measuring.
-    pub cpu: Duration,
-    /// That, and the time they waited for a core.
-    pub busy: Duration,
-    /// The generator's threads.
-    pub thread_count: usize,
-    /// Why the run is shorter than planned, if it is.
-    pub partial: Option<&'static str>,
-}
-
 /// Why there is no outcome.
 #[derive(Debug, thiserror::Error)]
 pub enum RunFailure {
@@ -184,59 +139,6 @@ pub enum RunFailure {
     /// Ctrl-C before anything was measured.
     #[error("ended before anything was measured")]
     Stopped,
-}
-
-impl Outcome {
-    fn new() -> Self {
-        Self {
-            total: Interval::new(),
-            points: Vec::new(),
-            began: SystemTime::now(),
-            elapsed: Duration::ZERO,
-            asked_rate: None,
-            unsent_count: 0,
-            cpu: Duration::ZERO,
-            busy: Duration::ZERO,
-            thread_count: 1,
-            partial: None,
-        }
-    }
-
-    /// Right answers per second.
-    pub fn rate(&self) -> f64 {
-        self.total.answered_count as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
-    }
-
-    /// Service times: from sending. In a closed loop they are the latencies.
-    pub fn service(&self) -> &Histogram<u64> {
-        if self.asked_rate.is_some() {
-            &self.total.service
-        } else {
-            &self.total.latency
-        }
-    }
-
-    /// Errors.
-    pub fn errors(&self) -> &Errors {
-        &self.total.errors
-    }
-
-    /// Requests that came due in the time measured, answered rightly or not.
-    fn due_count(&self) -> u64 {
-        self.total.latency.len() + self.errors().count()
-    }
-
-    /// Whether an open loop sent what it was asked to.
-    pub fn has_reached_its_rate(&self) -> bool {
-        let unreached = self.due_count() as f64 * (1.0 - RATE_REACHED_SHARE);
-        self.asked_rate.is_none() || self.unsent_count as f64 <= unreached
-    }
-
-    /// Which part of the time the generator's threads had no rest.
-    pub fn busy_share(&self) -> f64 {
-        let time = self.elapsed.as_secs_f64() * self.thread_count as f64;
-        self.busy.as_secs_f64() / time.max(f64::MIN_POSITIVE)
-    }
 }
 
 /// Runs the plan on threads of its own.
@@ -388,130 +290,5 @@ fn times(plan: &Plan) -> Times {
         measure_ns,
         end_ns,
         interval_ns: interval.as_nanos() as u64,
-    }
-}
-
-struct Collector<'a> {
-    plan: &'a Plan,
-    times: Times,
-    outcome: Outcome,
-    /// Intervals of each thread that have not been merged yet.
-    pending: Vec<VecDeque<(u64, Box<Interval>)>>,
-    is_done: Vec<bool>,
-    merged_until_ns: u64,
-    last_answer_ns: u64,
-}
-
-impl<'a> Collector<'a> {
-    fn new(plan: &'a Plan, times: Times) -> Self {
-        let mut outcome = Outcome::new();
-        outcome.began += plan.warmup;
-        Self {
-            plan,
-            times,
-            outcome,
-            pending: vec![VecDeque::new(); plan.thread_count],
-            is_done: vec![false; plan.thread_count],
-            merged_until_ns: times.measure_ns,
-            last_answer_ns: times.measure_ns,
-        }
-    }
-
-    fn collect(
-        mut self,
-        stop: &Stop,
-        messages: &Receiver<(usize, Message)>,
-        observer: &mut impl Observer,
-    ) -> Outcome {
-        while let Ok((thread, message)) = messages.recv() {
-            match message {
-                Message::Ready(_) => {}
-                Message::Interval { until_ns, interval } => {
-                    self.pending[thread].push_back((until_ns, interval));
-                    self.merge_pending(observer);
-                }
-                Message::Done {
-                    unsent_count,
-                    last_answer_ns,
-                    usage,
-                } => {
-                    self.is_done[thread] = true;
-                    self.outcome.unsent_count += unsent_count;
-                    self.outcome.cpu += Duration::from_nanos(usage.cpu_ns);
-                    self.outcome.busy += Duration::from_nanos(usage.busy_ns);
-                    self.last_answer_ns = self.last_answer_ns.max(last_answer_ns);
-                    self.merge_pending(observer);
-                }
-            }
-        }
-        self.finish(stop)
-    }
-
-    /// Merges intervals for as long as every thread that still runs has one.
-    fn merge_pending(&mut self, observer: &mut impl Observer) {
-        loop {
-            let is_complete = (0..self.pending.len())
-                .all(|thread| self.is_done[thread] || !self.pending[thread].is_empty());
-            if !is_complete {
-                return;
-            }
-            let mut fronts = self.pending.iter_mut().filter_map(VecDeque::pop_front);
-            let Some((mut until_ns, mut interval)) = fronts.next() else {
-                return;
-            };
-            for (other_until_ns, other) in fronts {
-                until_ns = until_ns.max(other_until_ns);
-                interval.merge(&other);
-            }
-            let until_ns = until_ns.max(self.merged_until_ns);
-            let point = Point {
-                from_seconds: self.seconds_measured(self.merged_until_ns),
-                seconds: (until_ns - self.merged_until_ns) as f64 / 1e9,
-                answered_count: interval.answered_count,
-                error_count: interval.errors.count(),
-                p50_ns: interval.latency.value_at_quantile(0.5),
-                p99_ns: interval.latency.value_at_quantile(0.99),
-                max_ns: interval.latency.max(),
-            };
-            self.merged_until_ns = until_ns;
-            self.outcome.total.merge(&interval);
-            // The last interval of a run is a stub of the last answers.
-            let is_stub = point.seconds * 1e9 < self.times.interval_ns as f64 / 2.0;
-            // Nor do those count in which only late answers came.
-            let planned = self.times.end_ns.saturating_sub(self.times.measure_ns) as f64 / 1e9;
-            let is_behind = point.from_seconds + point.seconds / 2.0 > planned;
-            if !(is_stub || is_behind) || self.outcome.points.is_empty() {
-                self.outcome.points.push(point);
-            }
-            self.outcome.elapsed =
-                Duration::from_nanos(until_ns.min(self.times.end_ns) - self.times.measure_ns);
-            observer.interval(&point, &interval, &self.outcome);
-        }
-    }
-
-    fn seconds_measured(&self, at_ns: u64) -> f64 {
-        at_ns.saturating_sub(self.times.measure_ns) as f64 / 1e9
-    }
-
-    fn finish(self, stop: &Stop) -> Outcome {
-        let Self {
-            plan,
-            times,
-            mut outcome,
-            last_answer_ns,
-            ..
-        } = self;
-        let end_ns = match plan.length {
-            Length::Count(_) if !stop.is_requested() => last_answer_ns,
-            Length::Time(_) if !stop.is_requested() => times.end_ns,
-            _ => times.end_ns.min(monotonic_ns()),
-        };
-        outcome.thread_count = plan.thread_count;
-        outcome.elapsed = Duration::from_nanos(end_ns.saturating_sub(times.measure_ns));
-        outcome.asked_rate = plan.rate.map(|rate| rate.mean());
-        if stop.is_requested() {
-            outcome.partial = Some("ended by a signal");
-        }
-        outcome
     }
 }

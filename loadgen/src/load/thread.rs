@@ -3,7 +3,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::Shutdown;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use slotway_net::{Engine, Stream, Timer, connect, monotonic_ns};
 use tokio::sync::{Notify, oneshot};
 
-use crate::limits::{LAG_PROBE_NS, RECONNECT_PAUSE, SUPERVISION_STEP};
+use crate::limits::{RECONNECT_PAUSE, SUPERVISION_STEP};
 use crate::load::connection::{Answer, Connection, Failure};
 use crate::load::errors::ErrorKind;
 use crate::load::pacer::Pacer;
@@ -90,35 +89,36 @@ pub enum Message {
 }
 
 /// A connection's place, which outlives the connection.
-struct Place {
-    stream: RefCell<Option<Rc<Stream>>>,
+pub(super) struct Place {
+    pub(super) stream: RefCell<Option<Rc<Stream>>>,
     /// When the request under way was due and sent; 0 between requests.
-    due_ns: Cell<u64>,
+    pub(super) due_ns: Cell<u64>,
     /// See `due_ns`.
-    sent_ns: Cell<u64>,
-    timed_out: Cell<bool>,
+    pub(super) sent_ns: Cell<u64>,
+    pub(super) timed_out: Cell<bool>,
 }
 
-struct Thread {
-    setup: Setup,
-    times: Times,
-    pacer: Option<Pacer>,
-    places: Vec<Place>,
-    sequence_index: Cell<usize>,
+/// A thread at work.
+pub(super) struct Thread {
+    pub(super) setup: Setup,
+    pub(super) times: Times,
+    pub(super) pacer: Option<Pacer>,
+    pub(super) places: Vec<Place>,
+    pub(super) sequence_index: Cell<usize>,
     /// Measured requests still to be sent, where a count ends the run.
-    left_count: Cell<u64>,
-    end_ns: Cell<u64>,
-    is_stopped: Cell<bool>,
-    unsent_count: Cell<u64>,
-    last_answer_ns: Cell<u64>,
-    live_count: Cell<usize>,
-    all_ended: Notify,
+    pub(super) left_count: Cell<u64>,
+    pub(super) end_ns: Cell<u64>,
+    pub(super) is_stopped: Cell<bool>,
+    pub(super) unsent_count: Cell<u64>,
+    pub(super) last_answer_ns: Cell<u64>,
+    pub(super) live_count: Cell<usize>,
+    pub(super) all_ended: Notify,
     /// The earliest moment at which the next connection may be opened.
-    next_connect_ns: Cell<u64>,
-    interval: RefCell<Box<Interval>>,
-    self_watch: SelfWatch,
+    pub(super) next_connect_ns: Cell<u64>,
+    pub(super) interval: RefCell<Box<Interval>>,
+    pub(super) self_watch: SelfWatch,
     /// When measuring began.
-    usage_before: Cell<Usage>,
+    pub(super) usage_before: Cell<Usage>,
 }
 
 /// Opens the connections, waits for the start, makes the load, and reports.
@@ -401,7 +401,7 @@ impl Thread {
         }
     }
 
-    fn record_waited(&self, due_ns: u64, until_ns: u64, count: u64) {
+    pub(super) fn record_waited(&self, due_ns: u64, until_ns: u64, count: u64) {
         if due_ns >= self.times.measure_ns {
             let mut interval = self.interval.borrow_mut();
             interval
@@ -411,7 +411,7 @@ impl Thread {
         }
     }
 
-    fn timeout_ns(&self) -> u64 {
+    pub(super) fn timeout_ns(&self) -> u64 {
         self.setup.timeout.as_nanos() as u64
     }
 
@@ -441,7 +441,7 @@ impl Thread {
         Ok(Connection::new(stream))
     }
 
-    fn is_measured(&self, due_ns: u64) -> bool {
+    pub(super) fn is_measured(&self, due_ns: u64) -> bool {
         due_ns >= self.times.measure_ns && due_ns < self.end_ns.get()
     }
 
@@ -479,100 +479,6 @@ impl Thread {
         if self.is_measured(due_ns) && !self.is_stopped.get() {
             self.interval.borrow_mut().errors.add(kind);
             self.last_answer_ns.set(monotonic_ns());
-        }
-    }
-
-    /// Looks after timeouts, intervals and the end, until every place has ended.
-    async fn supervise(&self, tell: &impl Fn(Message) -> bool) {
-        let mut next_interval_ns = self.times.measure_ns + self.times.interval_ns;
-        loop {
-            let all_ended = self.all_ended.notified();
-            let is_over = tokio::time::timeout(SUPERVISION_STEP, all_ended)
-                .await
-                .is_ok();
-            let now_ns = monotonic_ns();
-            if now_ns <= self.times.measure_ns {
-                self.usage_before.set(Usage::now());
-            }
-            if is_over {
-                self.record_untaken();
-            }
-            if is_over || now_ns >= next_interval_ns {
-                next_interval_ns += self.times.interval_ns;
-                let interval =
-                    std::mem::replace(&mut *self.interval.borrow_mut(), Box::new(Interval::new()));
-                tell(Message::Interval {
-                    until_ns: now_ns,
-                    interval,
-                });
-            }
-            if is_over {
-                return;
-            }
-            if self.setup.stop.is_requested() && !self.is_stopped.get() {
-                self.end_early(now_ns);
-            }
-            self.end_timed_out(now_ns);
-        }
-    }
-
-    fn end_timed_out(&self, now_ns: u64) {
-        let timeout_ns = self.timeout_ns();
-        for place in &self.places {
-            let sent_ns = place.sent_ns.get();
-            if sent_ns > 0 && now_ns.saturating_sub(sent_ns) > timeout_ns {
-                place.timed_out.set(true);
-                if let Some(stream) = &*place.stream.borrow() {
-                    stream.shutdown(Shutdown::Both);
-                }
-            }
-        }
-    }
-
-    /// Requests that were due before the end and that nobody has taken.
-    fn record_untaken(&self) {
-        if let Some(pacer) = &self.pacer {
-            let end_ns = self.end_ns.get();
-            for (age_ns, count) in pacer.untaken_ages(end_ns.saturating_sub(1)) {
-                self.record_waited(end_ns - age_ns, end_ns, count);
-            }
-        }
-    }
-
-    /// What is under way is given up; it counts with the time it has waited.
-    fn end_early(&self, now_ns: u64) {
-        for place in &self.places {
-            if place.sent_ns.get() > 0 && self.is_measured(place.due_ns.get()) {
-                self.record_waited(place.due_ns.get(), now_ns, 1);
-            }
-        }
-        self.is_stopped.set(true);
-        self.end_ns.set(self.end_ns.get().min(now_ns));
-        if let Some(pacer) = &self.pacer {
-            pacer.release();
-        }
-        for place in &self.places {
-            if let Some(stream) = &*place.stream.borrow() {
-                stream.shutdown(Shutdown::Both);
-            }
-        }
-    }
-
-    /// The thread asks to be woken now and then: in a closed loop, where nothing
-    /// is due at a time, to see how late that is; in an open one so that a stall
-    /// shows.
-    async fn probe_lag(&self) -> io::Result<()> {
-        let timer = Timer::new()?;
-        loop {
-            let due_ns = monotonic_ns() + LAG_PROBE_NS;
-            timer.set(due_ns);
-            timer.rung().await?;
-            let now_ns = monotonic_ns();
-            self.self_watch.note(now_ns);
-            if self.pacer.is_none() && self.is_measured(due_ns) {
-                let lag = &mut self.interval.borrow_mut().lag;
-                lag.saturating_record(now_ns.saturating_sub(due_ns));
-            }
         }
     }
 }

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::IntervalLogWriterBuilder;
 
-use crate::load::run::Point;
+use crate::load::outcome::Point;
 
 /// Writes the maxima, which are for people, in milliseconds.
 const MAX_DIVISOR: f64 = 1e6;

@@ -130,7 +130,7 @@ fn seconds_axis(report: &Report<'_>) -> Axis {
 /// Middles of the intervals, thinned out evenly, with a value of each.
 fn over_time(
     report: &Report<'_>,
-    value: impl Fn(&crate::load::run::Point) -> f64,
+    value: impl Fn(&crate::load::outcome::Point) -> f64,
 ) -> Vec<(f64, f64)> {
     let points = &report.outcome.points;
     let step = points.len().div_ceil(POINT_COUNT_MAX).max(1);
@@ -172,7 +172,7 @@ fn latency_over_time(report: &Report<'_>) -> String {
 }
 
 fn rate_over_time(report: &Report<'_>) -> String {
-    let rate = |point: &crate::load::run::Point| {
+    let rate = |point: &crate::load::outcome::Point| {
         point.answered_count as f64 / point.seconds.max(f64::MIN_POSITIVE)
     };
     let mut lines = vec![Series {

@@ -16,7 +16,8 @@ use hdrhistogram::Histogram;
 use crate::environment::Environment;
 use crate::limits::BUSY_SHARE_MAX;
 use crate::load::PHASE_NAMES;
-use crate::load::run::{Length, Outcome, Plan};
+use crate::load::outcome::Outcome;
+use crate::load::run::{Length, Plan};
 use crate::noise::{NoiseFloor, Trust};
 
 /// Everything there is to say about a run.

@@ -4,7 +4,8 @@
 use std::io::{IsTerminal, Write};
 
 use crate::load::Interval;
-use crate::load::run::{Length, Observer, Outcome, Plan, Point};
+use crate::load::outcome::{Outcome, Point};
+use crate::load::run::{Length, Observer, Plan};
 use crate::report::units;
 
 /// See the module. Writes to stderr, so that figures can be piped.

@@ -6,7 +6,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use slotway_net::Engine;
 
 use crate::environment::Environment;
-use crate::load::run::{Length, Outcome, Plan, Point};
+use crate::load::outcome::{Outcome, Point};
+use crate::load::run::{Length, Plan};
 use crate::load::{ErrorKind, Interval, new_histogram};
 use crate::noise::{NoiseFloor, Trust};
 use crate::report::Report;

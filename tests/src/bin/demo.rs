@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use slotway_loadgen::environment::Environment;
 use slotway_loadgen::limits::LAG_SHARE_MAX_DEFAULT;
-use slotway_loadgen::load::run::{Length, Outcome, Plan, RunFailure, Stop, run as run_load};
+use slotway_loadgen::load::outcome::Outcome;
+use slotway_loadgen::load::run::{Length, Plan, RunFailure, Stop, run as run_load};
 use slotway_loadgen::noise::{self, Trust};
 use slotway_loadgen::report::progress::Progress;
 use slotway_loadgen::report::{Report, html, terminal};
