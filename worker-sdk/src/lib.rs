@@ -48,6 +48,7 @@ mod register;
 mod request;
 mod request_body;
 mod response;
+mod ring_copy;
 mod serve;
 mod session;
 mod stream;

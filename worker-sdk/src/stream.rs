@@ -10,6 +10,7 @@ use slotway_shm_proto::cursor::{load_tagged, store_tagged};
 use slotway_shm_proto::layout::{RequestHead, RequestWords, ResponseWords};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
+use crate::ring_copy;
 use crate::session::{Session, SlotKey, TransferState};
 use crate::transfer::Transfer;
 
@@ -109,9 +110,9 @@ pub(crate) fn poll_in(
     // The end first: once it is there, the cursor does not move again.
     let end = session.request_word(key, offset_of!(RequestWords, body_end));
     let end = load_tagged(end, key.generation).map(BodyEnd::from_word);
-    let produced = session.request_word(key, offset_of!(RequestWords, body_produced));
-    let produced = load_tagged(produced, key.generation).unwrap_or(0);
-    let Ok(ready) = stream.ring.filled(produced, stream.consumed) else {
+    let (ring, offset) = (stream.ring, stream.ring_offset);
+    let consumed = &mut stream.consumed;
+    let Ok(ready) = ring_copy::take(session, key, ring, offset, consumed, bytes) else {
         tracing::error!("the hub's cursor of a request body is impossible");
         return Poll::Ready(Err(BodyClosed));
     };
@@ -125,14 +126,6 @@ pub(crate) fn poll_in(
             }
         };
     }
-    let arena = session.offsets(key).request_arena + u64::from(stream.ring_offset);
-    for (start, count) in stream.ring.pieces(stream.consumed, ready) {
-        let requests = &session.regions.requests;
-        requests.append_to(arena + u64::from(start), count as usize, bytes);
-    }
-    stream.consumed = stream.ring.advance(stream.consumed, ready);
-    let word = session.response_word(key, offset_of!(ResponseWords, request_consumed));
-    store_tagged(word, key.generation, stream.consumed);
     session.notify(key, &mut state.notices);
     session.ring(key.lane_index);
     Poll::Ready(Ok(ready as usize))
@@ -154,30 +147,16 @@ pub(crate) fn poll_out(
     if stream.generation != key.generation || session.is_cancelled(key) || session.has_ended() {
         return Poll::Ready(Err(BodyClosed));
     }
-    let word = session.request_word(key, offset_of!(RequestWords, response_consumed));
-    let consumed = load_tagged(word, key.generation).unwrap_or(0);
-    let Ok(filled) = stream.ring.filled(stream.produced, consumed) else {
+    let (ring, offset) = (stream.ring, stream.ring_offset);
+    let produced = &mut stream.produced;
+    let Ok(count) = ring_copy::put(session, key, ring, offset, produced, bytes) else {
         tracing::error!("the hub's cursor of a response body is impossible");
         return Poll::Ready(Err(BodyClosed));
     };
-    let count = bytes.len().min((stream.ring.bytes() - filled) as usize) as u32;
     if count == 0 && !bytes.is_empty() {
         stream.waker = Some(cx.waker().clone());
         return Poll::Pending;
     }
-    let arena = session.offsets(key).response_arena + u64::from(stream.ring_offset);
-    let mut left = &bytes[..count as usize];
-    for (start, piece_bytes) in stream.ring.pieces(stream.produced, count) {
-        let (piece, tail) = left.split_at(piece_bytes as usize);
-        session
-            .regions
-            .responses
-            .write(arena + u64::from(start), piece);
-        left = tail;
-    }
-    stream.produced = stream.ring.advance(stream.produced, count);
-    let word = session.response_word(key, offset_of!(ResponseWords, body_produced));
-    store_tagged(word, key.generation, stream.produced);
     if stream.published {
         session.notify(key, &mut state.notices);
         session.ring(key.lane_index);

@@ -9,6 +9,7 @@ use slotway_shm_proto::cursor::{load_tagged, store_tagged};
 use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, RequestHead, RequestWords, ResponseWords};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
+use crate::ring_copy;
 use crate::session::{Session, SlotKey, TransferState};
 use crate::stream::{self, StreamIn, StreamOut};
 
@@ -116,7 +117,7 @@ pub(crate) fn begin_push(
         body,
         sent_bytes: 0,
     };
-    push.fill(session, key, 0);
+    push.fill(session, key);
     state.transfer = Some(Transfer::Push(push));
 }
 
@@ -204,9 +205,7 @@ fn step(session: &Session, key: SlotKey, state: &mut TransferState) -> Step {
             }
         }
         Some(Transfer::Push(push)) => {
-            let word = session.request_word(key, offset_of!(RequestWords, response_consumed));
-            let consumed = load_tagged(word, key.generation).unwrap_or(0);
-            let moved = push.fill(session, key, consumed);
+            let moved = push.fill(session, key);
             let done = push.sent_bytes == push.body.len();
             if done {
                 end_push(session, key, BodyEnd::Complete);
@@ -231,50 +230,27 @@ impl Collect {
         // The end first: once it is there, the cursor does not move again.
         let end = session.request_word(key, offset_of!(RequestWords, body_end));
         let end = load_tagged(end, key.generation).map(BodyEnd::from_word);
-        let produced = session.request_word(key, offset_of!(RequestWords, body_produced));
-        let produced = load_tagged(produced, key.generation).unwrap_or(0);
-        let Ok(ready) = self.ring.filled(produced, self.consumed) else {
+        let (ring, offset) = (self.ring, self.head.body_offset);
+        let (consumed, body) = (&mut self.consumed, &mut self.body);
+        let Ok(ready) = ring_copy::take(session, key, ring, offset, consumed, body) else {
             tracing::error!("the hub's cursor of a request body is impossible");
             return (0, Some(BodyEnd::Aborted));
         };
-        let arena = session.offsets(key).request_arena + u64::from(self.head.body_offset);
-        for (start, count) in self.ring.pieces(self.consumed, ready) {
-            session.regions.requests.append_to(
-                arena + u64::from(start),
-                count as usize,
-                &mut self.body,
-            );
-        }
-        self.consumed = self.ring.advance(self.consumed, ready);
-        let word = session.response_word(key, offset_of!(ResponseWords, request_consumed));
-        store_tagged(word, key.generation, self.consumed);
         (ready, end)
     }
 }
 
 impl Push {
     /// Puts as much into the ring as there is room for.
-    fn fill(&mut self, session: &Session, key: SlotKey, consumed: u32) -> bool {
-        let Ok(filled) = self.ring.filled(self.produced, consumed) else {
+    fn fill(&mut self, session: &Session, key: SlotKey) -> bool {
+        let rest = &self.body[self.sent_bytes..];
+        let (ring, offset) = (self.ring, self.ring_offset);
+        let produced = &mut self.produced;
+        let Ok(count) = ring_copy::put(session, key, ring, offset, produced, rest) else {
             tracing::error!("the hub's cursor of a response body is impossible");
             return false;
         };
-        let rest = &self.body[self.sent_bytes..];
-        let count = rest.len().min((self.ring.bytes() - filled) as usize) as u32;
-        let arena = session.offsets(key).response_arena + u64::from(self.ring_offset);
-        let mut left = &rest[..count as usize];
-        for (start, bytes) in self.ring.pieces(self.produced, count) {
-            let (piece, tail) = left.split_at(bytes as usize);
-            session
-                .regions
-                .responses
-                .write(arena + u64::from(start), piece);
-            left = tail;
-        }
         self.sent_bytes += count as usize;
-        self.produced = self.ring.advance(self.produced, count);
-        let word = session.response_word(key, offset_of!(ResponseWords, body_produced));
-        store_tagged(word, key.generation, self.produced);
         count > 0
     }
 }
