@@ -15,6 +15,9 @@
 //! threads. What a lane's slots are in is told by `slot`; one request's hold on
 //! a slot is an `exchange`.
 //!
+//! `admission` says whether another connection may come, `watch` until when each
+//! is waited for, `http/forwarded` whom a trusted proxy speaks for.
+//!
 //! The control thread (`control`) registers and attaches workers, watches
 //! them, and swaps the route table; `session` and `shared` are what it shares
 //! with the reactors. `hub` starts and stops it all, `cli` is the command line.

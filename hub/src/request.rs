@@ -84,24 +84,21 @@ impl Connection {
     /// Who asks: the peer, or whom a trusted proxy names. What others say of
     /// themselves does not reach the worker.
     fn find_client(&mut self) -> Client {
-        let reactor = Rc::clone(&self.reactor);
-        let trusted = &reactor.shared.config.trusted_proxy;
         let peer = self.peer;
+        let as_it_is = Client {
+            peer,
+            is_https: false,
+        };
+        let trusted = &self.reactor.shared.config.trusted_proxy;
         if trusted.is_empty() {
-            return Client {
-                peer,
-                is_https: false,
-            };
+            return as_it_is;
         }
         let (input, head) = (&self.input, &mut self.head);
         let bytes_of = |span: Span| &input[span.offset as usize..][..span.bytes as usize];
         if !forwarded::is_trusted(peer, trusted) {
             head.fields
                 .retain(|entry| !forwarded::is_forwarding_field(bytes_of(entry.name)));
-            return Client {
-                peer,
-                is_https: false,
-            };
+            return as_it_is;
         }
         let fields = head.fields.iter();
         let fields = fields.map(|entry| (bytes_of(entry.name), bytes_of(entry.value)));

@@ -16,3 +16,12 @@ pub mod roles;
 pub mod smuggling;
 pub mod system;
 pub mod wrk;
+
+/// A test on each engine for each function, which gets the engine's name.
+#[macro_export]
+macro_rules! on_both_engines {
+    ($($name:ident)*) => {
+        mod on_uring { $(#[test] fn $name() { super::$name("uring"); })* }
+        mod on_epoll { $(#[test] fn $name() { super::$name("epoll"); })* }
+    };
+}

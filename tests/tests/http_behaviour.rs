@@ -24,15 +24,7 @@ fn start(io: &str, role: &str, flags: &[&str]) -> (HubPart, Part) {
     (hub, worker)
 }
 
-/// A test on each engine for each function, which gets the engine's name.
-macro_rules! on_both_engines {
-    ($($name:ident)*) => {
-        mod on_uring { $(#[test] fn $name() { super::$name("uring"); })* }
-        mod on_epoll { $(#[test] fn $name() { super::$name("epoll"); })* }
-    };
-}
-
-on_both_engines! {
+slotway_tests::on_both_engines! {
     case_56_a_body_cut_short_is_no_request_for_the_worker
     case_67_a_chunked_body_without_its_last_chunk_is_no_request_for_the_worker
     case_70_pipelined_requests_are_answered_in_their_order

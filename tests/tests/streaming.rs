@@ -19,15 +19,7 @@ fn start(io: &str) -> (HubPart, Part) {
     (hub, worker)
 }
 
-/// A test on each engine for each function, which gets the engine's name.
-macro_rules! on_both_engines {
-    ($($name:ident)*) => {
-        mod on_uring { $(#[test] fn $name() { super::$name("uring"); })* }
-        mod on_epoll { $(#[test] fn $name() { super::$name("epoll"); })* }
-    };
-}
-
-on_both_engines! {
+slotway_tests::on_both_engines! {
     a_body_of_any_size_is_read_piece_by_piece
     blocking_code_reads_and_writes_bodies_too
     a_handler_gets_the_first_of_a_body_before_the_rest_is_sent

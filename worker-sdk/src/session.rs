@@ -3,7 +3,7 @@
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use slotway_shm_proto::atomic::{OwnU64, OwnWords, PeerU64};
 use slotway_shm_proto::cursor::{load_tagged, store_tagged};
@@ -145,6 +145,12 @@ impl Session {
         self.regions
             .responses
             .words_at(offsets.completion_entries, word_count)
+    }
+
+    /// The body under way in a slot. A panic elsewhere does not end it.
+    pub fn lock_transfer(&self, key: SlotKey) -> MutexGuard<'_, TransferState> {
+        let transfer = self.slot(key).transfer.lock();
+        transfer.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes every handler that waits for a body: the session is over.

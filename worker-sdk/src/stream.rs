@@ -3,7 +3,6 @@
 //! whoever waits for more of them, or for room.
 
 use std::mem::offset_of;
-use std::sync::{MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use slotway_shm_proto::cursor::{load_tagged, store_tagged};
@@ -48,17 +47,9 @@ pub(crate) struct StreamOut {
     waker: Option<Waker>,
 }
 
-fn lock(session: &Session, key: SlotKey) -> MutexGuard<'_, TransferState> {
-    session
-        .slot(key)
-        .transfer
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Begins to let a handler read a request's body.
 pub(crate) fn begin_in(session: &Session, key: SlotKey, head: &RequestHead) {
-    let mut state = lock(session, key);
+    let mut state = session.lock_transfer(key);
     state.begin(key);
     state.transfer = Some(Transfer::In(StreamIn {
         generation: key.generation,
@@ -71,7 +62,7 @@ pub(crate) fn begin_in(session: &Session, key: SlotKey, head: &RequestHead) {
 
 /// Begins to let a handler write its answer's body.
 pub(crate) fn begin_out(session: &Session, key: SlotKey, ring_offset: u32, ring: ByteRing) {
-    let mut state = lock(session, key);
+    let mut state = session.lock_transfer(key);
     state.begin(key);
     state.transfer = Some(Transfer::Out(StreamOut {
         generation: key.generation,
@@ -86,7 +77,7 @@ pub(crate) fn begin_out(session: &Session, key: SlotKey, ring_offset: u32, ring:
 
 /// Forgets a body whose answer turned out to be another.
 pub(crate) fn forget(session: &Session, key: SlotKey) {
-    let mut state = lock(session, key);
+    let mut state = session.lock_transfer(key);
     state.wake();
     state.transfer = None;
 }
@@ -99,7 +90,7 @@ pub(crate) fn poll_in(
     cx: &mut Context<'_>,
     bytes: &mut Vec<u8>,
 ) -> Poll<Result<usize, BodyClosed>> {
-    let mut state = lock(session, key);
+    let mut state = session.lock_transfer(key);
     let state = &mut *state;
     let Some(Transfer::In(stream)) = &mut state.transfer else {
         return Poll::Ready(Err(BodyClosed));
@@ -139,7 +130,7 @@ pub(crate) fn poll_out(
     cx: &mut Context<'_>,
     bytes: &[u8],
 ) -> Poll<Result<usize, BodyClosed>> {
-    let mut state = lock(session, key);
+    let mut state = session.lock_transfer(key);
     let state = &mut *state;
     let Some(Transfer::Out(stream)) = &mut state.transfer else {
         return Poll::Ready(Err(BodyClosed));
@@ -166,7 +157,7 @@ pub(crate) fn poll_out(
 
 /// The writer has ended.
 pub(crate) fn end_out(session: &Session, key: SlotKey, end: BodyEnd) {
-    let mut state = lock(session, key);
+    let mut state = session.lock_transfer(key);
     let state = &mut *state;
     let Some(Transfer::Out(stream)) = &mut state.transfer else {
         return;

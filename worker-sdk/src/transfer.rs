@@ -3,7 +3,6 @@
 //! notice says that the other side has moved. No thread ever waits for it.
 
 use std::mem::offset_of;
-use std::sync::{MutexGuard, PoisonError};
 
 use slotway_shm_proto::cursor::{load_tagged, store_tagged};
 use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, RequestHead, RequestWords, ResponseWords};
@@ -57,14 +56,6 @@ pub(crate) enum Step {
     Abandoned,
 }
 
-fn lock(session: &Session, key: SlotKey) -> MutexGuard<'_, TransferState> {
-    session
-        .slot(key)
-        .transfer
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-}
-
 impl TransferState {
     /// Begins a transfer: the first of a slot's use forgets the notices of the
     /// use before.
@@ -78,7 +69,7 @@ impl TransferState {
 
 /// Begins to collect a request's body.
 pub(crate) fn collect(session: &Session, key: SlotKey, head: RequestHead) -> Step {
-    let mut state = lock(session, key);
+    let mut state = session.lock_transfer(key);
     state.begin(key);
     // The client's word for the length is no reason to take the memory before
     // the bytes come.
@@ -106,7 +97,7 @@ pub(crate) fn begin_push(
     ring: ByteRing,
     body: Vec<u8>,
 ) {
-    let mut state = lock(session, key);
+    let mut state = session.lock_transfer(key);
     state.begin(key);
     let mut push = Push {
         generation: key.generation,
@@ -123,7 +114,7 @@ pub(crate) fn begin_push(
 
 /// Whether the slot has an answer whose body is still to go.
 pub(crate) fn has_body_to_send(session: &Session, key: SlotKey) -> bool {
-    match &lock(session, key).transfer {
+    match &session.lock_transfer(key).transfer {
         Some(Transfer::Push(push)) => push.generation == key.generation,
         Some(Transfer::Out(stream)) => stream.generation == key.generation,
         _ => false,
@@ -132,7 +123,7 @@ pub(crate) fn has_body_to_send(session: &Session, key: SlotKey) -> bool {
 
 /// The hub has been told of the answer: its body may go on, or be given up.
 pub(crate) fn go_on_pushing(session: &Session, key: SlotKey) {
-    let mut state = lock(session, key);
+    let mut state = session.lock_transfer(key);
     match &mut state.transfer {
         Some(Transfer::Push(push)) if push.generation == key.generation => {
             push.published = true;
@@ -149,7 +140,7 @@ pub(crate) fn go_on_pushing(session: &Session, key: SlotKey) {
 /// Looks at the slot's words and does what they allow. To be called for every
 /// notice; one that comes late, when the slot has its next use, does nothing.
 pub(crate) fn advance(session: &Session, key: SlotKey) -> Step {
-    let mut state = lock(session, key);
+    let mut state = session.lock_transfer(key);
     step(session, key, &mut state)
 }
 
