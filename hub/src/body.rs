@@ -4,7 +4,7 @@
 use crate::connection::Connection;
 use crate::http::chunked::ChunkedDecoder;
 use crate::http::parse::Framing;
-use crate::limits::READ_STEP_BYTES;
+use crate::limits::{READ_STEP_BYTES, STREAM_START_BYTES};
 use crate::local_answer::LocalAnswer;
 use crate::request::Instead;
 use crate::upload::BodySource;
@@ -12,8 +12,9 @@ use crate::watch::{BodyDeadline, Wait};
 
 /// A body that has been read, as far as it was.
 pub(crate) enum Body {
-    /// In the input, behind the head.
-    InInput { bytes: usize },
+    /// In the input behind the head, except for the end of it that waits in the
+    /// socket.
+    Known { bytes: usize, waiting_bytes: usize },
     /// Decoded.
     Decoded(Vec<u8>),
     /// More than fits an arena.
@@ -30,20 +31,30 @@ impl Connection {
                 if length > body_bytes_max {
                     return Err(too_large(body_bytes_max).into());
                 }
-                // A body that will stream takes a slot only once an arena's
-                // worth of it is there: a head alone must not hold one.
-                let wanted = length.min(room as u64) as usize;
+                let streams = length > room as u64;
+                let wanted = if streams {
+                    room.min(STREAM_START_BYTES)
+                } else {
+                    length as usize
+                };
                 let buffered = self.head.bytes + wanted;
-                while self.input.len() < buffered {
+                // What has arrived need not go through the input.
+                let waiting_bytes = loop {
+                    let missing = buffered.saturating_sub(self.input.len());
+                    if missing == 0 || self.stream.waiting_bytes() >= missing as u64 {
+                        break missing;
+                    }
                     self.send_continue_if_expected(self.input.len() > self.head.bytes)
                         .await?;
-                    self.read_body_step(buffered - self.input.len(), &mut deadline)
-                        .await?;
-                }
-                if length > room as u64 {
+                    self.read_body_step(missing, &mut deadline).await?;
+                };
+                if streams {
                     return Ok(Body::Streams(BodySource::Length { left: length }));
                 }
-                Ok(Body::InInput { bytes: wanted })
+                Ok(Body::Known {
+                    bytes: wanted,
+                    waiting_bytes,
+                })
             }
             Framing::Chunked => {
                 let mut decoder = ChunkedDecoder::new(body_bytes_max);

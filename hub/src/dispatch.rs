@@ -17,11 +17,23 @@ use crate::http::parse::{HeadError, RequestHead};
 use crate::http::target::percent_decode;
 use crate::limits::HEAD_BYTES_MAX;
 
+/// What a request without a body has.
+pub const NO_BODY: DispatchBody<'static> = DispatchBody::Whole {
+    here: &[],
+    waiting_bytes: 0,
+};
+
 /// The body as far as it is known when the request is dispatched.
 #[derive(Clone, Copy, Debug)]
 pub enum DispatchBody<'b> {
-    /// All of it, and it fits (see [`body_room`]).
-    Whole(&'b [u8]),
+    /// It fits (see [`body_room`]): what is here of it, and how much of it waits in
+    /// the socket, for the caller to receive behind that.
+    Whole {
+        /// Its beginning.
+        here: &'b [u8],
+        /// The rest.
+        waiting_bytes: u32,
+    },
     /// It streams; its length if the client said so.
     Stream(Option<u64>),
 }
@@ -46,12 +58,12 @@ pub struct Dispatch<'r> {
     pub wants_times: bool,
 }
 
-/// Where a streamed body goes.
+/// Where the body goes that [`write`] has not written.
 #[derive(Clone, Copy, Debug)]
-pub struct BodyRing {
+pub struct BodyPlace {
     /// From the arena's start.
     pub offset: u32,
-    /// Its size.
+    /// Size of the ring of a body that streams; else what waits in the socket.
     pub bytes: u32,
 }
 
@@ -67,13 +79,14 @@ pub fn body_room(arena_bytes: u32, head_bytes: usize, field_count: usize) -> usi
 
 const ALIGN: u32 = 8;
 
-/// Writes head and arena. The slot can be submitted then. Returns the ring of
-/// a body that streams. `scratch` is only for re-use of its memory.
+/// Writes head and arena. The slot can be submitted once a body that is known has
+/// been received whole. Returns the place of what is missing of the body.
+/// `scratch` is only for re-use of its memory.
 pub fn write(
     dispatch: &Dispatch<'_>,
     exchange: &Exchange,
     scratch: &mut Vec<u8>,
-) -> Result<Option<BodyRing>, HeadError> {
+) -> Result<BodyPlace, HeadError> {
     let head = dispatch.head;
     exchange.write_arena(0, dispatch.head_bytes);
     for entry in &head.dropped {
@@ -92,9 +105,12 @@ pub fn write(
     let body_offset = (text_offset + text_bytes).next_multiple_of(ALIGN);
 
     let (body_ring_bytes, body_bytes) = match dispatch.body {
-        DispatchBody::Whole(body) => {
-            exchange.write_arena(body_offset, body);
-            (0, body.len() as u64)
+        DispatchBody::Whole {
+            here,
+            waiting_bytes,
+        } => {
+            exchange.write_arena(body_offset, here);
+            (0, here.len() as u64 + u64::from(waiting_bytes))
         }
         DispatchBody::Stream(length) => (
             exchange.arena_bytes() - body_offset,
@@ -137,10 +153,19 @@ pub fn write(
         },
         reserved: [0; 7],
     });
-    Ok((body_ring_bytes > 0).then_some(BodyRing {
-        offset: body_offset,
-        bytes: body_ring_bytes,
-    }))
+    Ok(match dispatch.body {
+        DispatchBody::Whole {
+            here,
+            waiting_bytes,
+        } => BodyPlace {
+            offset: body_offset + here.len() as u32,
+            bytes: waiting_bytes,
+        },
+        DispatchBody::Stream(_) => BodyPlace {
+            offset: body_offset,
+            bytes: body_ring_bytes,
+        },
+    })
 }
 
 /// Clients on a Unix socket are written as the unspecified address.

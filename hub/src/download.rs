@@ -10,6 +10,8 @@ use crate::limits::READ_STEP_BYTES;
 use crate::request::Instead;
 use crate::slot::Event;
 
+const CRLF: &[u8] = b"\r\n";
+
 /// A body under way.
 pub(crate) struct Download {
     /// The ring's place, from the arena's start.
@@ -54,18 +56,24 @@ impl Connection {
                     encode::chunk_size(&mut self.output, take);
                 }
                 for (start, count) in ring.pieces(consumed, take) {
-                    exchange.append_from_arena(offset + start, count, &mut self.output);
+                    self.send_directly(&exchange, offset + start, count)?;
                 }
                 consumed = ring.advance(consumed, take);
                 left = left.map(|left| left - u64::from(take));
                 if chunked {
-                    self.output.extend_from_slice(b"\r\n");
+                    self.output.extend_from_slice(CRLF);
                 }
                 // The worker refills the ring while this piece is being sent.
                 if exchange.publish_download(consumed) {
                     self.reactor.mark(exchange.lane());
                 }
-                self.flush().await.map_err(|_| Instead::ClientGone)?;
+                if self.output.len() <= CRLF.len() {
+                    // The end of a chunk goes with what follows it. The bell is
+                    // rung meanwhile, and others have their turn.
+                    tokio::task::yield_now().await;
+                } else {
+                    self.flush().await.map_err(|_| Instead::ClientGone)?;
+                }
                 // The time that a slow client took is not the worker's.
                 exchange.set_deadline(clock::coarse_ms() + timeout_ms);
                 continue;

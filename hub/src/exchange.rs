@@ -71,6 +71,19 @@ impl Exchange {
             .write(self.offsets.request_arena + u64::from(offset), bytes);
     }
 
+    /// Receives what waits in a socket into the request arena, at most `bytes`.
+    pub fn receive_into_arena(
+        &self,
+        socket: BorrowedFd<'_>,
+        offset: u32,
+        bytes: u32,
+    ) -> Result<usize, Errno> {
+        debug_assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
+        let start = self.offsets.request_arena + u64::from(offset);
+        let requests = &self.lane.session.regions.requests;
+        requests.receive(socket, start, bytes as usize)
+    }
+
     /// Writes the request's head. The next step is [`Exchange::submit`].
     #[inline]
     pub fn write_head(&self, head: &RequestHead) {

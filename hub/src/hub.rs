@@ -73,6 +73,7 @@ impl Hub {
         let port = listeners.tcp.first().map_or(0, SocketAddr::port);
         let attach = Arc::new(AttachSocket::bind(config.socket.as_deref(), port)?);
         let attach_path = attach.path();
+        let attach_listener = attach.listener().map_err(StartError::Runtime)?;
 
         let (control, messages) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(config, geometry, control.clone(), fd_limit));
@@ -84,7 +85,7 @@ impl Hub {
         let path_text = attach_path.display().to_string();
         tokio::spawn(control::run(Arc::clone(&shared), path_text, messages));
         tokio::spawn(async move {
-            if let Err(error) = control::attach::accept(attach, control).await {
+            if let Err(error) = control::attach::accept(attach, attach_listener, control).await {
                 tracing::error!(%error, "workers cannot attach any more");
             }
         });

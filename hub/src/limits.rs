@@ -34,7 +34,7 @@ pub const IDLE_BUFFER_BYTES: usize = 1024;
 pub const READ_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Bodies of at least this size are sent from their slot without a copy.
-pub const DIRECT_SEND_BYTES_MIN: u32 = 32 * 1024;
+pub const DIRECT_SEND_BYTES_MIN: u32 = 8 * 1024;
 
 /// Output buffers that a reactor keeps, and the largest of them.
 pub const SPARE_BUFFER_COUNT_MAX: usize = 256;
@@ -66,7 +66,11 @@ pub const OTHER_FD_COUNT: u64 = 512;
 /// that the connection can go on; with a larger one it ends.
 pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 
-/// Most that one read takes while a body streams.
+/// A body that streams takes a slot once this much of it has come: a head alone
+/// must not hold one.
+pub const STREAM_START_BYTES: usize = 32 * 1024;
+
+/// Most that one step moves while a body streams.
 pub const READ_STEP_BYTES: usize = 64 * 1024;
 
 /// Options that a request's Connection fields may list: each is looked for

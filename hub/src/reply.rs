@@ -134,10 +134,10 @@ impl Connection {
         then
     }
 
-    /// Puts a body behind the head in the output, unless it is large: that is sent
-    /// from the arena, which spares a copy, and only what the socket does not take
-    /// at once is left in the output. True: all of it has been sent.
-    fn send_directly(
+    /// Puts a part of the arena behind what is in the output, unless it is large:
+    /// then both are sent at once, which spares a copy, and only what the socket
+    /// does not take is left in the output. True: nothing is.
+    pub(crate) fn send_directly(
         &mut self,
         exchange: &Exchange,
         offset: u32,
@@ -155,11 +155,8 @@ impl Connection {
         let of_head = sent.min(self.output.len());
         let of_body = (sent - of_head) as u32;
         self.output.drain(..of_head);
-        if of_body == bytes && self.output.is_empty() && sent > 0 {
-            return Ok(true);
-        }
         exchange.append_from_arena(offset + of_body, bytes - of_body, &mut self.output);
-        Ok(false)
+        Ok(self.output.is_empty())
     }
 
     /// An HTTP/1.0 client knows the end of such a body by nothing else.

@@ -1,7 +1,9 @@
 //! One request on its connection: what it asks for and where it goes.
 
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
+use rustix::io::Errno;
 use slotway_net::monotonic_ns;
 use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::Span;
@@ -10,7 +12,7 @@ use crate::body::{Body, too_large};
 use crate::clock;
 use crate::connection::{Connection, Progress, Then};
 use crate::control::{self, ControlMessage};
-use crate::dispatch::{self, BodyRing, Dispatch, DispatchBody};
+use crate::dispatch::{self, BodyPlace, Dispatch, DispatchBody, NO_BODY};
 use crate::exchange::Exchange;
 use crate::http::forwarded::{self, Client};
 use crate::http::parse::Framing;
@@ -66,7 +68,7 @@ impl Connection {
         self.client = self.find_client();
         let (exchange, source) = if self.head.framing == Framing::Length(0) {
             let head_bytes = self.head.bytes;
-            let (exchange, _) = self.dispatch(DispatchBody::Whole(&[]))?;
+            let (exchange, _) = self.dispatch(NO_BODY)?;
             self.use_input(head_bytes, Progress::Used);
             (exchange, None)
         } else {
@@ -163,7 +165,7 @@ impl Connection {
     async fn dispatch_with_body(
         &mut self,
         method: Method,
-    ) -> Result<(Exchange, Option<(BodyRing, BodySource)>), Instead> {
+    ) -> Result<(Exchange, Option<(BodyPlace, BodySource)>), Instead> {
         // Refuse what has no route before any body is read for it.
         let path = self.head.path;
         let reactor = Rc::clone(&self.reactor);
@@ -178,34 +180,40 @@ impl Connection {
         );
         let head_bytes = self.head.bytes;
         match self.read_body(room).await? {
-            Body::InInput { bytes } => {
+            Body::Known {
+                bytes,
+                waiting_bytes,
+            } => {
+                let used = head_bytes + bytes - waiting_bytes;
                 // Dispatching borrows the input as a whole.
                 let input = std::mem::take(&mut self.input);
-                let result =
-                    self.dispatch_from(&input, DispatchBody::Whole(&input[head_bytes..][..bytes]));
+                let body = DispatchBody::Whole {
+                    here: &input[head_bytes..used],
+                    waiting_bytes: waiting_bytes as u32,
+                };
+                let result = self.dispatch_from(&input, body);
                 self.input = input;
                 let (exchange, _) = result?;
-                self.use_input(head_bytes + bytes, Progress::Used);
+                self.use_input(used, Progress::Used);
                 Ok((exchange, None))
             }
             Body::Decoded(body) => {
-                let (exchange, _) = self.dispatch(DispatchBody::Whole(&body))?;
+                let (exchange, _) = self.dispatch(DispatchBody::Whole {
+                    here: &body,
+                    waiting_bytes: 0,
+                })?;
                 self.use_input(head_bytes, Progress::Used);
                 Ok((exchange, None))
             }
             Body::Streams(source) => {
                 let (exchange, ring) = self.dispatch(DispatchBody::Stream(source.length()))?;
                 self.use_input(head_bytes, Progress::BodyUnderWay);
-                let ring = ring.expect("a body that streams has a ring");
                 Ok((exchange, Some((ring, source))))
             }
         }
     }
 
-    fn dispatch(
-        &mut self,
-        body: DispatchBody<'_>,
-    ) -> Result<(Exchange, Option<BodyRing>), LocalAnswer> {
+    fn dispatch(&mut self, body: DispatchBody<'_>) -> Result<(Exchange, BodyPlace), Instead> {
         let input = std::mem::take(&mut self.input);
         let result = self.dispatch_from(&input, body);
         self.input = input;
@@ -218,7 +226,7 @@ impl Connection {
         &mut self,
         input: &[u8],
         body: DispatchBody<'_>,
-    ) -> Result<(Exchange, Option<BodyRing>), LocalAnswer> {
+    ) -> Result<(Exchange, BodyPlace), Instead> {
         let reactor = Rc::clone(&self.reactor);
         let method = self.head.method.expect("answer_request refused others");
         reactor.with_routes(|table| {
@@ -243,20 +251,45 @@ impl Connection {
                 body,
                 client: self.client,
                 deadline_ns: match body {
-                    DispatchBody::Whole(_) => deadline_ms * 1_000_000,
+                    DispatchBody::Whole { .. } => deadline_ms * 1_000_000,
                     DispatchBody::Stream(_) => 0,
                 },
                 wants_times: reactor.takes_times,
             };
-            let ring = dispatch::write(&dispatch, &exchange, &mut self.scratch)
+            let place = dispatch::write(&dispatch, &exchange, &mut self.scratch)
                 .map_err(|error| LocalAnswer::error(error.status(), error.to_string()))?;
+            if matches!(
+                body,
+                DispatchBody::Whole {
+                    waiting_bytes: 1..,
+                    ..
+                }
+            ) {
+                self.receive_waiting(&exchange, place)?;
+            }
             exchange.submit(deadline_ms);
             reactor.mark(&lane);
             if reactor.takes_times {
                 self.moments.submitted_ns = monotonic_ns();
             }
-            Ok((exchange, ring))
+            Ok((exchange, place))
         })
+    }
+
+    /// Receives what the socket has said it holds of a body into its place.
+    fn receive_waiting(&self, exchange: &Exchange, place: BodyPlace) -> Result<(), Instead> {
+        let BodyPlace { mut offset, bytes } = place;
+        let end = offset + bytes;
+        while offset < end {
+            match exchange.receive_into_arena(self.stream.as_fd(), offset, end - offset) {
+                Ok(received @ 1..) => offset += received as u32,
+                Err(Errno::INTR) => {}
+                // Only urgent data make a socket hold less than it said, and
+                // nobody sends those but to try us.
+                Ok(0) | Err(_) => return Err(Instead::ClientGone),
+            }
+        }
+        Ok(())
     }
 
     async fn answer_by_control(&mut self, method: Method) -> Result<Then, Instead> {
@@ -265,7 +298,15 @@ impl Connection {
         }
         let head_bytes = self.head.bytes;
         let body = match self.read_body(CONTROL_BODY_BYTES_MAX as usize).await? {
-            Body::InInput { bytes } => {
+            Body::Known {
+                bytes,
+                waiting_bytes,
+            } => {
+                while self.input.len() < head_bytes + bytes {
+                    let Ok(1..) = self.read_input(waiting_bytes).await else {
+                        return Err(Instead::ClientGone);
+                    };
+                }
                 let body = self.input[head_bytes..][..bytes].to_vec();
                 self.input.drain(head_bytes..head_bytes + bytes);
                 self.head.framing = Framing::Length(0);

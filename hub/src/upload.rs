@@ -1,16 +1,18 @@
 //! A request body on its way from the socket into a slot's ring.
 
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
+use rustix::io::Errno;
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::body::late_body;
 use crate::clock;
 use crate::connection::{Connection, PendingRead};
-use crate::dispatch::BodyRing;
+use crate::dispatch::BodyPlace;
 use crate::exchange::{Exchange, Outcome};
 use crate::http::chunked::ChunkedDecoder;
-use crate::limits::READ_STEP_BYTES;
+use crate::limits::READ_BUFFER_BYTES;
 use crate::local_answer::LocalAnswer;
 use crate::request::Instead;
 use crate::slot::Event;
@@ -57,6 +59,8 @@ impl BodySource {
 struct Step {
     /// Bytes put into the ring.
     moved: u32,
+    /// Those of them that came straight from the socket.
+    received: u32,
     /// There is room left, and no input.
     needs_input: bool,
     /// That was all of the body.
@@ -69,16 +73,17 @@ impl Connection {
     pub(crate) async fn upload(
         &mut self,
         exchange: &Exchange,
-        body_ring: BodyRing,
+        place: BodyPlace,
         mut source: BodySource,
     ) -> Result<UploadEnd, Instead> {
-        let ring = ByteRing::new(body_ring.bytes);
+        let ring = ByteRing::new(place.bytes);
         let timeout_ms = self.reactor.shared.config.timeout_ms();
         let mut produced = 0;
         let mut deadline = BodyDeadline::start();
         loop {
-            let step = self.upload_step(exchange, body_ring.offset, ring, produced, &mut source)?;
+            let step = self.upload_step(exchange, place.offset, ring, produced, &mut source)?;
             produced = ring.advance(produced, step.moved);
+            deadline.add(step.received as usize);
             if step.moved > 0 || step.done {
                 exchange.set_deadline(clock::coarse_ms() + timeout_ms);
                 let end = step.done.then_some(BodyEnd::Complete);
@@ -89,7 +94,10 @@ impl Connection {
             if step.done {
                 return Ok(UploadEnd::Complete);
             }
-            if step.needs_input {
+            if step.received > 0 {
+                // The bell is rung, and others have their turn.
+                tokio::task::yield_now().await;
+            } else if step.needs_input {
                 if self.read_while_waiting(exchange, &mut deadline).await? {
                     return Ok(UploadEnd::AnsweredEarly);
                 }
@@ -120,10 +128,16 @@ impl Connection {
                 put(exchange, offset, ring, produced, &self.input[..take]);
                 self.consume_input(take);
                 *left -= take as u64;
+                let most = (*left).min(u64::from(room - take as u32)) as u32;
+                let start = ring.advance(produced, take as u32);
+                let received = self.receive_into_ring(exchange, offset, ring, start, most)?;
+                *left -= u64::from(received);
+                let moved = take as u32 + received;
                 let done = *left == 0;
-                let needs_input = !done && take < room as usize;
+                let needs_input = !done && moved < room;
                 Ok(Step {
-                    moved: take as u32,
+                    moved,
+                    received,
                     needs_input,
                     done,
                 })
@@ -141,11 +155,41 @@ impl Connection {
                 let needs_input = !done && take < room as usize;
                 Ok(Step {
                     moved: take as u32,
+                    received: 0,
                     needs_input,
                     done,
                 })
             }
         }
+    }
+
+    /// Receives at most `bytes` of what waits in the socket straight into the ring.
+    fn receive_into_ring(
+        &self,
+        exchange: &Exchange,
+        offset: u32,
+        ring: ByteRing,
+        produced: u32,
+        bytes: u32,
+    ) -> Result<u32, Instead> {
+        let mut received = 0;
+        for (start, count) in ring.pieces(produced, bytes) {
+            if count == 0 {
+                break;
+            }
+            match exchange.receive_into_arena(self.stream.as_fd(), offset + start, count) {
+                Ok(0) => return Err(Instead::ClientGone),
+                Ok(piece) => {
+                    received += piece as u32;
+                    if piece < count as usize {
+                        break;
+                    }
+                }
+                Err(Errno::AGAIN | Errno::INTR) => break,
+                Err(_) => return Err(Instead::ClientGone),
+            }
+        }
+        Ok(received)
     }
 
     /// Reads from the client, but listens to the worker too. Says whether the
@@ -158,7 +202,8 @@ impl Connection {
         let deadline_ms = deadline.at_ms(&self.reactor.deadlines);
         self.state.wait_until(Wait::Body, deadline_ms);
         let mut buffer = std::mem::take(&mut self.input);
-        buffer.reserve(READ_STEP_BYTES);
+        // What comes with it and behind it is received into the ring.
+        buffer.reserve(READ_BUFFER_BYTES);
         let stream = Rc::clone(&self.stream);
         let mut read: PendingRead = Box::pin(async move { stream.read(buffer).await });
         let result = loop {

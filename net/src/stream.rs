@@ -56,6 +56,12 @@ impl Stream {
         }
     }
 
+    /// Bytes that have arrived and wait to be read (`FIONREAD`); 0 where the
+    /// socket cannot say.
+    pub fn waiting_bytes(&self) -> u64 {
+        rustix::io::ioctl_fionread(self).unwrap_or(0)
+    }
+
     /// Writes all of `buffer`, on a ring with what else is submitted at the end
     /// of the turn.
     pub async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {

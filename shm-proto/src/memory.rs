@@ -144,6 +144,25 @@ impl OwnRegion {
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
     }
 
+    /// Receives what waits in a socket, at most `bytes` of it, to `offset`
+    /// (recv(2) with `MSG_DONTWAIT`), without a copy in this process. Returns how
+    /// much that was: 0 is the end of the stream. The caller is the only writer
+    /// of the place.
+    pub fn receive(
+        &self,
+        socket: BorrowedFd<'_>,
+        offset: u64,
+        bytes: usize,
+    ) -> Result<usize, Errno> {
+        let target = self.0.at(offset, bytes);
+        // SAFETY: the target is in bounds (`at`) of a mapping that `self` keeps
+        // for as long as the call, and no `&[u8]` into a region that this process
+        // writes exists. That is why no safe wrapper will do: they want a slice.
+        let received =
+            unsafe { libc::recv(socket.as_raw_fd(), target.cast(), bytes, libc::MSG_DONTWAIT) };
+        count_or_errno(received)
+    }
+
     /// Copies a head to `offset`.
     #[inline]
     pub fn write_head<T: SharedHead>(&self, offset: u64, head: &T) {
@@ -244,10 +263,7 @@ impl PeerRegion {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             libc::sendmsg(socket.as_raw_fd(), &raw const message, flags)
         };
-        usize::try_from(sent).map_err(|_| {
-            let error = std::io::Error::last_os_error();
-            Errno::from_io_error(&error).unwrap_or(Errno::IO)
-        })
+        count_or_errno(sent)
     }
 
     /// The bytes themselves, without a copy.
@@ -262,6 +278,14 @@ impl PeerRegion {
         // the caller promises.
         unsafe { std::slice::from_raw_parts(start, bytes) }
     }
+}
+
+/// What a call that counts bytes has returned.
+fn count_or_errno(returned: isize) -> Result<usize, Errno> {
+    usize::try_from(returned).map_err(|_| {
+        let error = std::io::Error::last_os_error();
+        Errno::from_io_error(&error).unwrap_or(Errno::IO)
+    })
 }
 
 #[inline]

@@ -94,8 +94,32 @@ impl Part {
 
     /// Descriptors it has open.
     pub fn open_fd_count(&self) -> usize {
+        self.open_fds().len()
+    }
+
+    /// What its descriptors are.
+    fn open_fds(&self) -> Vec<String> {
         let folder = format!("/proc/{}/fd", self.child.id());
-        std::fs::read_dir(folder).expect("it is running").count()
+        let fds = std::fs::read_dir(folder).expect("it is running");
+        fds.filter_map(|fd| Some(fs_link(&fd.ok()?.path())))
+            .collect()
+    }
+
+    /// Waits until no more than `most` descriptors are open.
+    pub fn await_fds(&self, most: usize) {
+        let start = Instant::now();
+        loop {
+            let fds = self.open_fds();
+            if fds.len() <= most {
+                return;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{} descriptors stay open where {most} were expected: {fds:#?}",
+                fds.len()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Its process.
@@ -283,6 +307,11 @@ impl HubPart {
         let response = http::get(self.address, "/health");
         String::from_utf8_lossy(&response.body).into_owned()
     }
+}
+
+fn fs_link(path: &Path) -> String {
+    let target = std::fs::read_link(path).map(|target| target.display().to_string());
+    format!("{}: {}", path.display(), target.unwrap_or_default())
 }
 
 /// The address in a start line: `… listens on http://127.0.0.1:3200, …`.

@@ -3,7 +3,6 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
 
 use slotway_shm_proto::message::{FromHub, Hello, Refusal};
 use slotway_shm_proto::packet;
@@ -69,11 +68,7 @@ fn every_wrong_hello_gets_its_refusal_and_leaves_nothing_behind() {
         .to_packet();
         assert_eq!(say(&hub, &many), refused(Refusal::ThreadCount));
     }
-    let start = std::time::Instant::now();
-    while hub.part.open_fd_count() > fds_before {
-        assert!(start.elapsed() < PATIENCE, "descriptors leak");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    hub.part.await_fds(fds_before);
     let _worker = hub.start_worker("echo", "echo");
     assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
 }

@@ -27,9 +27,23 @@ fn maps_sessions(part: &Part) -> bool {
         .contains("memfd:slotway-")
 }
 
-#[test]
-fn a_killed_worker_leaves_502_no_routes_no_memory_and_no_descriptors() {
-    let hub = HubPart::start(program(), &[]);
+slotway_tests::on_both_engines! {
+    a_killed_worker_leaves_502_no_routes_no_memory_and_no_descriptors
+    a_worker_that_does_not_answer_in_time_is_504_and_its_late_answer_reaches_nobody
+    a_request_whose_deadline_passed_before_the_worker_came_to_it_is_not_run
+    when_every_slot_is_in_use_the_answer_is_503_with_retry_after_at_once
+    a_worker_that_hangs_with_most_of_its_slots_is_put_out
+    a_worker_of_the_same_name_takes_over_while_the_older_finishes_what_it_has
+    a_client_that_leaves_gives_its_slot_back
+    sigterm_finishes_what_is_in_flight_then_ends_with_0_and_leaves_no_file
+    ctrl_c_ends_an_idle_hub
+    a_second_hub_on_the_address_or_the_socket_is_refused_with_a_clear_message
+    nothing_named_stands_in_dev_shm
+    instrumentation_logs_where_the_time_went
+}
+
+fn a_killed_worker_leaves_502_no_routes_no_memory_and_no_descriptors(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io]);
     assert_eq!(http::get(hub.address, "/api/items/1").status, 404);
     let fds_before = hub.part.open_fd_count();
     for _ in 0..3 {
@@ -53,15 +67,12 @@ fn a_killed_worker_leaves_502_no_routes_no_memory_and_no_descriptors() {
         assert_eq!(http::get(hub.address, "/api/items/1").status, 404);
         drop(waiting);
         wait_until("the memory is freed", || !maps_sessions(&hub.part));
-        wait_until("descriptors are back", || {
-            hub.part.open_fd_count() <= fds_before
-        });
+        hub.part.await_fds(fds_before);
     }
 }
 
-#[test]
-fn a_worker_that_does_not_answer_in_time_is_504_and_its_late_answer_reaches_nobody() {
-    let hub = HubPart::start(program(), &["--timeout", "1", "--slots", "4"]);
+fn a_worker_that_does_not_answer_in_time_is_504_and_its_late_answer_reaches_nobody(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--timeout", "1", "--slots", "4"]);
     let _worker = hub.start_worker("echo", "echo");
     let mut slow: Vec<_> = (0..2).map(|_| Connection::open(hub.address)).collect();
     for connection in &mut slow {
@@ -88,9 +99,8 @@ fn a_worker_that_does_not_answer_in_time_is_504_and_its_late_answer_reaches_nobo
     }
 }
 
-#[test]
-fn a_request_whose_deadline_passed_before_the_worker_came_to_it_is_not_run() {
-    let hub = HubPart::start(program(), &["--timeout", "1"]);
+fn a_request_whose_deadline_passed_before_the_worker_came_to_it_is_not_run(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--timeout", "1"]);
     let worker = hub.start_worker("odd", "odd");
     assert_eq!(http::get(hub.address, "/odd/block/0").status, 200);
     worker.suspend();
@@ -101,9 +111,8 @@ fn a_request_whose_deadline_passed_before_the_worker_came_to_it_is_not_run() {
     assert_eq!(http::get(hub.address, "/odd/runs").text(), "1");
 }
 
-#[test]
-fn when_every_slot_is_in_use_the_answer_is_503_with_retry_after_at_once() {
-    let hub = HubPart::start(program(), &["--slots", "2"]);
+fn when_every_slot_is_in_use_the_answer_is_503_with_retry_after_at_once(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--slots", "2"]);
     let _worker = hub.start_worker("echo", "echo");
     let mut busy: Vec<_> = (0..2).map(|_| Connection::open(hub.address)).collect();
     for connection in &mut busy {
@@ -121,9 +130,8 @@ fn when_every_slot_is_in_use_the_answer_is_503_with_retry_after_at_once() {
     assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
 }
 
-#[test]
-fn a_worker_that_hangs_with_most_of_its_slots_is_put_out() {
-    let hub = HubPart::start(program(), &["--slots", "4", "--timeout", "1"]);
+fn a_worker_that_hangs_with_most_of_its_slots_is_put_out(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--slots", "4", "--timeout", "1"]);
     let worker = hub.start_worker("echo", "echo");
     worker.suspend();
     let mut stuck: Vec<_> = (0..4).map(|_| Connection::open(hub.address)).collect();
@@ -141,9 +149,8 @@ fn a_worker_that_hangs_with_most_of_its_slots_is_put_out() {
     assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
 }
 
-#[test]
-fn a_worker_of_the_same_name_takes_over_while_the_older_finishes_what_it_has() {
-    let hub = HubPart::start(program(), &[]);
+fn a_worker_of_the_same_name_takes_over_while_the_older_finishes_what_it_has(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io]);
     let mut older = hub.start_worker("echo", "echo");
     let mut slow = Connection::open(hub.address);
     slow.send("GET /api/sleep/400 HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -158,9 +165,8 @@ fn a_worker_of_the_same_name_takes_over_while_the_older_finishes_what_it_has() {
     assert_eq!(hub.health().matches("\"name\":\"echo\"").count(), 1);
 }
 
-#[test]
-fn a_client_that_leaves_gives_its_slot_back() {
-    let hub = HubPart::start(program(), &["--slots", "2"]);
+fn a_client_that_leaves_gives_its_slot_back(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--slots", "2"]);
     let _worker = hub.start_worker("echo", "echo");
     for n in 0..20 {
         let mut connection = Connection::open(hub.address);
@@ -187,9 +193,8 @@ fn a_client_that_leaves_gives_its_slot_back() {
     }
 }
 
-#[test]
-fn sigterm_finishes_what_is_in_flight_then_ends_with_0_and_leaves_no_file() {
-    let mut hub = HubPart::start(program(), &[]);
+fn sigterm_finishes_what_is_in_flight_then_ends_with_0_and_leaves_no_file(io: &str) {
+    let mut hub = HubPart::start(program(), &["--io", io]);
     let worker = hub.start_worker("echo", "echo");
     let mut idle = Connection::open(hub.address);
     idle.send("GET /api/items/1 HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -214,9 +219,8 @@ fn sigterm_finishes_what_is_in_flight_then_ends_with_0_and_leaves_no_file() {
     worker.wait_for_log("the hub is stopping");
 }
 
-#[test]
-fn ctrl_c_ends_an_idle_hub() {
-    let mut hub = HubPart::start(program(), &[]);
+fn ctrl_c_ends_an_idle_hub(io: &str) {
+    let mut hub = HubPart::start(program(), &["--io", io]);
     hub.part.signal(Signal::INT);
     assert!(hub.part.wait().success());
 }
@@ -244,9 +248,8 @@ fn a_worker_comes_back_to_a_hub_that_was_killed_and_started_again() {
     drop(worker);
 }
 
-#[test]
-fn a_second_hub_on_the_address_or_the_socket_is_refused_with_a_clear_message() {
-    let hub = HubPart::start(program(), &["--reactors", "2"]);
+fn a_second_hub_on_the_address_or_the_socket_is_refused_with_a_clear_message(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--reactors", "2"]);
     let port = hub.address.port().to_string();
     let folder = Folder::new();
     let other = folder.path().join("other.sock");
@@ -311,9 +314,8 @@ fn wrong_flags_are_named_and_end_with_2() {
     }
 }
 
-#[test]
-fn nothing_named_stands_in_dev_shm() {
-    let hub = HubPart::start(program(), &[]);
+fn nothing_named_stands_in_dev_shm(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io]);
     let _worker = hub.start_worker("echo", "echo");
     assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
     if let Ok(entries) = std::fs::read_dir("/dev/shm") {
@@ -324,9 +326,8 @@ fn nothing_named_stands_in_dev_shm() {
     }
 }
 
-#[test]
-fn instrumentation_logs_where_the_time_went() {
-    let hub = HubPart::start(program(), &["--instrumentation"]);
+fn instrumentation_logs_where_the_time_went(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--instrumentation"]);
     let _worker = hub.start_worker("echo", "echo");
     wait_until("phases are logged", || {
         assert_eq!(http::get(hub.address, "/api/items/1").status, 200);

@@ -15,8 +15,8 @@ fn program() -> &'static Path {
 }
 
 /// A hub with an honest worker, and a hostile one at `/liar`.
-fn hub_with_liar() -> (HubPart, Part, FakeWorker) {
-    let hub = HubPart::start(program(), &["--timeout", "2"]);
+fn hub_with_liar(io: &str) -> (HubPart, Part, FakeWorker) {
+    let hub = HubPart::start(program(), &["--io", io, "--timeout", "2"]);
     let honest = hub.start_worker("echo", "echo");
     let liar = FakeWorker::attach(&hub, "liar", "/liar");
     (hub, honest, liar)
@@ -33,9 +33,19 @@ fn assert_well(hub: &HubPart) {
     assert!(hub.health().contains("\"echo\""));
 }
 
-#[test]
-fn an_answer_made_by_hand_arrives_so_what_follows_is_about_the_lies() {
-    let (hub, _honest, liar) = hub_with_liar();
+slotway_tests::on_both_engines! {
+    an_answer_made_by_hand_arrives_so_what_follows_is_about_the_lies
+    a_head_that_points_outside_its_arena_is_502_and_the_liar_is_put_out
+    fields_that_would_split_the_answer_are_502_and_nothing_of_them_is_sent
+    answering_what_was_not_asked_or_twice_puts_the_liar_out
+    a_full_an_emptied_and_a_non_blocking_eventfd_stop_nobody
+    heads_alone_hold_no_slot
+    a_client_that_does_not_read_holds_its_slot_no_longer_than_it_may_take_to_read
+    one_busy_reactor_does_not_keep_the_worker_from_the_others
+}
+
+fn an_answer_made_by_hand_arrives_so_what_follows_is_about_the_lies(io: &str) {
+    let (hub, _honest, liar) = hub_with_liar(io);
     let mut client = ask(&hub);
     let request = liar.take();
     liar.write_arena(request.slot_index, 0, b"x-by: hand\r\n");
@@ -56,8 +66,7 @@ fn an_answer_made_by_hand_arrives_so_what_follows_is_about_the_lies() {
     );
 }
 
-#[test]
-fn a_head_that_points_outside_its_arena_is_502_and_the_liar_is_put_out() {
+fn a_head_that_points_outside_its_arena_is_502_and_the_liar_is_put_out(io: &str) {
     let beyond = u32::MAX - 7;
     for lie in [
         ResponseHead {
@@ -77,7 +86,7 @@ fn a_head_that_points_outside_its_arena_is_502_and_the_liar_is_put_out() {
             ..ResponseHead::default()
         },
     ] {
-        let (hub, _honest, liar) = hub_with_liar();
+        let (hub, _honest, liar) = hub_with_liar(io);
         let mut client = ask(&hub);
         let request = liar.take();
         let generation = if lie.generation == 0 {
@@ -105,9 +114,8 @@ fn a_head_that_points_outside_its_arena_is_502_and_the_liar_is_put_out() {
     }
 }
 
-#[test]
-fn fields_that_would_split_the_answer_are_502_and_nothing_of_them_is_sent() {
-    let (hub, _honest, liar) = hub_with_liar();
+fn fields_that_would_split_the_answer_are_502_and_nothing_of_them_is_sent(io: &str) {
+    let (hub, _honest, liar) = hub_with_liar(io);
     for (status, fields) in [
         (200, "x: a\r\n\r\nHTTP/1.1 200 OK\r\n"),
         (200, "x: a\nInjected: 1\r\n"),
@@ -138,10 +146,9 @@ fn fields_that_would_split_the_answer_are_502_and_nothing_of_them_is_sent() {
     }
 }
 
-#[test]
-fn answering_what_was_not_asked_or_twice_puts_the_liar_out() {
+fn answering_what_was_not_asked_or_twice_puts_the_liar_out(io: &str) {
     for lie in 0..4 {
-        let (hub, _honest, liar) = hub_with_liar();
+        let (hub, _honest, liar) = hub_with_liar(io);
         let mut client = ask(&hub);
         let request = liar.take();
         match lie {
@@ -175,10 +182,9 @@ fn answering_what_was_not_asked_or_twice_puts_the_liar_out() {
     }
 }
 
-#[test]
-fn a_full_an_emptied_and_a_non_blocking_eventfd_stop_nobody() {
+fn a_full_an_emptied_and_a_non_blocking_eventfd_stop_nobody(io: &str) {
     for _ in 0..3 {
-        let (mut hub, _honest, liar) = hub_with_liar();
+        let (mut hub, _honest, liar) = hub_with_liar(io);
         let flags = rustix::fs::fcntl_getfl(&liar.eventfd).unwrap();
         rustix::fs::fcntl_setfl(&liar.eventfd, flags | OFlags::NONBLOCK).unwrap();
         for _ in 0..100 {
@@ -198,9 +204,8 @@ fn a_full_an_emptied_and_a_non_blocking_eventfd_stop_nobody() {
     }
 }
 
-#[test]
-fn heads_alone_hold_no_slot() {
-    let hub = HubPart::start(program(), &["--slots", "2"]);
+fn heads_alone_hold_no_slot(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--slots", "2"]);
     let _worker = hub.start_worker("echo", "echo");
     let idle: Vec<_> = (0..10)
         .map(|_| {
@@ -216,9 +221,11 @@ fn heads_alone_hold_no_slot() {
     drop(idle);
 }
 
-#[test]
-fn a_client_that_does_not_read_holds_its_slot_no_longer_than_it_may_take_to_read() {
-    let hub = HubPart::start(program(), &["--slots", "1", "--write-timeout", "1"]);
+fn a_client_that_does_not_read_holds_its_slot_no_longer_than_it_may_take_to_read(io: &str) {
+    let hub = HubPart::start(
+        program(),
+        &["--io", io, "--slots", "1", "--write-timeout", "1"],
+    );
     let _worker = hub.start_worker("echo", "echo");
     let mut deaf = Connection::open(hub.address);
     deaf.send("GET /api/bytes/90000000 HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -235,9 +242,11 @@ fn a_client_that_does_not_read_holds_its_slot_no_longer_than_it_may_take_to_read
     drop(deaf);
 }
 
-#[test]
-fn one_busy_reactor_does_not_keep_the_worker_from_the_others() {
-    let hub = HubPart::start(program(), &["--reactors", "2", "--timeout", "5"]);
+fn one_busy_reactor_does_not_keep_the_worker_from_the_others(io: &str) {
+    let hub = HubPart::start(
+        program(),
+        &["--io", io, "--reactors", "2", "--timeout", "5"],
+    );
     let _worker = hub.start_worker("odd", "odd");
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -284,11 +284,7 @@ fn case_80_a_client_that_resets_at_any_stage_leaves_nothing_behind(io: &str) {
         }
         drop(stream);
     }
-    let start = Instant::now();
-    while hub.part.open_fd_count() > fds {
-        assert!(start.elapsed() < PATIENCE, "descriptors stay");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    hub.part.await_fds(fds);
     // All eight slots are there: eight requests at once are answered.
     let start = Instant::now();
     loop {

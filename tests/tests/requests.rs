@@ -11,8 +11,8 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-fn hub_with(role: &str) -> (HubPart, Part) {
-    let hub = HubPart::start(program(), &[]);
+fn hub_with(io: &str, role: &str) -> (HubPart, Part) {
+    let hub = HubPart::start(program(), &["--io", io]);
     let worker = hub.start_worker(role, role);
     (hub, worker)
 }
@@ -24,9 +24,32 @@ fn pattern(bytes: usize) -> Vec<u8> {
         .collect()
 }
 
-#[test]
-fn a_request_travels_to_the_worker_and_back() {
-    let (hub, _worker) = hub_with("echo");
+slotway_tests::on_both_engines! {
+    a_request_travels_to_the_worker_and_back
+    the_handler_sees_the_request_as_it_was_sent_and_its_parameters_decoded
+    a_parameter_that_is_no_utf_8_is_400_and_the_slot_comes_back
+    no_route_is_404_a_wrong_method_405_with_allow_and_an_unknown_one_501
+    head_has_the_head_of_get_and_no_body_and_the_connection_goes_on
+    pipelined_requests_are_answered_in_order_whatever_each_takes
+    after_a_bad_request_nothing_of_the_connection_is_read_any_more
+    a_request_cut_at_every_byte_has_the_same_answer
+    bodies_of_every_size_come_back_whole_by_length_and_by_chunks
+    many_large_bodies_at_once_stay_apart_while_other_clients_leave_half_way
+    a_body_over_the_limit_is_413_readable_while_the_client_still_sends
+    a_client_that_waits_for_100_gets_it_and_one_that_is_refused_gets_that_instead
+    http_1_0_closes_unless_asked_to_stay
+    a_client_that_half_closes_after_its_request_gets_the_whole_answer
+    a_handler_that_panics_answers_500_and_its_worker_lives
+    what_a_handler_must_not_answer_reaches_no_client
+    an_answer_without_a_body_has_no_length
+    a_request_that_its_handler_keeps_holds_the_answer_back_until_it_is_dropped
+    text_that_outgrows_its_slot_while_it_is_formatted_arrives_whole
+    a_worker_on_the_seeds_api_answers_as_it_did_there
+    several_reactors_and_worker_threads_serve_every_connection
+}
+
+fn a_request_travels_to_the_worker_and_back(io: &str) {
+    let (hub, _worker) = hub_with(io, "echo");
     let response = http::get(hub.address, "/api/items/42");
     assert_eq!(
         (response.status, response.text().as_str()),
@@ -40,9 +63,8 @@ fn a_request_travels_to_the_worker_and_back() {
     assert!(response.field("date").unwrap().ends_with(" GMT"));
 }
 
-#[test]
-fn the_handler_sees_the_request_as_it_was_sent_and_its_parameters_decoded() {
-    let (hub, _worker) = hub_with("odd");
+fn the_handler_sees_the_request_as_it_was_sent_and_its_parameters_decoded(io: &str) {
+    let (hub, _worker) = hub_with(io, "odd");
     let mut connection = Connection::open(hub.address);
     connection.send(
         "POST /odd/describe/a%2Fb%20c/x/y%C3%A9?q=1&r=%20 HTTP/1.1\r\nHost: Example.com\r\n\
@@ -78,18 +100,16 @@ fn the_handler_sees_the_request_as_it_was_sent_and_its_parameters_decoded() {
     }
 }
 
-#[test]
-fn a_parameter_that_is_no_utf_8_is_400_and_the_slot_comes_back() {
-    let (hub, _worker) = hub_with("echo");
+fn a_parameter_that_is_no_utf_8_is_400_and_the_slot_comes_back(io: &str) {
+    let (hub, _worker) = hub_with(io, "echo");
     for _ in 0..300 {
         assert_eq!(http::get(hub.address, "/api/items/%ff").status, 400);
     }
     assert_eq!(http::get(hub.address, "/api/items/%41").text(), "item A");
 }
 
-#[test]
-fn no_route_is_404_a_wrong_method_405_with_allow_and_an_unknown_one_501() {
-    let (hub, _worker) = hub_with("echo");
+fn no_route_is_404_a_wrong_method_405_with_allow_and_an_unknown_one_501(io: &str) {
+    let (hub, _worker) = hub_with(io, "echo");
     assert_eq!(http::get(hub.address, "/nothing").status, 404);
     let wrong = http::request(hub.address, "DELETE", "/api/items/1", b"");
     assert_eq!(
@@ -107,9 +127,8 @@ fn no_route_is_404_a_wrong_method_405_with_allow_and_an_unknown_one_501() {
     assert!(options.field("allow").unwrap().contains("GET"));
 }
 
-#[test]
-fn head_has_the_head_of_get_and_no_body_and_the_connection_goes_on() {
-    let (hub, _worker) = hub_with("echo");
+fn head_has_the_head_of_get_and_no_body_and_the_connection_goes_on(io: &str) {
+    let (hub, _worker) = hub_with(io, "echo");
     let mut connection = Connection::open(hub.address);
     // The second answer streams from the worker; the third one follows at once.
     for path in ["/api/items/42", "/api/bytes/5000000", "/api/items/42"] {
@@ -125,9 +144,8 @@ fn head_has_the_head_of_get_and_no_body_and_the_connection_goes_on() {
     }
 }
 
-#[test]
-fn pipelined_requests_are_answered_in_order_whatever_each_takes() {
-    let (hub, _worker) = hub_with("echo");
+fn pipelined_requests_are_answered_in_order_whatever_each_takes(io: &str) {
+    let (hub, _worker) = hub_with(io, "echo");
     let mut connection = Connection::open(hub.address);
     let mut sent = String::new();
     for n in 0..20 {
@@ -158,9 +176,8 @@ fn pipelined_requests_are_answered_in_order_whatever_each_takes() {
     }
 }
 
-#[test]
-fn after_a_bad_request_nothing_of_the_connection_is_read_any_more() {
-    let (hub, _worker) = hub_with("odd");
+fn after_a_bad_request_nothing_of_the_connection_is_read_any_more(io: &str) {
+    let (hub, _worker) = hub_with(io, "odd");
     let mut connection = Connection::open(hub.address);
     connection.send(
         "GET /odd/runs HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\nHost: h\r\n\r\n\
@@ -176,9 +193,8 @@ fn after_a_bad_request_nothing_of_the_connection_is_read_any_more() {
     assert_eq!(http::get(hub.address, "/odd/runs").text(), "0");
 }
 
-#[test]
-fn a_request_cut_at_every_byte_has_the_same_answer() {
-    let (hub, _worker) = hub_with("echo");
+fn a_request_cut_at_every_byte_has_the_same_answer(io: &str) {
+    let (hub, _worker) = hub_with(io, "echo");
     let request = "POST /api/echo?x=y HTTP/1.1\r\nHost: h\r\nContent-Type: a/b\r\n\
                    Transfer-Encoding: chunked\r\n\r\n5;e=1\r\nhello\r\n3\r\n, w\r\n0\r\nT: 1\r\n\r\n";
     let mut connection = Connection::open(hub.address);
@@ -197,9 +213,8 @@ fn a_request_cut_at_every_byte_has_the_same_answer() {
     }
 }
 
-#[test]
-fn bodies_of_every_size_come_back_whole_by_length_and_by_chunks() {
-    let (hub, _worker) = hub_with("echo");
+fn bodies_of_every_size_come_back_whole_by_length_and_by_chunks(io: &str) {
+    let (hub, _worker) = hub_with(io, "echo");
     let arena = 128 * 1024;
     let sizes = [
         0,
@@ -251,11 +266,10 @@ fn bodies_of_every_size_come_back_whole_by_length_and_by_chunks() {
     }
 }
 
-#[test]
-fn many_large_bodies_at_once_stay_apart_while_other_clients_leave_half_way() {
+fn many_large_bodies_at_once_stay_apart_while_other_clients_leave_half_way(io: &str) {
     // Few slots and two threads: slots are re-used while notices about the use
     // before are still on their way.
-    let hub = HubPart::start(program(), &["--slots", "24", "--reactors", "2"]);
+    let hub = HubPart::start(program(), &["--io", io, "--slots", "24", "--reactors", "2"]);
     let _worker = hub.start_worker("odd", "odd");
     std::thread::scope(|scope| {
         for n in 0..12_usize {
@@ -304,9 +318,8 @@ fn leave_half_way(address: std::net::SocketAddr, path: &str, body: &[u8], round:
     }
 }
 
-#[test]
-fn a_body_over_the_limit_is_413_readable_while_the_client_still_sends() {
-    let hub = HubPart::start(program(), &["--body-bytes-max", "1000000"]);
+fn a_body_over_the_limit_is_413_readable_while_the_client_still_sends(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--body-bytes-max", "1000000"]);
     let _worker = hub.start_worker("echo", "echo");
     for framing in ["Content-Length: 50000000", "Transfer-Encoding: chunked"] {
         let mut connection = Connection::open(hub.address);
@@ -328,9 +341,8 @@ fn a_body_over_the_limit_is_413_readable_while_the_client_still_sends() {
     }
 }
 
-#[test]
-fn a_client_that_waits_for_100_gets_it_and_one_that_is_refused_gets_that_instead() {
-    let (hub, _worker) = hub_with("echo");
+fn a_client_that_waits_for_100_gets_it_and_one_that_is_refused_gets_that_instead(io: &str) {
+    let (hub, _worker) = hub_with(io, "echo");
     let mut connection = Connection::open(hub.address);
     for size in [10, 1_000_000] {
         connection.send(format!(
@@ -346,9 +358,8 @@ fn a_client_that_waits_for_100_gets_it_and_one_that_is_refused_gets_that_instead
     assert_eq!(connection.read_response("POST").unwrap().status, 404);
 }
 
-#[test]
-fn http_1_0_closes_unless_asked_to_stay() {
-    let (hub, _worker) = hub_with("echo");
+fn http_1_0_closes_unless_asked_to_stay(io: &str) {
+    let (hub, _worker) = hub_with(io, "echo");
     let mut connection = Connection::open(hub.address);
     for _ in 0..2 {
         connection.send("GET /api/items/1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
@@ -363,9 +374,8 @@ fn http_1_0_closes_unless_asked_to_stay() {
     assert!(connection.is_closed());
 }
 
-#[test]
-fn a_client_that_half_closes_after_its_request_gets_the_whole_answer() {
-    let (hub, _worker) = hub_with("echo");
+fn a_client_that_half_closes_after_its_request_gets_the_whole_answer(io: &str) {
+    let (hub, _worker) = hub_with(io, "echo");
     let mut connection = Connection::open(hub.address);
     connection.send("GET /api/bytes/3000000 HTTP/1.1\r\nHost: h\r\n\r\n");
     connection
@@ -379,9 +389,8 @@ fn a_client_that_half_closes_after_its_request_gets_the_whole_answer() {
     assert!(connection.is_closed());
 }
 
-#[test]
-fn a_handler_that_panics_answers_500_and_its_worker_lives() {
-    let (hub, mut worker) = hub_with("odd");
+fn a_handler_that_panics_answers_500_and_its_worker_lives(io: &str) {
+    let (hub, mut worker) = hub_with(io, "odd");
     for _ in 0..3 {
         for path in ["/odd/panic", "/odd/panic-async", "/odd/panic-later"] {
             let response = http::get(hub.address, path);
@@ -396,9 +405,8 @@ fn a_handler_that_panics_answers_500_and_its_worker_lives() {
     worker.wait();
 }
 
-#[test]
-fn what_a_handler_must_not_answer_reaches_no_client() {
-    let (hub, _worker) = hub_with("odd");
+fn what_a_handler_must_not_answer_reaches_no_client(io: &str) {
+    let (hub, _worker) = hub_with(io, "odd");
     for path in [
         "/odd/twice",
         "/odd/split",
@@ -427,9 +435,8 @@ fn what_a_handler_must_not_answer_reaches_no_client() {
     assert_eq!(framed.field("transfer-encoding"), None);
 }
 
-#[test]
-fn an_answer_without_a_body_has_no_length() {
-    let (hub, _worker) = hub_with("odd");
+fn an_answer_without_a_body_has_no_length(io: &str) {
+    let (hub, _worker) = hub_with(io, "odd");
     let mut connection = Connection::open(hub.address);
     for _ in 0..2 {
         connection.send("GET /odd/status/204 HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -441,18 +448,16 @@ fn an_answer_without_a_body_has_no_length() {
     }
 }
 
-#[test]
-fn a_request_that_its_handler_keeps_holds_the_answer_back_until_it_is_dropped() {
-    let (hub, _worker) = hub_with("odd");
+fn a_request_that_its_handler_keeps_holds_the_answer_back_until_it_is_dropped(io: &str) {
+    let (hub, _worker) = hub_with(io, "odd");
     for _ in 0..3 {
         let response = http::get(hub.address, "/odd/stash");
         assert_eq!(response.text(), "answered while the request is kept");
     }
 }
 
-#[test]
-fn text_that_outgrows_its_slot_while_it_is_formatted_arrives_whole() {
-    let (hub, _worker) = hub_with("odd");
+fn text_that_outgrows_its_slot_while_it_is_formatted_arrives_whole(io: &str) {
+    let (hub, _worker) = hub_with(io, "odd");
     for lines in [10, 16_000, 16_300, 200_000] {
         let expected: String = (0..lines).map(|n| format!("{n:07}\n")).collect();
         let response = http::get(hub.address, &format!("/odd/large-text/{lines}"));
@@ -460,9 +465,8 @@ fn text_that_outgrows_its_slot_while_it_is_formatted_arrives_whole() {
     }
 }
 
-#[test]
-fn a_worker_on_the_seeds_api_answers_as_it_did_there() {
-    let (hub, _worker) = hub_with("seed");
+fn a_worker_on_the_seeds_api_answers_as_it_did_there(io: &str) {
+    let (hub, _worker) = hub_with(io, "seed");
     let user = http::get(hub.address, "/api/users/7?full=1");
     assert_eq!(user.text(), r#"{"id":"7","query":"full=1","request":1}"#);
     assert_eq!(user.field("content-type"), Some("application/json"));
@@ -477,9 +481,8 @@ fn a_worker_on_the_seeds_api_answers_as_it_did_there() {
     assert_eq!(http::get(hub.address, "/api/status/418").status, 418);
 }
 
-#[test]
-fn several_reactors_and_worker_threads_serve_every_connection() {
-    let hub = HubPart::start(program(), &["--reactors", "3"]);
+fn several_reactors_and_worker_threads_serve_every_connection(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--reactors", "3"]);
     let _worker = hub.start_worker("odd", "odd");
     let _echo = hub.start_worker("echo", "echo");
     std::thread::scope(|scope| {

@@ -33,6 +33,7 @@
 #![deny(unsafe_code)]
 
 mod attach;
+mod body_pool;
 mod body_sender;
 mod clock;
 mod error;

@@ -43,6 +43,12 @@ pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(3);
 /// How long registering over HTTP, and attaching after it, may take.
 pub const CONNECT_TIME: Duration = Duration::from_secs(5);
 
+/// Buffers of large bodies that a session keeps for the next ones, and the largest
+/// of them: together as much as a worker holds beyond what it needs.
+pub const SPARE_BODY_COUNT_MAX: usize = 8;
+/// See [`SPARE_BODY_COUNT_MAX`].
+pub const SPARE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Largest answer to a registration.
 pub const REGISTER_ANSWER_BYTES_MAX: u64 = 64 * 1024;
 

@@ -41,6 +41,14 @@ pub struct Request {
     _hold: Option<Hold>,
 }
 
+impl Drop for Request {
+    fn drop(&mut self) {
+        if let Some(body) = self.collected.take() {
+            self.session.bodies.keep(body);
+        }
+    }
+}
+
 impl Request {
     pub(crate) fn new(
         session: Arc<Session>,

@@ -125,6 +125,11 @@ impl<'r> ResponseBuilder<'r> {
 
     /// Ends the answer with these bytes. The content type is a header's task.
     pub fn body(self, body: &[u8]) -> Response {
+        if body.len() > self.room() {
+            let mut spilled = self.request.session.bodies.take(body.len());
+            spilled.extend_from_slice(body);
+            return self.end(Body::Spilled(spilled));
+        }
         let mut writer = self.writer();
         writer.put(body);
         let body = writer.finish();
@@ -288,8 +293,11 @@ impl BodyWriter<'_> {
             self.written += bytes.len();
             return;
         }
-        let mut spilled = Vec::with_capacity((self.written + bytes.len()) * 2);
         let request = self.builder.request;
+        let mut spilled = request
+            .session
+            .bodies
+            .take((self.written + bytes.len()) * 2);
         let arena = request.session.offsets(request.key).response_arena;
         request.session.regions.responses.append_to(
             arena + u64::from(start),

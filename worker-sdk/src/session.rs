@@ -14,6 +14,7 @@ use slotway_shm_proto::layout::{
 use slotway_shm_proto::region::WorkerRegions;
 use slotway_shm_proto::ring::{CompletionKind, CompletionProducer, NoticeGate, SubmissionIn};
 
+use crate::body_pool::BodyPool;
 use crate::transfer::Transfer;
 
 /// See the module.
@@ -23,6 +24,8 @@ pub(crate) struct Session {
     pub geometry: Geometry,
     pub regions: WorkerRegions,
     pub lanes: Vec<Lane>,
+    /// Buffers for bodies that do not fit their slot.
+    pub bodies: BodyPool,
     /// The connection that is the session.
     pub connection: OwnedFd,
     /// The session is over: threads end.
@@ -98,6 +101,7 @@ impl Session {
             geometry,
             regions,
             lanes,
+            bodies: BodyPool::default(),
             connection,
             ended: AtomicBool::new(false),
             lost_wakes: AtomicU64::new(0),

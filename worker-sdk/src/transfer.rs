@@ -83,7 +83,7 @@ pub(crate) fn collect(session: &Session, key: SlotKey, head: RequestHead) -> Ste
         head,
         ring: ByteRing::new(head.body_ring_bytes),
         consumed: 0,
-        body: Vec::with_capacity(known.min(1 << 20) as usize),
+        body: session.bodies.take(known.min(1 << 20) as usize),
     }));
     step(session, key, &mut state)
 }
@@ -199,6 +199,7 @@ fn step(session: &Session, key: SlotKey, state: &mut TransferState) -> Step {
             let moved = push.fill(session, key);
             let done = push.sent_bytes == push.body.len();
             if done {
+                session.bodies.keep(std::mem::take(&mut push.body));
                 end_push(session, key, BodyEnd::Complete);
                 state.transfer = None;
             }

@@ -12,6 +12,7 @@ use slotway_net::readable;
 use slotway_shm_proto::message::{FromHub, Hello, MessageError, Refusal};
 use slotway_shm_proto::packet;
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::control::ControlMessage;
@@ -66,6 +67,11 @@ impl AttachSocket {
     pub fn path(&self) -> PathBuf {
         self.socket.path()
     }
+
+    /// Registers it to be waited on; in a tokio runtime.
+    pub fn listener(&self) -> io::Result<AsyncFd<OwnedFd>> {
+        readable(self.socket.try_clone()?)
+    }
 }
 
 /// `$XDG_RUNTIME_DIR`, else `/run`, else a private folder in the temporary
@@ -99,12 +105,15 @@ pub fn new_id() -> String {
         .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// Accepts workers, each in a task of its own until it has said hello.
+/// Accepts workers, each in a task of its own until it has said hello. The
+/// listener is the socket's.
 pub async fn accept(
     attach: Arc<AttachSocket>,
+    listener: AsyncFd<OwnedFd>,
     control: mpsc::UnboundedSender<ControlMessage>,
 ) -> io::Result<()> {
-    let listener = readable(attach.socket.try_clone()?)?;
+    // The file is unlinked with the value.
+    let _attach = attach;
     let places = Arc::new(Semaphore::new(HELLO_COUNT_MAX));
     loop {
         let accepted = listener
