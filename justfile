@@ -46,3 +46,13 @@ differential:
 # Bodies, idle and dribbling clients; echo beside nginx and axum (needs nginx): [ROUNDS]
 bench-http *ARGS:
     cargo run --release --bin bench-http -- {{ARGS}}
+
+# libFuzzer on request heads, chunked bodies and answers, SECONDS each (needs nightly)
+fuzz SECONDS="60":
+    rustup toolchain list | grep -q nightly || rustup toolchain install nightly --profile minimal
+    command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+    for target in request_head chunk_decoder response_encoder; do \
+        mkdir -p target/fuzz/$target && \
+        cargo +nightly fuzz run --fuzz-dir fuzz/libfuzzer $target target/fuzz/$target fuzz/corpus/$target \
+            -- -max_total_time={{SECONDS}} -max_len=4096 -verbosity=0 -print_final_stats=1 || exit 1; \
+    done
