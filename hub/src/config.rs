@@ -13,7 +13,7 @@ use crate::http::forwarded::TrustedProxy;
 use crate::limits::{
     ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, BODY_RATE_MIN_DEFAULT, BODY_SECONDS_DEFAULT,
     HEAD_BYTES_MAX, HEAD_SECONDS_DEFAULT, IDLE_SECONDS_DEFAULT, LINE_BYTES_MAX, PORT_DEFAULT,
-    SLOT_COUNT_DEFAULT, TIMEOUT_SECONDS_DEFAULT, WRITE_SECONDS_DEFAULT,
+    QUEUE_COUNT_DEFAULT, SLOT_COUNT_DEFAULT, TIMEOUT_SECONDS_DEFAULT, WRITE_SECONDS_DEFAULT,
 };
 
 /// HTTP in, shared memory through, HTTP out.
@@ -52,6 +52,11 @@ pub struct Config {
     /// Slots per lane: requests one worker may have in flight on each reactor
     #[arg(long, default_value_t = SLOT_COUNT_DEFAULT)]
     pub slots: u32,
+
+    /// Requests that wait for a slot, for each route on each reactor; further ones
+    /// get 503. 0: none waits
+    #[arg(long, value_name = "N", default_value_t = QUEUE_COUNT_DEFAULT)]
+    pub queue: u32,
 
     /// Bytes of a slot's arena in each direction; larger bodies stream through it
     #[arg(long, value_name = "BYTES", default_value_t = ARENA_BYTES_DEFAULT)]

@@ -68,6 +68,8 @@ pub struct Connection {
     pub(crate) moments: Moments,
     pub(crate) pending_read: Option<PendingRead>,
     pub(crate) state: Rc<ConnectionState>,
+    /// When the current request is given up, on the coarse clock.
+    pub(crate) deadline_ms: u64,
     request_count: u64,
 }
 
@@ -91,8 +93,10 @@ pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer) {
         moments: Moments::default(),
         pending_read: None,
         state,
+        deadline_ms: 0,
         request_count: 0,
     };
+    connection.state.learn_task().await;
     connection.run().await;
     drop(connection);
     reactor.remove_connection(id);

@@ -1,5 +1,6 @@
 //! An answer's body on its way from a slot's ring to the socket.
 
+use slotway_net::Hangup;
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::clock;
@@ -102,7 +103,7 @@ impl Connection {
                 }
                 None => {}
             }
-            match exchange.outcome().await {
+            match exchange.outcome(&self.state).await {
                 Outcome::Event(Event::Changed | Event::Answered) => {}
                 Outcome::Event(Event::TimedOut) => {
                     self.timed_out();
@@ -111,6 +112,13 @@ impl Connection {
                 Outcome::WorkerGone => {
                     self.worker_gone();
                     return Ok(false);
+                }
+                Outcome::ClientLeft(Hangup::Gone) => return Err(Instead::ClientGone),
+                // The next piece will show; the handler may know better.
+                Outcome::ClientLeft(Hangup::Half) => {
+                    if exchange.tell_client_closed() {
+                        self.reactor.mark(exchange.lane());
+                    }
                 }
             }
         }

@@ -1,19 +1,25 @@
 //! One request in one slot, from its reservation to its end. Whatever way a
 //! connection's task goes, dropping this leaves the slot free or quarantined.
 
+use std::future::poll_fn;
 use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::task::Poll;
 
 use rustix::io::Errno;
+use slotway_net::Hangup;
+use slotway_shm_proto::atomic::OwnU64;
 use slotway_shm_proto::cursor::{load_tagged, store_tagged};
 use slotway_shm_proto::layout::{
     RequestHead, RequestWords, ResponseHead, ResponseWords, SlotOffsets,
 };
+use slotway_shm_proto::taking::{self, CLIENT_CLOSED};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::lane::{Lane, Violation};
 use crate::slot::{Event, Phase};
+use crate::watch::ConnectionState;
 
 /// See the module.
 pub struct Exchange {
@@ -31,6 +37,8 @@ pub enum Outcome {
     Event(Event),
     /// Nobody will answer any more.
     WorkerGone,
+    /// The client has hung up.
+    ClientLeft(Hangup),
 }
 
 impl Exchange {
@@ -106,14 +114,69 @@ impl Exchange {
         self.lane.set_deadline(self.slot_index, deadline_ms);
     }
 
-    /// Waits for what happens next.
-    pub async fn outcome(&self) -> Outcome {
-        std::future::poll_fn(|cx| {
+    /// Waits for what happens next. `client` is the connection that this is awaited
+    /// in.
+    pub async fn outcome(&self, client: &ConnectionState) -> Outcome {
+        poll_fn(|cx| {
+            if let Some(hangup) = client.lookout.take_hangup() {
+                return Poll::Ready(Outcome::ClientLeft(hangup));
+            }
             self.lane
                 .poll_event(self.slot_index, cx)
                 .map(|event| event.map_or(Outcome::WorkerGone, Outcome::Event))
         })
         .await
+    }
+
+    /// Gives up on the request. True: no worker has begun with it or ever will.
+    pub fn give_up(&self) -> bool {
+        let regions = &self.lane.session.regions;
+        let taken = self.offsets.response_words + offset_of!(ResponseWords, taken) as u64;
+        taking::give_up(
+            self.cancelled_word(),
+            regions.responses.u64_at(taken),
+            self.generation,
+        )
+    }
+
+    /// Tells the worker that the client has closed its side, though it may still get
+    /// an answer. Says whether the bell must be rung.
+    pub fn tell_client_closed(&self) -> bool {
+        store_tagged(self.cancelled_word(), self.generation, CLIENT_CLOSED);
+        self.lane.notify(self.slot_index, self.generation)
+    }
+
+    fn cancelled_word(&self) -> OwnU64<'_> {
+        let word = self.offsets.request_words + offset_of!(RequestWords, cancelled) as u64;
+        self.lane.session.regions.requests.u64_at(word)
+    }
+
+    /// The request's head as it was written.
+    pub fn own_head(&self) -> RequestHead {
+        let requests = &self.lane.session.regions.requests;
+        let mut bytes = Vec::with_capacity(size_of::<RequestHead>());
+        requests.append_to(
+            self.offsets.request_head,
+            size_of::<RequestHead>(),
+            &mut bytes,
+        );
+        bytemuck::pod_read_unaligned(&bytes)
+    }
+
+    /// Writes the same request, with a body that is all there, into another slot.
+    /// `scratch` is only for re-use of its memory.
+    pub fn copy_request_to(&self, other: &Self, route_index: u32, scratch: &mut Vec<u8>) {
+        let head = self.own_head();
+        let arena_bytes = u64::from(head.body_offset) + head.body_bytes;
+        scratch.clear();
+        let requests = &self.lane.session.regions.requests;
+        requests.append_to(self.offsets.request_arena, arena_bytes as usize, scratch);
+        other.write_arena(0, scratch);
+        other.write_head(&RequestHead {
+            generation: other.generation,
+            route_index,
+            ..head
+        });
     }
 
     /// The head of an answer is there whose body streams.

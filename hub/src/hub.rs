@@ -148,7 +148,11 @@ impl Hub {
         let _ = stopped.await;
         let counters = &self.shared.counters;
         tracing::info!(
-            no_slot = counters.no_slot.load(Ordering::Relaxed),
+            queued = counters.queued.load(Ordering::Relaxed),
+            queue_full = counters.queue_full.load(Ordering::Relaxed),
+            queue_timed_out = counters.queue_timed_out.load(Ordering::Relaxed),
+            client_left = counters.client_left.load(Ordering::Relaxed),
+            handed_on = counters.handed_on.load(Ordering::Relaxed),
             timed_out = counters.timed_out.load(Ordering::Relaxed),
             worker_gone = counters.worker_gone.load(Ordering::Relaxed),
             bad_answer = counters.bad_answer.load(Ordering::Relaxed),
@@ -262,6 +266,8 @@ async fn serve(reactor: Rc<Reactor>, listeners: Vec<Rc<Listener>>) {
         tokio::task::spawn_local(Rc::clone(&reactor).ring_marked_lanes()),
         tokio::task::spawn_local(Rc::clone(&reactor).sweep()),
         tokio::task::spawn_local(Rc::clone(&reactor).watch()),
+        tokio::task::spawn_local(Rc::clone(&reactor).look_out()),
+        tokio::task::spawn_local(Rc::clone(&reactor).listen_for_hangups()),
     ];
     let accepting: Vec<_> = listeners
         .iter()

@@ -20,6 +20,7 @@ use crate::exchange::Exchange;
 use crate::limits::{LOST_WAKE_TIME, QUARANTINE_DIVISOR};
 use crate::session::Session;
 use crate::slot::{EntryEffect, Event, Phase, SlotTable, SlotViolation};
+use crate::wait_room::WaitRoom;
 
 /// What a worker did that ends its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +47,8 @@ pub struct Lane {
     /// The session it belongs to.
     pub session: Arc<Session>,
     timeout_ms: u64,
+    /// Told of each slot that comes free.
+    wait_room: Rc<WaitRoom>,
     offsets: LaneOffsets,
     inner: RefCell<Inner>,
     over: Cell<bool>,
@@ -72,7 +75,12 @@ struct Inner {
 
 impl Lane {
     /// The lane of a session that this reactor serves.
-    pub fn new(session: Arc<Session>, lane_index: u32, timeout_ms: u64) -> Self {
+    pub fn new(
+        session: Arc<Session>,
+        lane_index: u32,
+        timeout_ms: u64,
+        wait_room: Rc<WaitRoom>,
+    ) -> Self {
         let inner = Inner {
             submissions: SubmissionProducer::default(),
             completions: CompletionConsumer::default(),
@@ -87,6 +95,7 @@ impl Lane {
             offsets: session.geometry.lane(lane_index),
             session,
             timeout_ms,
+            wait_room,
             ended: Notify::new(),
             inner: RefCell::new(inner),
             over: Cell::new(false),
@@ -234,7 +243,8 @@ impl Lane {
             match inner.slots.on_entry(entry)? {
                 EntryEffect::Wake(Some(waker)) => waker.wake(),
                 EntryEffect::LookForEnd => inner.look_later.push(entry.slot_index),
-                EntryEffect::Wake(None) | EntryEffect::Freed | EntryEffect::Nothing => {}
+                EntryEffect::Freed => self.slot_freed(),
+                EntryEffect::Wake(None) | EntryEffect::Nothing => {}
             }
         }
         if count > 0 {
@@ -333,6 +343,12 @@ impl Lane {
     #[inline]
     pub(crate) fn release(&self, slot_index: u32) {
         self.inner.borrow_mut().slots.release(slot_index);
+        self.slot_freed();
+    }
+
+    #[inline]
+    fn slot_freed(&self) {
+        self.wait_room.slot_freed(&self.session.routes);
     }
 
     /// Gives up on a slot that the worker may still write to: it is told, and
@@ -365,6 +381,7 @@ impl Lane {
         if slots.awaits_end(slot_index) && load_tagged(end, slots.generation(slot_index)).is_some()
         {
             slots.end_quarantine(slot_index);
+            self.slot_freed();
         }
     }
 

@@ -17,6 +17,13 @@ pub const TIMEOUT_SECONDS_DEFAULT: u64 = 30;
 /// Slots of a lane: requests that one worker may have in flight per reactor.
 pub const SLOT_COUNT_DEFAULT: u32 = 256;
 
+/// Requests that wait for a slot, for each route on each reactor.
+pub const QUEUE_COUNT_DEFAULT: u32 = 1024;
+
+/// How often connections are looked over whose requests workers have: one that has
+/// had the same for a tick is watched for its client leaving.
+pub const LOOKOUT_TICK: Duration = Duration::from_millis(1);
+
 /// Arena of a slot: bodies up to about this size travel in one message.
 pub const ARENA_BYTES_DEFAULT: u32 = 128 * 1024;
 

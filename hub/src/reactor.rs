@@ -24,9 +24,11 @@ use crate::limits::{
     READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFER_COUNT_MAX, SWEEP_INTERVAL,
     WATCH_INTERVAL,
 };
+use crate::lookout::Lookout;
 use crate::route::RouteTable;
 use crate::session::{Session, SessionState};
 use crate::shared::{Counters, Shared};
+use crate::wait_room::WaitRoom;
 use crate::watch::ConnectionState;
 
 /// See the module.
@@ -61,6 +63,10 @@ pub struct Reactor {
     connection_ended: Notify,
     /// Buffers that no answer needs now; an idle connection has none.
     spare_buffers: RefCell<Vec<Vec<u8>>>,
+    /// Requests that wait for a slot.
+    pub wait_room: Rc<WaitRoom>,
+    /// Which clients leave while a worker has their request.
+    pub lookout: Lookout,
     stopping: Cell<bool>,
 }
 
@@ -71,6 +77,7 @@ impl Reactor {
             .config
             .instrumentation
             .then(|| RefCell::new(PhaseRecorder::new(index)));
+        let wait_room = WaitRoom::new(shared.config.queue);
         let takes_times = phases.is_some() || shared.config.server_timing;
         Rc::new(Self {
             index,
@@ -94,6 +101,8 @@ impl Reactor {
             connection_began: Notify::new(),
             connection_ended: Notify::new(),
             spare_buffers: RefCell::default(),
+            wait_room,
+            lookout: Lookout::new(),
             stopping: Cell::new(false),
         })
     }
@@ -237,6 +246,7 @@ impl Reactor {
             }
         }
         *self.routes.borrow_mut() = table;
+        self.wait_room.grant_all();
     }
 
     fn lane_of(&self, session: &Session) -> Option<Rc<Lane>> {
@@ -247,7 +257,12 @@ impl Reactor {
 
     fn open_lane(self: &Rc<Self>, session: &Arc<Session>) {
         let timeout_ms = self.shared.config.timeout_ms();
-        let lane = Rc::new(Lane::new(Arc::clone(session), self.index, timeout_ms));
+        let lane = Rc::new(Lane::new(
+            Arc::clone(session),
+            self.index,
+            timeout_ms,
+            Rc::clone(&self.wait_room),
+        ));
         {
             let mut lanes = self.lanes.borrow_mut();
             if lanes.len() <= session.index {
@@ -339,7 +354,7 @@ impl Reactor {
     pub fn add_connection(&self, stream: Rc<Stream>) -> (u64, Rc<ConnectionState>) {
         let id = self.next_connection.get();
         self.next_connection.set(id + 1);
-        let state = Rc::new(ConnectionState::new(stream));
+        let state = Rc::new(ConnectionState::new(id, stream));
         self.connections.borrow_mut().insert(id, Rc::clone(&state));
         self.connection_began.notify_one();
         (id, state)
@@ -356,6 +371,20 @@ impl Reactor {
                 self.connection_began.notified().await;
             }
             tokio::time::sleep(WATCH_INTERVAL).await;
+        }
+    }
+
+    /// Looks which requests take long; never ends.
+    pub async fn look_out(self: Rc<Self>) {
+        self.lookout.tick().await;
+    }
+
+    /// Tells connections that their clients hang up; never ends unless that cannot
+    /// be noticed.
+    pub async fn listen_for_hangups(self: Rc<Self>) {
+        let find = |id| self.connections.borrow().get(&id).cloned();
+        if let Err(error) = self.lookout.listen(find).await {
+            tracing::warn!(%error, "clients that leave will be noticed only when they are answered");
         }
     }
 

@@ -21,30 +21,36 @@ use crate::shared::Counters;
 use crate::slot::Event;
 
 impl Connection {
-    /// Waits for the answer's head and checks it.
-    pub(crate) async fn await_answer(&mut self, exchange: &Exchange) -> Result<Answer, Instead> {
+    /// Waits for the answer's head and checks it. If the worker goes before it has
+    /// begun, another one answers; its exchange is returned.
+    pub(crate) async fn await_answer(
+        &mut self,
+        mut exchange: Exchange,
+    ) -> Result<(Exchange, Answer), Instead> {
         let streams = loop {
             if exchange.is_streaming() {
                 break true;
             }
-            match exchange.outcome().await {
+            match exchange.outcome(&self.state).await {
                 Outcome::Event(Event::Answered) => break false,
                 Outcome::Event(Event::Changed) => {}
                 Outcome::Event(Event::TimedOut) => return Err(self.timed_out().into()),
-                Outcome::WorkerGone => return Err(self.worker_gone().into()),
+                Outcome::WorkerGone => exchange = self.hand_on(exchange).await?,
+                Outcome::ClientLeft(hangup) => self.after_hangup(hangup)?,
             }
         };
         if self.reactor.takes_times {
             self.moments.seen_ns = monotonic_ns();
         }
         let head = exchange.copy_head();
-        answer::check(
+        let answer = answer::check(
             &head,
             exchange.generation(),
             exchange.arena_bytes(),
             streams,
         )
-        .map_err(|violation| self.violated(exchange, violation).into())
+        .map_err(|violation| self.violated(&exchange, violation))?;
+        Ok((exchange, answer))
     }
 
     /// 504, counted.

@@ -20,7 +20,7 @@ use crate::lane::Lane;
 use crate::limits::{CONTROL_BODY_BYTES_MAX, DRAIN_BYTES_MAX};
 use crate::local_answer::LocalAnswer;
 use crate::route::{Lookup, RouteTable, Target};
-use crate::shared::Counters;
+use crate::session::RouteSpec;
 use crate::upload::{BodySource, UploadEnd};
 
 /// What happens instead of a worker's answer.
@@ -41,7 +41,9 @@ impl From<LocalAnswer> for Instead {
 impl Connection {
     /// Answers the request whose head has been parsed.
     pub(crate) async fn answer_request(&mut self) -> Then {
-        match self.try_answer().await {
+        let result = self.try_answer().await;
+        self.reactor.lookout.end(&self.state);
+        match result {
             Ok(then) => then,
             Err(Instead::ClientGone) => Then::Reset,
             Err(Instead::Answer(answer)) => {
@@ -68,18 +70,19 @@ impl Connection {
         self.client = self.find_client();
         let (exchange, source) = if self.head.framing == Framing::Length(0) {
             let head_bytes = self.head.bytes;
-            let (exchange, _) = self.dispatch(NO_BODY)?;
+            let (exchange, _) = self.dispatch(NO_BODY).await?;
             self.use_input(head_bytes, Progress::Used);
             (exchange, None)
         } else {
             self.dispatch_with_body(method).await?
         };
+        self.reactor.lookout.begin(&self.state);
         if let Some((ring, source)) = source
             && self.upload(&exchange, ring, source).await? == UploadEnd::Complete
         {
             self.progress = Progress::Used;
         }
-        let answer = self.await_answer(&exchange).await?;
+        let (exchange, answer) = self.await_answer(exchange).await?;
         self.send_answer(exchange, &answer).await
     }
 
@@ -191,42 +194,61 @@ impl Connection {
                     here: &input[head_bytes..used],
                     waiting_bytes: waiting_bytes as u32,
                 };
-                let result = self.dispatch_from(&input, body);
+                let result = self.dispatch_from(&input, body).await;
                 self.input = input;
                 let (exchange, _) = result?;
                 self.use_input(used, Progress::Used);
                 Ok((exchange, None))
             }
             Body::Decoded(body) => {
-                let (exchange, _) = self.dispatch(DispatchBody::Whole {
+                let body = DispatchBody::Whole {
                     here: &body,
                     waiting_bytes: 0,
-                })?;
+                };
+                let (exchange, _) = self.dispatch(body).await?;
                 self.use_input(head_bytes, Progress::Used);
                 Ok((exchange, None))
             }
             Body::Streams(source) => {
-                let (exchange, ring) = self.dispatch(DispatchBody::Stream(source.length()))?;
+                let (exchange, ring) = self.dispatch(DispatchBody::Stream(source.length())).await?;
                 self.use_input(head_bytes, Progress::BodyUnderWay);
                 Ok((exchange, Some((ring, source))))
             }
         }
     }
 
-    fn dispatch(&mut self, body: DispatchBody<'_>) -> Result<(Exchange, BodyPlace), Instead> {
+    async fn dispatch(&mut self, body: DispatchBody<'_>) -> Result<(Exchange, BodyPlace), Instead> {
         let input = std::mem::take(&mut self.input);
-        let result = self.dispatch_from(&input, body);
+        let result = self.dispatch_from(&input, body).await;
         self.input = input;
         result
     }
 
-    /// Finds the worker, takes a slot, fills it and hands it over.
+    /// Finds the worker, takes a slot, fills it and hands it over, if need be after
+    /// waiting for a slot.
     #[inline]
-    fn dispatch_from(
+    async fn dispatch_from(
         &mut self,
         input: &[u8],
         body: DispatchBody<'_>,
     ) -> Result<(Exchange, BodyPlace), Instead> {
+        self.deadline_ms = clock::coarse_ms() + self.reactor.shared.config.timeout_ms();
+        let mut place = None;
+        loop {
+            match self.try_dispatch(input, body, place.is_some())? {
+                Tried::Dispatched(exchange, body_place) => return Ok((exchange, body_place)),
+                Tried::NoSlot(route) => self.wait_for_slot(&route, &mut place).await?,
+            }
+        }
+    }
+
+    #[inline]
+    fn try_dispatch(
+        &mut self,
+        input: &[u8],
+        body: DispatchBody<'_>,
+        is_next: bool,
+    ) -> Result<Tried, Instead> {
         let reactor = Rc::clone(&self.reactor);
         let method = self.head.method.expect("answer_request refused others");
         reactor.with_routes(|table| {
@@ -236,13 +258,14 @@ impl Connection {
                     LocalAnswer::error(503, "the worker of this route is going away")
                         .with("Retry-After", "1")
                 })?;
-            let exchange = lane.reserve().ok_or_else(|| {
-                Counters::add(&reactor.shared.counters.no_slot);
-                LocalAnswer::error(503, "every slot of the worker is in use")
-                    .with("Retry-After", "1")
-            })?;
-            let timeout_ms = reactor.shared.config.timeout_ms();
-            let deadline_ms = clock::coarse_ms() + timeout_ms;
+            let route = &lane.session.routes[route_index as usize];
+            // Who came before is next.
+            let must_queue = !is_next && reactor.wait_room.is_queueing(route);
+            let exchange = if must_queue { None } else { lane.reserve() };
+            let Some(exchange) = exchange else {
+                return Ok(Tried::NoSlot(route.clone()));
+            };
+            let deadline_ms = self.deadline_ms;
             let dispatch = Dispatch {
                 head: &self.head,
                 head_bytes: &input[..self.head.bytes],
@@ -272,7 +295,7 @@ impl Connection {
             if reactor.takes_times {
                 self.moments.submitted_ns = monotonic_ns();
             }
-            Ok((exchange, place))
+            Ok(Tried::Dispatched(exchange, place))
         })
     }
 
@@ -331,6 +354,13 @@ impl Connection {
     }
 }
 
+/// What came of trying to dispatch.
+enum Tried {
+    Dispatched(Exchange, BodyPlace),
+    /// All slots for this route are in use, or others wait for one.
+    NoSlot(RouteSpec),
+}
+
 fn text_of(input: &[u8], span: Span) -> &str {
     let bytes = &input[span.offset as usize..][..span.bytes as usize];
     std::str::from_utf8(bytes).expect("the parser lets only ASCII targets through")
@@ -353,7 +383,7 @@ fn find_targets<'t, 'p>(
 
 /// The lane with the fewest requests in flight, and the route's index there.
 #[inline]
-fn least_loaded(
+pub(crate) fn least_loaded(
     targets: &[Target],
     lane_of: impl Fn(&Target) -> Option<Rc<Lane>>,
 ) -> Option<(Rc<Lane>, u32)> {

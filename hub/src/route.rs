@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use slotway_shm_proto::Method;
 
+use crate::control::Registration;
 use crate::session::{RouteSpec, Session, SessionState};
 
 /// A worker that answers a route.
@@ -30,6 +31,8 @@ struct PathEntry {
 pub struct RouteTable {
     paths: matchit::Router<usize>,
     entries: Vec<PathEntry>,
+    /// Indexes of the entries, by pattern.
+    patterns: HashMap<String, usize>,
     /// All sessions, those included that some reactor has yet to let go of.
     pub sessions: Vec<Arc<Session>>,
 }
@@ -71,18 +74,17 @@ impl RouteTable {
             sessions,
             ..Self::default()
         };
-        let mut indexes: HashMap<String, usize> = HashMap::new();
         for session in &table.sessions {
             if session.state() != SessionState::Live {
                 continue;
             }
             for (route_index, route) in session.routes.iter().enumerate() {
-                let entry_index = if let Some(index) = indexes.get(&route.path) {
+                let entry_index = if let Some(index) = table.patterns.get(&route.path) {
                     *index
                 } else {
                     let index = table.entries.len();
                     insert(&mut table.paths, &route.path, index)?;
-                    indexes.insert(route.path.clone(), index);
+                    table.patterns.insert(route.path.clone(), index);
                     table.entries.push(PathEntry::default());
                     index
                 };
@@ -97,6 +99,13 @@ impl RouteTable {
             entry.allow = allow_value(&entry.methods);
         }
         Ok(table)
+    }
+
+    /// Workers for one route.
+    pub fn targets_of(&self, route: &RouteSpec) -> &[Target] {
+        let entry = self.patterns.get(&route.path);
+        let targets = entry.and_then(|index| self.entries[*index].targets(route.method));
+        targets.unwrap_or_default()
     }
 
     /// Who answers `method` on `path` (raw, as sent).
@@ -170,18 +179,24 @@ pub fn check_pattern(path: &str) -> Result<(), String> {
     alone.insert(path, ()).map_err(|error| error.to_string())
 }
 
-/// Whether these routes can be served beside the live sessions of other names.
+/// Whether these routes can be served beside the live sessions that this one would
+/// not replace.
 pub fn check_conflicts(
     table: &RouteTable,
-    name: &str,
-    routes: &[RouteSpec],
+    registration: &Registration,
 ) -> Result<(), RouteConflict> {
+    let Registration {
+        name,
+        is_instance,
+        routes,
+    } = registration;
     let mut paths = matchit::Router::new();
     let mut seen = std::collections::HashSet::new();
     let others = table
         .sessions
         .iter()
-        .filter(|session| session.state() == SessionState::Live && session.name != name)
+        .filter(|session| session.state() == SessionState::Live)
+        .filter(|session| *is_instance || session.name != *name)
         .flat_map(|session| session.routes.iter());
     for route in others.chain(routes) {
         if seen.insert(route.path.as_str()) {
@@ -301,18 +316,21 @@ mod tests {
         };
         assert_eq!(targets.len(), 2);
 
-        let routes = [RouteSpec {
-            method: Method::Get,
-            path: "/x/{other}".to_owned(),
-        }];
-        let conflict = check_conflicts(&table, "c", &routes).unwrap_err();
+        let registration = |name: &str, is_instance| Registration {
+            name: name.to_owned(),
+            is_instance,
+            routes: vec![RouteSpec {
+                method: Method::Get,
+                path: "/x/{other}".to_owned(),
+            }],
+        };
+        let conflict = check_conflicts(&table, &registration("c", false)).unwrap_err();
         assert_eq!(conflict.with, "/x/{id}");
         let alone = RouteTable::build(vec![a]).unwrap();
-        assert_eq!(
-            check_conflicts(&alone, "a", &routes),
-            Ok(()),
-            "it replaces its own"
-        );
+        let outcome = check_conflicts(&alone, &registration("a", false));
+        assert_eq!(outcome, Ok(()), "it replaces its own");
+        let outcome = check_conflicts(&alone, &registration("a", true));
+        assert!(outcome.is_err(), "an instance replaces nobody");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use slotway_shm_proto::layout::Geometry;
 use slotway_shm_proto::region::HubRegions;
 
 /// One route of a registration, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteSpec {
     /// The method it answers.
     pub method: Method,

@@ -34,8 +34,16 @@ pub struct Shared {
 /// How often each named failure has happened.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// 503: every slot of the route's workers was in use.
-    pub no_slot: AtomicU64,
+    /// Requests that had to wait for a slot.
+    pub queued: AtomicU64,
+    /// 503: every slot of the route's workers was in use, and so was its queue.
+    pub queue_full: AtomicU64,
+    /// 503: no slot came free before the deadline.
+    pub queue_timed_out: AtomicU64,
+    /// Requests given up since their clients had left.
+    pub client_left: AtomicU64,
+    /// Requests given to another worker, since theirs went before it began.
+    pub handed_on: AtomicU64,
     /// 504: the worker did not answer in time.
     pub timed_out: AtomicU64,
     /// 502: the worker went away with the request.

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use rustix::io::Errno;
+use slotway_net::Hangup;
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::body::late_body;
@@ -221,10 +222,11 @@ impl Connection {
                         Ok(0) | Err(_) => Err(Instead::ClientGone),
                     };
                 }
-                outcome = exchange.outcome() => match outcome {
+                outcome = exchange.outcome(&self.state) => match outcome {
                     Outcome::Event(Event::Answered) => break Ok(true),
                     Outcome::Event(Event::Changed) if exchange.is_streaming() => break Ok(true),
-                    Outcome::Event(Event::Changed) => {}
+                    // The read says too that the client left, after what it still finds.
+                    Outcome::Event(Event::Changed) | Outcome::ClientLeft(_) => {}
                     // The ring has room: it is the client who is late.
                     Outcome::Event(Event::TimedOut) => break Err(late_body().into()),
                     Outcome::WorkerGone => break Err(self.worker_gone().into()),
@@ -238,11 +240,16 @@ impl Connection {
 
     /// Waits until the worker has made room. Says whether it has answered.
     async fn wait_for_room(&mut self, exchange: &Exchange) -> Result<bool, Instead> {
-        match exchange.outcome().await {
-            Outcome::Event(Event::Answered) => Ok(true),
-            Outcome::Event(Event::Changed) => Ok(exchange.is_streaming()),
-            Outcome::Event(Event::TimedOut) => Err(self.timed_out().into()),
-            Outcome::WorkerGone => Err(self.worker_gone().into()),
+        loop {
+            return match exchange.outcome(&self.state).await {
+                Outcome::Event(Event::Answered) => Ok(true),
+                Outcome::Event(Event::Changed) => Ok(exchange.is_streaming()),
+                Outcome::Event(Event::TimedOut) => Err(self.timed_out().into()),
+                Outcome::WorkerGone => Err(self.worker_gone().into()),
+                Outcome::ClientLeft(Hangup::Gone) => Err(Instead::ClientGone),
+                // The rest of the body waits in the socket.
+                Outcome::ClientLeft(Hangup::Half) => continue,
+            };
         }
     }
 }

@@ -3,14 +3,17 @@
 //! own. Deadlines are total: bytes that dribble in do not move them, except for a
 //! body's, which moves with its bytes at the least rate that is allowed.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::Shutdown;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 
-use slotway_net::Stream;
+use slotway_net::{Hangup, Stream};
 
 use crate::clock;
 use crate::config::Deadlines;
+use crate::lookout::LookoutState;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +32,12 @@ pub enum Wait {
 
 /// What the reactor knows of a connection.
 pub struct ConnectionState {
+    id: u64,
     stream: Rc<Stream>,
+    /// The connection's task, to be told that its client hung up.
+    task: RefCell<Option<Waker>>,
+    /// What the lookout knows of it.
+    pub(crate) lookout: LookoutState,
     wait: Cell<Wait>,
     deadline_ms: Cell<u64>,
     is_overdue: Cell<bool>,
@@ -37,13 +45,52 @@ pub struct ConnectionState {
 
 impl ConnectionState {
     /// Of a new connection.
-    pub fn new(stream: Rc<Stream>) -> Self {
+    pub fn new(id: u64, stream: Rc<Stream>) -> Self {
         Self {
+            id,
             stream,
+            task: RefCell::default(),
+            lookout: LookoutState::default(),
             wait: Cell::new(Wait::Worker),
             deadline_ms: Cell::new(u64::MAX),
             is_overdue: Cell::new(false),
         }
+    }
+
+    /// Never used twice by one reactor.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its socket.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Remembers the task that this is awaited in, once for all.
+    pub async fn learn_task(&self) {
+        poll_fn(|cx| {
+            *self.task.borrow_mut() = Some(cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// The client has hung up: the task is told if a request waits.
+    pub fn hung_up(&self, hangup: Hangup) {
+        self.lookout.note(hangup);
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Waits until the client hangs up. Only in the connection's own task.
+    pub async fn hangup(&self) -> Hangup {
+        poll_fn(|_| {
+            let hangup = self.lookout.take_hangup();
+            hangup.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// Waits until a moment on the coarse clock.

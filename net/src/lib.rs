@@ -7,6 +7,7 @@
 //!   same on both engines, on the runtime's epoll, since connections are few
 //!   and requests are many;
 //! - `stream`: reading and writing, which is where the engines differ;
+//! - `hangups`: noticing that a peer leaves while nothing is read from it;
 //! - `bell`: an eventfd that another process rings; `timer`: waking at a
 //!   nanosecond.
 //!
@@ -19,6 +20,7 @@ mod address;
 mod bell;
 mod connect;
 mod engine;
+mod hangups;
 mod listener;
 #[allow(unsafe_code)]
 mod readable;
@@ -32,6 +34,7 @@ pub use address::{Address, Peer};
 pub use bell::Bell;
 pub use connect::connect;
 pub use engine::{Chosen, Engine, IoChoice, RunError, choose, run};
+pub use hangups::{Hangup, Hangups};
 pub use listener::Listener;
 pub use readable::readable;
 pub use stream::Stream;

@@ -103,6 +103,14 @@ impl Stream {
         }
     }
 
+    /// Sends a few bytes, if the socket takes them at once, to learn from the peer's
+    /// answer whether it is there. A short write would break what follows, so only
+    /// while nothing else is under way.
+    pub fn probe(&self, bytes: &[u8]) {
+        // A peer that is gone, or does not read, is noticed by who waits for it.
+        let _ = send_now(&self.as_raw_fd(), bytes);
+    }
+
     /// Ends the connection so that the peer knows it was cut: with a reset, once
     /// the last holder has dropped it. What waits to be read returns.
     pub fn reset(&self) {

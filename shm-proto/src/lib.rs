@@ -48,6 +48,7 @@ pub mod packet;
 #[allow(unsafe_code)]
 pub mod region;
 pub mod ring;
+pub mod taking;
 
 pub use cursor::{BodyEnd, ByteRing};
 pub use method::Method;

@@ -6,6 +6,7 @@
 //!   Hello            ───────────────▶
 //!                    ◀───────────────   Welcome + [requests, responses, eventfd × lane]
 //!                                       or Refusal, then close
+//!   Leaving          ───────────────▶   some time; the hub lets the worker finish
 //!                    ◀───────────────   Goodbye, some time, then close
 //! ```
 //!
@@ -26,6 +27,7 @@ const KIND_HELLO: u32 = 1;
 const KIND_WELCOME: u32 = 2;
 const KIND_REFUSAL: u32 = 3;
 const KIND_GOODBYE: u32 = 4;
+const KIND_LEAVING: u32 = 5;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -79,7 +81,7 @@ const _: () = {
     assert!(size_of::<HelloPacket>() <= MESSAGE_BYTES_MAX);
 };
 
-/// A worker's first and only message.
+/// A worker's first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// What `POST /internal/register` answered, as ASCII.
@@ -87,6 +89,10 @@ pub struct Hello {
     /// Threads that will receive requests, each with its doorbell.
     pub thread_count: u32,
 }
+
+/// A worker's last message: it wants no further request, and to finish what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaving;
 
 /// Why the hub refuses to attach a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -153,14 +159,22 @@ pub enum Goodbye {
     /// Too many requests were never answered.
     #[error("too many of this worker's slots were never answered")]
     TooManyUnanswered = 4,
+    /// The worker wanted to leave, and has finished what it had.
+    #[error("this worker has left, as it wanted to")]
+    Left = 5,
+    /// The worker did not answer pings.
+    #[error("this worker did not answer the hub's pings")]
+    Unresponsive = 6,
 }
 
 impl Goodbye {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::Replaced,
         Self::Stopping,
         Self::Violation,
         Self::TooManyUnanswered,
+        Self::Left,
+        Self::Unresponsive,
     ];
 }
 
@@ -248,6 +262,23 @@ impl Hello {
     }
 }
 
+impl Leaving {
+    /// The packet to send.
+    pub fn to_packet(self) -> Vec<u8> {
+        bytemuck::bytes_of(&Envelope::new(KIND_LEAVING)).to_vec()
+    }
+
+    /// Reads what a worker sent after its hello.
+    pub fn from_packet(packet: &[u8]) -> Result<Self, MessageError> {
+        let is_leaving = read_kind(packet)? == KIND_LEAVING;
+        (is_leaving && packet.len() == size_of::<Envelope>())
+            .then_some(Self)
+            .ok_or(MessageError::Garbage {
+                bytes: packet.len(),
+            })
+    }
+}
+
 impl FromHub {
     /// The packet to send.
     pub fn to_packet(self) -> Vec<u8> {
@@ -313,6 +344,8 @@ mod tests {
             thread_count: 2,
         };
         assert_eq!(Hello::from_packet(&hello.to_packet()), Ok(hello));
+        assert_eq!(Leaving::from_packet(&Leaving.to_packet()), Ok(Leaving));
+        assert!(Leaving::from_packet(&hello.to_packet()).is_err());
         let geometry = Geometry::new(2, 256, 65_536).unwrap();
         let mut messages = vec![FromHub::Welcome(geometry)];
         messages.extend(Refusal::ALL.map(FromHub::Refused));

@@ -17,6 +17,7 @@ use slotway_shm_proto::ring::{
     CompletionConsumer, CompletionKind, CompletionProducer, NoticeGate, SubmissionIn,
     SubmissionKind, SubmissionOut, SubmissionProducer,
 };
+use slotway_shm_proto::taking::{give_up, take};
 
 /// The words of one lane that a model needs, and a bell in each direction.
 /// `Notify` keeps one ring for a sleeper that comes late, as a changed futex
@@ -231,5 +232,19 @@ fn a_worker_notice_gate_and_claim_leave_no_change_unseen() {
         hub.join().unwrap();
         drain();
         assert_eq!(seen, Some(3));
+    });
+}
+
+#[test]
+fn a_request_that_is_given_up_while_it_is_taken_never_runs_twice() {
+    loom::model(|| {
+        let words = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
+        let worker = {
+            let words = Arc::clone(&words);
+            thread::spawn(move || take(OwnU64(&words.0), PeerU64(&words.1), 7))
+        };
+        let is_handed_on = give_up(OwnU64(&words.1), PeerU64(&words.0), 7);
+        let runs_here = worker.join().unwrap();
+        assert!(!(is_handed_on && runs_here), "it runs here and elsewhere");
     });
 }

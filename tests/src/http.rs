@@ -41,15 +41,18 @@ pub struct Connection {
 impl Connection {
     /// Connects; every read has a bound.
     pub fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the hub listens");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("the bound is not zero");
-        stream.set_nodelay(true).expect("a TCP option");
-        Self {
+        Self::try_open(address).expect("the hub listens")
+    }
+
+    /// Like [`Connection::open`], where it may be that nobody listens.
+    pub fn try_open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
             stream,
             buffer: Vec::new(),
-        }
+        })
     }
 
     /// The socket.
@@ -59,9 +62,12 @@ impl Connection {
 
     /// Sends bytes as they are.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream
-            .write_all(bytes.as_ref())
-            .expect("the hub reads");
+        self.try_send(bytes).expect("the hub reads");
+    }
+
+    /// Like [`Connection::send`], where the hub may be gone.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
     }
 
     /// Reads one response to a request of `method`.

@@ -5,12 +5,15 @@
 //! itself, started again as `PROGRAM role NAME …`: so every part is there
 //! wherever the program was built. `roles` has the parts, `system` starts and
 //! ends them, `http` is a client that says exactly what it is told to, `wrk` runs
-//! the other load generator; `http_corpus` and `smuggling` are requests to try a front end with.
+//! the other load generator; `http_corpus` and `smuggling` are requests to try a front end with, `ledger` says
+//! whether every request got exactly one answer.
 #![forbid(unsafe_code)]
 
 pub mod fake_worker;
 pub mod http;
 pub mod http_corpus;
+pub mod ledger;
+pub mod ledger_worker;
 pub mod odd_worker;
 pub mod roles;
 pub mod smuggling;

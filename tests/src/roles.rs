@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use slotway_loadgen::echo::{Echo, Stall};
-use slotway_worker_sdk::RunError;
+use slotway_worker_sdk::{HubWorker, RunError};
 
 #[allow(dead_code, reason = "its main is for `cargo run --example echo`")]
 #[path = "../../worker-sdk/examples/echo.rs"]
@@ -47,6 +47,16 @@ pub fn play() -> Option<ExitCode> {
     let second = rest.get(1).map_or("echo", String::as_str);
     Some(match role.as_str() {
         "echo" => run(echo::worker(first, second).run()),
+        "ledger" => {
+            let log = rest.get(2).map_or("", String::as_str);
+            let worker = crate::ledger_worker::worker(first, second, log.as_ref());
+            let is_instance = rest.get(3).is_some_and(|text| text == "instance");
+            run_until_told(if is_instance {
+                worker.instance()
+            } else {
+                worker
+            })
+        }
         "odd" => run(crate::odd_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
         "axum" => serve_axum(false),
@@ -57,6 +67,18 @@ pub fn play() -> Option<ExitCode> {
             eprintln!("there is no part {other}");
             ExitCode::from(2)
         }
+    })
+}
+
+/// Runs until SIGTERM, and finishes what it has.
+fn run_until_told<S: Send + Sync>(worker: HubWorker<S>) -> ExitCode {
+    use tokio::signal::unix::{SignalKind, signal};
+    run(async {
+        let mut told = signal(SignalKind::terminate()).expect("a handler of SIGTERM");
+        let stop = async move {
+            told.recv().await;
+        };
+        worker.run_until(stop).await
     })
 }
 

@@ -288,8 +288,15 @@ impl HubPart {
 
     /// Starts a worker and waits until its routes are live.
     pub fn start_worker(&self, role: &str, name: &str) -> Part {
+        self.start_worker_with(role, name, &[])
+    }
+
+    /// Starts a worker with further arguments, and waits until its routes are live.
+    pub fn start_worker_with(&self, role: &str, name: &str, rest: &[&str]) -> Part {
         let before = self.part.log().matches("attached worker").count();
-        let part = Part::start(&self.program, role, &[&self.url(), name]);
+        let url = self.url();
+        let arguments = [&[url.as_str(), name], rest].concat();
+        let part = Part::start(&self.program, role, &arguments);
         let start = Instant::now();
         while self.part.log().matches("attached worker").count() == before {
             assert!(

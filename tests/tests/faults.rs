@@ -31,7 +31,7 @@ slotway_tests::on_both_engines! {
     a_killed_worker_leaves_502_no_routes_no_memory_and_no_descriptors
     a_worker_that_does_not_answer_in_time_is_504_and_its_late_answer_reaches_nobody
     a_request_whose_deadline_passed_before_the_worker_came_to_it_is_not_run
-    when_every_slot_is_in_use_the_answer_is_503_with_retry_after_at_once
+    without_a_queue_the_answer_is_503_with_retry_after_at_once_when_every_slot_is_in_use
     a_worker_that_hangs_with_most_of_its_slots_is_put_out
     a_worker_of_the_same_name_takes_over_while_the_older_finishes_what_it_has
     a_client_that_leaves_gives_its_slot_back
@@ -111,8 +111,8 @@ fn a_request_whose_deadline_passed_before_the_worker_came_to_it_is_not_run(io: &
     assert_eq!(http::get(hub.address, "/odd/runs").text(), "1");
 }
 
-fn when_every_slot_is_in_use_the_answer_is_503_with_retry_after_at_once(io: &str) {
-    let hub = HubPart::start(program(), &["--io", io, "--slots", "2"]);
+fn without_a_queue_the_answer_is_503_with_retry_after_at_once_when_every_slot_is_in_use(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--slots", "2", "--queue", "0"]);
     let _worker = hub.start_worker("echo", "echo");
     let mut busy: Vec<_> = (0..2).map(|_| Connection::open(hub.address)).collect();
     for connection in &mut busy {

@@ -79,7 +79,10 @@ impl RunError {
                     | Refusal::Stopping
             ),
             Self::Ended(why) => {
-                matches!(why, Goodbye::Stopping | Goodbye::TooManyUnanswered)
+                matches!(
+                    why,
+                    Goodbye::Stopping | Goodbye::TooManyUnanswered | Goodbye::Unresponsive
+                )
             }
             Self::Url { .. }
             | Self::RegistrationAnswer(_)

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use slotway_shm_proto::doorbell::nudge_futex;
-use slotway_shm_proto::message::Goodbye;
+use slotway_shm_proto::message::{Goodbye, Leaving};
+use slotway_shm_proto::packet;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -49,6 +51,7 @@ pub struct HubWorker<S: Send + Sync + 'static> {
     routes: Vec<Route<S>>,
     thread_count: u32,
     follows_hub: bool,
+    is_instance: bool,
 }
 
 impl<S: Send + Sync + 'static> HubWorker<S> {
@@ -63,6 +66,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             routes: Vec::new(),
             thread_count: THREAD_COUNT_DEFAULT,
             follows_hub: true,
+            is_instance: false,
         }
     }
 
@@ -153,6 +157,14 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         self
     }
 
+    /// Joins the workers of the same name rather than replace them: each request
+    /// goes to the one that has the fewest. Workers of different names may share
+    /// routes as well.
+    pub fn instance(mut self) -> Self {
+        self.is_instance = true;
+        self
+    }
+
     /// The shared state.
     pub fn state(&self) -> Arc<S> {
         Arc::clone(&self.state)
@@ -164,8 +176,27 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     ///
     /// Returns only with an error that trying again cannot mend: a refused
     /// registration, or another worker that took over the name. Dropping the
-    /// future ends the session.
+    /// future ends the session, and with it the requests that the worker has;
+    /// [`HubWorker::run_until`] finishes them.
     pub async fn run(self) -> Result<(), RunError> {
+        self.run_until(std::future::pending()).await
+    }
+
+    /// Like [`HubWorker::run`], until `stop` is done. Then the hub sends no further
+    /// request, those that the worker has are finished (for as long as the hub lets a
+    /// worker take), and this returns.
+    ///
+    /// ```no_run
+    /// # use slotway_worker_sdk::{HubWorker, RunError};
+    /// # async fn example() -> Result<(), RunError> {
+    /// HubWorker::new("http://127.0.0.1:3200", "hello", ())
+    ///     .handle("GET", "/hello", |(), request| request.response(200).text("hello"))
+    ///     .run_until(async { tokio::signal::ctrl_c().await.expect("a handler of SIGINT") })
+    ///     .await
+    /// # }
+    /// ```
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let mut stop = pin!(stop);
         register::check_url(&self.hub_url)?;
         let registration = Arc::new(RegisterRequest {
             name: self.name.clone(),
@@ -177,32 +208,50 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
                     path: route.pattern.path().to_owned(),
                 })
                 .collect(),
+            instance: self.is_instance,
         });
         let routes = Arc::new(self.routes);
         let mut pause = Duration::ZERO;
         loop {
             let (hub_url, document) = (self.hub_url.clone(), Arc::clone(&registration));
             let thread_count = self.thread_count;
-            let connected = tokio::task::spawn_blocking(move || {
+            let connecting = tokio::task::spawn_blocking(move || {
                 let reservation = register::register(&hub_url, &document)?;
                 attach::attach(&reservation, thread_count)
-            })
-            .await
-            .expect("connecting does not panic");
+            });
+            // An attachment that comes too late is dropped, which ends it.
+            let connected = tokio::select! {
+                connected = connecting => connected.expect("connecting does not panic"),
+                () = &mut stop => return Ok(()),
+            };
             let error = match connected {
                 Ok(attachment) => {
                     tracing::info!(worker = self.name, hub = self.hub_url, "attached");
                     pause = Duration::ZERO;
                     let follows = self.follows_hub;
-                    serve(attachment, &routes, &self.state, thread_count, follows).await
+                    let end = serve(
+                        attachment,
+                        &routes,
+                        &self.state,
+                        thread_count,
+                        follows,
+                        &mut stop,
+                    );
+                    end.await
                 }
                 Err(error) => error,
             };
+            if matches!(error, RunError::Ended(Goodbye::Left)) {
+                return Ok(());
+            }
             if !error.is_transient() {
                 return Err(error);
             }
             tracing::warn!(worker = self.name, "{error}; connecting again in {pause:?}");
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = &mut stop => return Ok(()),
+            }
             pause = next_pause(pause);
         }
     }
@@ -219,13 +268,14 @@ fn next_pause(pause: Duration) -> Duration {
         .mul_f64(1.0 - jitter)
 }
 
-/// Serves a session to its end, and says why it ended.
+/// Serves a session to its end, or until `stop`, and says why it ended.
 async fn serve<S: Send + Sync + 'static>(
     attachment: Attachment,
     routes: &Arc<Vec<Route<S>>>,
     state: &Arc<S>,
     thread_count: u32,
     follows_hub: bool,
+    stop: &mut Pin<&mut impl Future<Output = ()>>,
 ) -> RunError {
     let Attachment {
         geometry,
@@ -267,7 +317,20 @@ async fn serve<S: Send + Sync + 'static>(
         session.ended.store(true, Ordering::Release);
         return RunError::Threads(error);
     }
-    let goodbye = end_reason.await.ok().flatten();
+    let mut end_reason = end_reason;
+    let goodbye = tokio::select! {
+        goodbye = &mut end_reason => goodbye,
+        () = stop => {
+            // In vain only if the session has ended, which is told in its own way.
+            let _ = packet::send(&session.connection, &Leaving.to_packet(), &[]);
+            match end_reason.await {
+                // There is nothing left to finish.
+                Ok(None) | Err(_) => Ok(Some(Goodbye::Left)),
+                goodbye => goodbye,
+            }
+        }
+    };
+    let goodbye = goodbye.ok().flatten();
     goodbye.map_or(RunError::Disconnected, RunError::Ended)
 }
 
@@ -292,7 +355,7 @@ fn watch(session: &Session, threads: Vec<JoinHandle<()>>, ended: oneshot::Sender
 /// end after it.
 fn end(session: &Session, threads: Vec<JoinHandle<()>>) {
     session.ended.store(true, Ordering::Release);
-    session.wake_all_bodies();
+    session.wake_all_handlers();
     for (thread_index, thread) in threads.into_iter().enumerate() {
         let line = session.geometry.thread_line(thread_index as u32);
         while !thread.is_finished() {

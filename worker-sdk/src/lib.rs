@@ -35,6 +35,7 @@
 mod attach;
 mod body_pool;
 mod body_sender;
+mod cancellation;
 mod clock;
 mod error;
 mod handler;
@@ -65,3 +66,4 @@ pub use request_body::RequestBody;
 pub use response::{Response, ResponseBuilder};
 pub use slotway_shm_proto::message::{Goodbye, Refusal};
 pub use stream::BodyClosed;
+pub use tokio_util::sync::CancellationToken;

@@ -10,6 +10,7 @@ use crate::limits::{CONNECT_TIME, REGISTER_ANSWER_BYTES_MAX};
 pub(crate) struct RegisterRequest {
     pub name: String,
     pub routes: Vec<RouteRegistration>,
+    pub instance: bool,
 }
 
 #[derive(Serialize)]

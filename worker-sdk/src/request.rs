@@ -194,12 +194,6 @@ impl Request {
         Some(Instant::now() + Duration::from_nanos(left))
     }
 
-    /// Whether nobody waits for the answer any more: the deadline has passed
-    /// or the client has left.
-    pub fn is_cancelled(&self) -> bool {
-        self.session.is_cancelled(self.key)
-    }
-
     /// Begins the answer, written straight into the slot. `status` is 200 to
     /// 599.
     pub fn response(&self, status: u16) -> ResponseBuilder<'_> {

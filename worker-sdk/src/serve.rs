@@ -146,11 +146,14 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         match step {
             Step::Nothing => {}
             Step::Collected(head, body) => self.handle(key, head, Some(body), unrung, scratch),
-            Step::Abandoned => {
-                let ticket = Ticket::new(Arc::clone(&self.session), key, false);
-                unrung.note(ticket.answer_abandoned(), lane_index);
-            }
+            Step::Abandoned => self.abandon(key, unrung),
         }
+    }
+
+    /// Gives the slot of a request back that nobody waits for.
+    fn abandon(&self, key: SlotKey, unrung: &mut Unrung) {
+        let ticket = Ticket::new(Arc::clone(&self.session), key, false);
+        unrung.note(ticket.answer_abandoned(), key.lane_index);
     }
 
     fn reads_body(&self, head: &RequestHead) -> bool {
@@ -167,7 +170,10 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         unrung: &mut Unrung,
         scratch: &mut HandlerScratch,
     ) {
-        self.session.mark_taken(key);
+        if !self.session.take(key) {
+            stream::forget(&self.session, key);
+            return self.abandon(key, unrung);
+        }
         let Some(route) = self.routes.get(head.route_index as usize) else {
             tracing::error!(
                 route = head.route_index,

@@ -6,13 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use slotway_shm_proto::atomic::{OwnU64, OwnWords, PeerU64};
-use slotway_shm_proto::cursor::{load_tagged, store_tagged};
+use slotway_shm_proto::cursor::load_tagged;
 use slotway_shm_proto::doorbell::{Ringer, ring_eventfd};
 use slotway_shm_proto::layout::{
     Geometry, LaneOffsets, RequestWords, ResponseHead, ResponseWords, SlotOffsets,
 };
 use slotway_shm_proto::region::WorkerRegions;
 use slotway_shm_proto::ring::{CompletionKind, CompletionProducer, NoticeGate, SubmissionIn};
+use slotway_shm_proto::taking::{self, CANCELLED};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::body_pool::BodyPool;
 use crate::transfer::Transfer;
@@ -58,7 +61,9 @@ pub(crate) struct SlotState {
 pub(crate) struct TransferState {
     pub transfer: Option<Transfer>,
     pub notices: NoticeGate,
-    /// Which use of the slot the notices are about.
+    /// Told when the answer is not wanted any more, if the handler asked for it.
+    pub cancellation: Option<CancellationToken>,
+    /// Which use of the slot the notices and the token are about.
     pub generation: u32,
 }
 
@@ -157,11 +162,16 @@ impl Session {
         transfer.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes every handler that waits for a body: the session is over.
-    pub fn wake_all_bodies(&self) {
+    /// Wakes every handler that waits for a body or for its cancellation: the
+    /// session is over.
+    pub fn wake_all_handlers(&self) {
         for slot in self.lanes.iter().flat_map(|lane| &lane.slots) {
-            let transfer = slot.transfer.lock();
-            transfer.unwrap_or_else(PoisonError::into_inner).wake();
+            let state = slot.transfer.lock();
+            let mut state = state.unwrap_or_else(PoisonError::into_inner);
+            state.wake();
+            if let Some(token) = &state.cancellation {
+                token.cancel();
+            }
         }
     }
 
@@ -225,22 +235,27 @@ impl Session {
             .u64_at(self.offsets(key).response_words + field_offset as u64)
     }
 
+    fn cancelled_word(&self, key: SlotKey) -> PeerU64<'_> {
+        self.request_word(key, offset_of!(RequestWords, cancelled))
+    }
+
     /// Nobody waits for the answer any more.
     #[inline]
     pub fn is_cancelled(&self, key: SlotKey) -> bool {
-        let word = self.request_word(key, offset_of!(RequestWords, cancelled));
-        load_tagged(word, key.generation).is_some()
+        load_tagged(self.cancelled_word(key), key.generation) == Some(CANCELLED)
     }
 
-    /// Says that a handler is about to run: from here on the request is never
-    /// given to another worker.
+    /// Nobody waits for the answer, or the client may have left.
+    pub fn is_perhaps_unwanted(&self, key: SlotKey) -> bool {
+        load_tagged(self.cancelled_word(key), key.generation).is_some()
+    }
+
+    /// Says that a handler is about to run, and whether it may: from here on the
+    /// request is never given to another worker.
     #[inline]
-    pub fn mark_taken(&self, key: SlotKey) {
-        store_tagged(
-            self.response_word(key, offset_of!(ResponseWords, taken)),
-            key.generation,
-            1,
-        );
+    pub fn take(&self, key: SlotKey) -> bool {
+        let taken = self.response_word(key, offset_of!(ResponseWords, taken));
+        taking::take(taken, self.cancelled_word(key), key.generation)
     }
 
     /// Writes the head of the slot's answer.

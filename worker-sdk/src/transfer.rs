@@ -8,6 +8,7 @@ use slotway_shm_proto::cursor::{load_tagged, store_tagged};
 use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, RequestHead, RequestWords, ResponseWords};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
+use crate::cancellation;
 use crate::ring_copy;
 use crate::session::{Session, SlotKey, TransferState};
 use crate::stream::{self, StreamIn, StreamOut};
@@ -63,6 +64,7 @@ impl TransferState {
         if self.generation != key.generation {
             self.generation = key.generation;
             self.notices.reset();
+            self.cancellation = None;
         }
     }
 }
@@ -141,6 +143,7 @@ pub(crate) fn go_on_pushing(session: &Session, key: SlotKey) {
 /// notice; one that comes late, when the slot has its next use, does nothing.
 pub(crate) fn advance(session: &Session, key: SlotKey) -> Step {
     let mut state = session.lock_transfer(key);
+    cancellation::look(session, key, &state);
     step(session, key, &mut state)
 }
 

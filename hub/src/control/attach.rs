@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::net::{SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
 use slotway_net::readable;
-use slotway_shm_proto::message::{FromHub, Hello, MessageError, Refusal};
+use slotway_shm_proto::message::{FromHub, Hello, Leaving, MessageError, Refusal};
 use slotway_shm_proto::packet;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -186,8 +186,9 @@ async fn read_hello(socket: &OwnedFd) -> Result<(Hello, Option<Pid>), Refusal> {
 }
 
 /// Waits for the end of a session: its connection closes, its process ends
-/// (a child may hold the connection open), or it sends what it must not.
-pub async fn watch(socket: OwnedFd, pid: Option<Pid>) -> &'static str {
+/// (a child may hold the connection open), or it sends what it must not. Calls
+/// `leaving` when the worker says that it is.
+pub async fn watch(socket: OwnedFd, pid: Option<Pid>, leaving: impl Fn()) -> &'static str {
     let process_end = async {
         let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
         match pidfd.and_then(|fd| readable(fd).ok()) {
@@ -204,12 +205,23 @@ pub async fn watch(socket: OwnedFd, pid: Option<Pid>) -> &'static str {
         let Ok(connection) = readable(socket) else {
             return "its connection cannot be watched";
         };
-        match connection
-            .async_io(Interest::READABLE, |socket| packet::receive(socket))
-            .await
-        {
-            Ok(packet) if !packet.bytes.is_empty() => "it sent a message where none is due",
-            _ => "its connection closed",
+        let mut has_said_leaving = false;
+        loop {
+            let received = connection
+                .async_io(Interest::READABLE, |socket| packet::receive(socket))
+                .await;
+            match received {
+                Ok(packet) if packet.bytes.is_empty() => return "its connection closed",
+                Ok(packet)
+                    if packet.fds.is_empty()
+                        && Leaving::from_packet(&packet.bytes).is_ok()
+                        && !std::mem::replace(&mut has_said_leaving, true) =>
+                {
+                    leaving();
+                }
+                Ok(_) => return "it sent a message where none is due",
+                Err(_) => return "its connection closed",
+            }
         }
     };
     tokio::select! {

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::lane::Violation;
 use crate::local_answer::LocalAnswer;
 use crate::shared::{Counters, Shared};
+pub use register::Registration;
 use sessions::Sessions;
 
 /// What the other threads, and the control thread's own tasks, tell it.
@@ -37,6 +38,8 @@ pub enum ControlMessage {
     },
     /// A worker has said hello on the attach socket.
     Hello(attach::Greeting),
+    /// A worker wants to finish what it has and go.
+    WorkerLeaves(u64),
     /// A worker's connection has closed or its process has ended.
     WorkerGone(u64, &'static str),
     /// A worker broke the protocol.
@@ -96,6 +99,7 @@ pub async fn run(
             }
             ControlMessage::Hello(greeting) => sessions.attach(&greeting),
             ControlMessage::WorkerGone(id, how) => sessions.worker_gone(id, how),
+            ControlMessage::WorkerLeaves(id) => sessions.leave(id),
             ControlMessage::Violation(id, violation) => {
                 Counters::add(&shared.counters.violations);
                 sessions.evict(id, Goodbye::Violation, &violation.to_string());

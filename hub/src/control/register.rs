@@ -14,6 +14,8 @@ use crate::session::RouteSpec;
 struct Document {
     name: String,
     routes: Vec<RouteDocument>,
+    #[serde(default)]
+    instance: bool,
 }
 
 #[derive(Deserialize)]
@@ -29,6 +31,8 @@ struct RouteDocument {
 pub struct Registration {
     /// The worker's name.
     pub name: String,
+    /// It joins workers of the same name rather than replace them.
+    pub is_instance: bool,
     /// Its routes.
     pub routes: Vec<RouteSpec>,
 }
@@ -96,6 +100,7 @@ pub fn read(body: &[u8]) -> Result<Registration, LocalAnswer> {
     }
     Ok(Registration {
         name: document.name,
+        is_instance: document.instance,
         routes,
     })
 }

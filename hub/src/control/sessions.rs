@@ -32,8 +32,25 @@ struct Attached {
     /// The connection that is the session.
     socket: OwnedFd,
     watcher: JoinHandle<()>,
-    /// When a session that drains is ended whatever it still has.
-    drain_deadline: Option<Instant>,
+    /// How a session that drains ends.
+    drain: Option<Drain>,
+}
+
+/// The end of a session that finishes what it has.
+#[derive(Clone, Copy)]
+struct Drain {
+    /// When it ends whatever it still has.
+    deadline: Instant,
+    /// What the worker is told then.
+    goodbye: Goodbye,
+}
+
+impl Attached {
+    fn drain(&mut self, limit: Duration, goodbye: Goodbye) {
+        self.session.set_state(SessionState::Draining);
+        let deadline = Instant::now() + limit;
+        self.drain = Some(Drain { deadline, goodbye });
+    }
 }
 
 /// See the module.
@@ -89,7 +106,7 @@ impl Sessions {
             Err(answer) => return answer,
         };
         let table = self.shared.routes.current();
-        if let Err(conflict) = check_conflicts(&table, &registration.name, &registration.routes) {
+        if let Err(conflict) = check_conflicts(&table, &registration) {
             return LocalAnswer::error(409, conflict.to_string());
         }
         if self.reservations.len() >= RESERVATION_COUNT_MAX {
@@ -138,11 +155,16 @@ impl Sessions {
                 Refusal::UnknownWorkerId
             });
         };
-        let Registration { name, routes } = reservation.registration;
-        check_conflicts(&self.shared.routes.current(), &name, &routes).map_err(|conflict| {
-            tracing::warn!(worker = name, "{conflict}");
+        let registration = reservation.registration;
+        check_conflicts(&self.shared.routes.current(), &registration).map_err(|conflict| {
+            tracing::warn!(worker = registration.name, "{conflict}");
             Refusal::RouteConflict
         })?;
+        let Registration {
+            name,
+            is_instance,
+            routes,
+        } = registration;
 
         let no_resources = |error: &dyn std::fmt::Display| {
             tracing::error!(worker = name, "cannot make a session: {error}");
@@ -190,26 +212,19 @@ impl Sessions {
         let end_watch = tokio::spawn({
             let (shared, pid) = (Arc::clone(&self.shared), greeting.pid);
             async move {
-                let how = attach::watch(watched, pid).await;
+                let leaving = || shared.tell_control(ControlMessage::WorkerLeaves(id));
+                let how = attach::watch(watched, pid, leaving).await;
                 shared.tell_control(ControlMessage::WorkerGone(id, how));
             }
         });
-        for older in &mut self.attached {
-            if older.session.name == session.name && older.session.state() == SessionState::Live {
-                older.session.set_state(SessionState::Draining);
-                let limit = Duration::from_secs(self.shared.config.timeout);
-                older.drain_deadline = Some(Instant::now() + limit);
-                tracing::info!(
-                    worker = session.name,
-                    "replaced: the older one finishes what it has"
-                );
-            }
+        if !is_instance {
+            self.replace(&session.name);
         }
         self.attached.push(Attached {
             session: Arc::clone(&session),
             socket,
             watcher: end_watch,
-            drain_deadline: None,
+            drain: None,
         });
         self.publish();
         tracing::info!(
@@ -220,6 +235,42 @@ impl Sessions {
             "attached"
         );
         Ok(())
+    }
+
+    /// Workers of a name finish what they have.
+    fn replace(&mut self, name: &str) {
+        let limit = self.drain_limit();
+        for older in &mut self.attached {
+            if older.session.name == name && older.session.state() == SessionState::Live {
+                older.drain(limit, Goodbye::Replaced);
+                tracing::info!(
+                    worker = name,
+                    "replaced: the older one finishes what it has"
+                );
+            }
+        }
+    }
+
+    /// A worker finishes what it has, and goes.
+    pub fn leave(&mut self, id: u64) {
+        let limit = self.drain_limit();
+        let mut attached = self.attached.iter_mut();
+        let leaving = attached.find(|attached| attached.session.id == id);
+        if let Some(attached) = leaving
+            && attached.session.state() == SessionState::Live
+        {
+            tracing::info!(
+                worker = attached.session.name,
+                "leaving: it finishes what it has"
+            );
+            attached.drain(limit, Goodbye::Left);
+            self.publish();
+        }
+    }
+
+    /// How long a worker may take to finish what it has.
+    fn drain_limit(&self) -> Duration {
+        Duration::from_secs(self.shared.config.timeout)
     }
 
     /// The lowest index that no session has.
@@ -258,7 +309,10 @@ impl Sessions {
         self.closing.retain(|session| session.id != id);
         if let Some(attached) = self.take(id) {
             tracing::info!(worker = attached.session.name, "drained");
-            say_goodbye(&attached, Goodbye::Replaced);
+            let goodbye = attached
+                .drain
+                .map_or(Goodbye::Replaced, |drain| drain.goodbye);
+            say_goodbye(&attached, goodbye);
             attached.session.set_state(SessionState::Ended);
             attached.watcher.abort();
         }
@@ -298,7 +352,7 @@ impl Sessions {
             || self
                 .attached
                 .iter()
-                .any(|attached| attached.drain_deadline.is_some())
+                .any(|attached| attached.drain.is_some())
     }
 
     /// Drops what has waited too long.
@@ -322,19 +376,11 @@ impl Sessions {
         let overdue: Vec<_> = self
             .attached
             .iter()
-            .filter(|attached| {
-                attached
-                    .drain_deadline
-                    .is_some_and(|deadline| deadline <= now)
-            })
-            .map(|attached| attached.session.id)
+            .filter_map(|attached| Some((attached.session.id, attached.drain?)))
+            .filter(|(_, drain)| drain.deadline <= now)
             .collect();
-        for id in overdue {
-            self.evict(
-                id,
-                Goodbye::Replaced,
-                "replaced, and did not finish in time",
-            );
+        for (id, drain) in overdue {
+            self.evict(id, drain.goodbye, "it did not finish what it had in time");
         }
     }
 

@@ -1,0 +1,53 @@
+//! A request whose worker went away before it began with it goes to another
+//! worker of the same route. Whether it had begun is settled between the two by
+//! [`slotway_shm_proto::taking`]; a request that may have been begun with is never
+//! handed on.
+
+use std::rc::Rc;
+
+use crate::connection::Connection;
+use crate::exchange::Exchange;
+use crate::request::{Instead, least_loaded};
+use crate::session::RouteSpec;
+use crate::shared::Counters;
+
+impl Connection {
+    /// The request in the hands of another worker; else 502. A body that streams
+    /// is not kept, so its request cannot be handed on.
+    pub(crate) async fn hand_on(&mut self, gone: Exchange) -> Result<Exchange, Instead> {
+        let head = gone.own_head();
+        if !gone.give_up() || head.body_ring_bytes > 0 {
+            return Err(self.worker_gone().into());
+        }
+        let route = gone.lane().session.routes[head.route_index as usize].clone();
+        let mut place = None;
+        loop {
+            if let Some(exchange) = self.try_hand_on(&gone, &route)? {
+                Counters::add(&self.reactor.shared.counters.handed_on);
+                return Ok(exchange);
+            }
+            self.wait_for_slot(&route, &mut place).await?;
+        }
+    }
+
+    /// `None`: there is another worker, but no slot of it is free.
+    fn try_hand_on(
+        &mut self,
+        gone: &Exchange,
+        route: &RouteSpec,
+    ) -> Result<Option<Exchange>, Instead> {
+        let reactor = Rc::clone(&self.reactor);
+        reactor.with_routes(|table| {
+            let targets = table.targets_of(route);
+            let found = least_loaded(targets, |target| reactor.lane(&target.session));
+            let (lane, route_index) = found.ok_or_else(|| self.worker_gone())?;
+            let Some(exchange) = lane.reserve() else {
+                return Ok(None);
+            };
+            gone.copy_request_to(&exchange, route_index, &mut self.scratch);
+            exchange.submit(self.deadline_ms);
+            reactor.mark(&lane);
+            Ok(Some(exchange))
+        })
+    }
+}

@@ -1,0 +1,91 @@
+//! The worker's side of the ledger: writes down when it takes a request, when it
+//! has done it, and when it is told that nobody wants it any more.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use slotway_net::monotonic_ns;
+use slotway_worker_sdk::{HubWorker, Request, Response};
+
+use crate::ledger::{ID_FIELD, WORKER_FIELD};
+
+/// A file that outlives the process, however that ends: each line is one write.
+#[derive(Debug)]
+pub struct Log {
+    file: File,
+    /// `name#pid`.
+    worker: String,
+}
+
+impl Log {
+    fn write(&self, what: &str, id: &str) {
+        let line = format!("{what} {id} {} {}\n", self.worker, monotonic_ns());
+        (&self.file)
+            .write_all(line.as_bytes())
+            .expect("the folder of the test is there");
+    }
+}
+
+/// The worker, for a hub at `hub_url`, on a log that others append to as well.
+pub fn worker(hub_url: &str, name: &str, log: &Path) -> HubWorker<Log> {
+    let file = OpenOptions::new().append(true).create(true).open(log);
+    let log = Log {
+        file: file.expect("the folder of the test is there"),
+        worker: format!("{name}#{}", std::process::id()),
+    };
+    HubWorker::new(hub_url, name, log)
+        .handle_async("GET", "/ledger/{ms}", |log, request| async move {
+            serve(&log, &request).await
+        })
+        .handle_async("POST", "/ledger/{ms}", |log, request| async move {
+            serve(&log, &request).await
+        })
+        .handle("GET", "/ledger/block/{ms}", |log, request| {
+            let id = take(log, request);
+            std::thread::sleep(time(request));
+            answer(log, request, &id)
+        })
+        // Its handler alone decides when it ends.
+        .handle_async("GET", "/ledger/deaf/{ms}", |log, request| async move {
+            let id = take(&log, &request);
+            tokio::time::sleep(time(&request)).await;
+            answer(&log, &request, &id)
+        })
+}
+
+async fn serve(log: &Log, request: &Request) -> Response {
+    let id = take(log, request);
+    let time = time(request);
+    if !time.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = request.cancellation().cancelled_owned() => {
+                log.write("cancelled", &id);
+                return request.response(503).empty();
+            }
+        }
+    }
+    answer(log, request, &id)
+}
+
+fn take(log: &Log, request: &Request) -> String {
+    let id = request.header(ID_FIELD).unwrap_or("none").to_owned();
+    log.write("take", &id);
+    id
+}
+
+fn time(request: &Request) -> Duration {
+    let ms = request.param("ms").and_then(|ms| ms.parse().ok());
+    Duration::from_millis(ms.unwrap_or(0))
+}
+
+fn answer(log: &Log, request: &Request, id: &str) -> Response {
+    log.write("done", id);
+    request
+        .response(200)
+        .header(ID_FIELD, id)
+        .header(WORKER_FIELD, &log.worker)
+        .body(request.body())
+}

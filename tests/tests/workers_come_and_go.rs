@@ -1,0 +1,357 @@
+//! Instances that share a route, crash, are replaced and leave; queues, and
+//! clients that leave. The ledger says whether every request got its one answer.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use rustix::process::Signal;
+use slotway_tests::http::{self, Connection};
+use slotway_tests::ledger::{Ask, ID_FIELD, Ledger, Seen, WORKER_FIELD};
+use slotway_tests::system::{Folder, HubPart, PATIENCE, Part};
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_demo"))
+}
+
+slotway_tests::on_both_engines! {
+    the_instance_with_the_fewest_requests_gets_the_next
+    workers_of_different_names_share_a_route
+    a_request_that_a_killed_worker_had_not_begun_goes_to_another_instance
+    a_request_that_a_stopped_worker_had_not_begun_is_answered_by_another_when_that_is_put_out
+    one_hundred_restarts_under_load_lose_nothing_and_refuse_nothing
+    a_worker_that_is_told_to_stop_finishes_what_it_has
+    requests_wait_for_a_slot_in_their_order_and_no_longer_than_their_deadline
+    a_full_queue_is_503_with_retry_after_at_once
+    a_request_whose_client_left_the_queue_is_never_executed
+    after_a_stall_at_twice_the_capacity_service_is_normal_again
+    a_handler_is_told_within_milliseconds_that_its_client_left
+    a_client_that_half_closed_is_not_taken_for_gone
+    a_deadline_cancels_the_handler
+}
+
+/// A hub, and a ledger on it.
+struct Bench {
+    hub: HubPart,
+    ledger: Arc<Ledger>,
+    _folder: Folder,
+}
+
+impl Bench {
+    fn start(io: &str, flags: &[&str], deadline_seconds: u64) -> Self {
+        let folder = Folder::new();
+        let seconds = deadline_seconds.to_string();
+        let own = ["--io", io, "--timeout", &seconds];
+        let hub = HubPart::start(program(), &[&own, flags].concat());
+        let log = folder.path().join("ledger.log");
+        let deadline = Duration::from_secs(deadline_seconds);
+        let ledger = Arc::new(Ledger::new(hub.address, &log, deadline));
+        Self {
+            hub,
+            ledger,
+            _folder: folder,
+        }
+    }
+
+    fn instance(&self, name: &str) -> Part {
+        self.worker(name, &["instance"])
+    }
+
+    fn worker(&self, name: &str, rest: &[&str]) -> Part {
+        let log = self.ledger.log().to_str().expect("a path of ours");
+        self.hub
+            .start_worker_with("ledger", name, &[&[log], rest].concat())
+    }
+
+    /// A connection on which `path` has been asked for.
+    fn ask(&self, path: &str, id: &str) -> Connection {
+        let mut connection = Connection::open(self.hub.address);
+        connection.send(format!(
+            "GET /ledger/{path} HTTP/1.1\r\nHost: h\r\n{ID_FIELD}: {id}\r\n\r\n"
+        ));
+        connection
+    }
+
+    fn log_has(&self, what: &str, id: &str) -> bool {
+        let log = std::fs::read_to_string(self.ledger.log()).unwrap_or_default();
+        log.contains(&format!("{what} {id} "))
+    }
+
+    fn await_log(&self, what: &str, id: &str) {
+        wait_until(&format!("{what} {id}"), || self.log_has(what, id));
+    }
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn statuses(connections: &mut [Connection]) -> Vec<u16> {
+    let answer = |connection: &mut Connection| connection.read_response("GET").unwrap().status;
+    connections.iter_mut().map(answer).collect()
+}
+
+fn the_instance_with_the_fewest_requests_gets_the_next(io: &str) {
+    let bench = Bench::start(io, &[], 10);
+    let _first = bench.instance("pair");
+    let mut on_first: Vec<_> = (0..4).map(|n| bench.ask("300", &format!("a{n}"))).collect();
+    for n in 0..4 {
+        bench.await_log("take", &format!("a{n}"));
+    }
+    let second = bench.instance("pair");
+    let of_second = format!("pair#{}", second.pid().as_raw_nonzero());
+    for n in 0..4 {
+        let mut connection = bench.ask("0", &format!("b{n}"));
+        let response = connection.read_response("GET").unwrap();
+        assert_eq!(response.field(WORKER_FIELD), Some(&of_second[..]));
+    }
+    assert_eq!(statuses(&mut on_first), [200; 4]);
+    assert_eq!(bench.hub.health().matches("\"pair\"").count(), 2);
+}
+
+fn workers_of_different_names_share_a_route(io: &str) {
+    let bench = Bench::start(io, &[], 10);
+    let mut first = bench.worker("one", &[]);
+    let _second = bench.worker("two", &[]);
+    let mut busy = bench.ask("200", "a");
+    bench.await_log("take", "a");
+    let mut other = bench.ask("0", "b");
+    let one = busy.read_response("GET").unwrap();
+    let two = other.read_response("GET").unwrap();
+    assert_ne!(one.field(WORKER_FIELD), two.field(WORKER_FIELD));
+    first.signal(Signal::KILL);
+    first.wait();
+    wait_until("one is gone", || !bench.hub.health().contains("\"one\""));
+    assert_eq!(http::get(bench.hub.address, "/ledger/0").status, 200);
+}
+
+fn a_request_that_a_killed_worker_had_not_begun_goes_to_another_instance(io: &str) {
+    let bench = Bench::start(io, &[], 20);
+    let mut first = bench.instance("pair");
+    // Its only receiving thread is kept by the first: the others cannot begin.
+    let mut begun = bench.ask("block/60000", "begun");
+    bench.await_log("take", "begun");
+    let mut waiting: Vec<_> = (0..5).map(|n| bench.ask("0", &format!("w{n}"))).collect();
+    let body = vec![b'x'; 50_000];
+    let mut post = Connection::open(bench.hub.address);
+    let head = "POST /ledger/0 HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n";
+    post.send([head.as_bytes(), &body].concat());
+    // The hub has dispatched them once this one is answered, which needs no worker.
+    assert_eq!(http::get(bench.hub.address, "/nothing").status, 404);
+    std::thread::sleep(Duration::from_millis(50));
+    let _second = bench.instance("pair");
+    first.signal(Signal::KILL);
+    assert_eq!(begun.read_response("GET").unwrap().status, 502);
+    assert_eq!(statuses(&mut waiting), [200; 5]);
+    let response = post.read_response("POST").unwrap();
+    assert!((response.status, response.body) == (200, body));
+    first.wait();
+    for n in 0..5 {
+        assert!(bench.log_has("done", &format!("w{n}")));
+    }
+}
+
+fn a_request_that_a_stopped_worker_had_not_begun_is_answered_by_another_when_that_is_put_out(
+    io: &str,
+) {
+    let bench = Bench::start(io, &[], 20);
+    let mut first = bench.instance("pair");
+    first.signal(Signal::STOP);
+    let mut waiting: Vec<_> = (0..5).map(|n| bench.ask("0", &format!("w{n}"))).collect();
+    std::thread::sleep(Duration::from_millis(50));
+    let _second = bench.instance("pair");
+    // Its connection ends though it never ran again.
+    first.signal(Signal::KILL);
+    assert_eq!(statuses(&mut waiting), [200; 5]);
+    first.wait();
+}
+
+fn one_hundred_restarts_under_load_lose_nothing_and_refuse_nothing(io: &str) {
+    let bench = Bench::start(io, &[], 10);
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut worker = bench.worker("again", &[]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|n| {
+            let (ledger, stop) = (Arc::clone(&bench.ledger), Arc::clone(&stop));
+            let mut random = Rng::with_seed(seed + n);
+            std::thread::spawn(move || ledger.keep_asking(&stop, &mut random))
+        })
+        .collect();
+    for _ in 0..100 {
+        let next = bench.worker("again", &[]);
+        // The older one ends by itself, once it has finished what it had.
+        worker.wait();
+        worker = next;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().unwrap();
+    }
+    let account = bench.ledger.close();
+    println!("{account}");
+    assert!(account.is_clean(), "{account}");
+    assert_eq!(account.refused(), 0, "{account}");
+    assert!(account.requests > 100, "{account}");
+}
+
+fn a_worker_that_is_told_to_stop_finishes_what_it_has(io: &str) {
+    let bench = Bench::start(io, &[], 10);
+    let mut worker = bench.worker("leaver", &[]);
+    let mut waiting: Vec<_> = (0..5).map(|n| bench.ask("300", &format!("w{n}"))).collect();
+    for n in 0..5 {
+        bench.await_log("take", &format!("w{n}"));
+    }
+    worker.signal(Signal::TERM);
+    wait_until("its routes are gone", || {
+        http::get(bench.hub.address, "/ledger/0").status == 404
+    });
+    assert_eq!(statuses(&mut waiting), [200; 5]);
+    assert!(worker.wait().success());
+    assert!(!bench.hub.part.log().contains("evicted"));
+}
+
+fn requests_wait_for_a_slot_in_their_order_and_no_longer_than_their_deadline(io: &str) {
+    let bench = Bench::start(io, &["--slots", "1"], 1);
+    let _worker = bench.worker("one", &[]);
+    let mut first = bench.ask("300", "first");
+    bench.await_log("take", "first");
+    let mut waiting = Vec::new();
+    for n in 0..4 {
+        waiting.push(bench.ask("10", &format!("w{n}")));
+        // So that they arrive in this order.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(first.read_response("GET").unwrap().status, 200);
+    assert_eq!(statuses(&mut waiting), [200; 4]);
+    let log = std::fs::read_to_string(bench.ledger.log()).unwrap();
+    let place = |n| log.find(&format!("take w{n} ")).expect("it was taken");
+    assert!((0..3).all(|n| place(n) < place(n + 1)), "{log}");
+    // The slot is taken for longer than the next may wait.
+    let _deaf = bench.ask("deaf/1500", "deaf");
+    bench.await_log("take", "deaf");
+    let mut late = bench.ask("0", "late");
+    let response = late.read_response("GET").unwrap();
+    assert_eq!(
+        (response.status, response.field("retry-after")),
+        (503, Some("1"))
+    );
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(!bench.log_has("take", "late"), "its deadline had passed");
+}
+
+fn a_full_queue_is_503_with_retry_after_at_once(io: &str) {
+    let bench = Bench::start(io, &["--slots", "1", "--queue", "2"], 10);
+    let _worker = bench.worker("one", &[]);
+    let mut all = vec![bench.ask("300", "first")];
+    bench.await_log("take", "first");
+    all.push(bench.ask("0", "w0"));
+    all.push(bench.ask("0", "w1"));
+    std::thread::sleep(Duration::from_millis(50));
+    let start = Instant::now();
+    let mut refused = bench.ask("0", "w2");
+    let response = refused.read_response("GET").unwrap();
+    assert!(response.text().contains("queue is full"), "{response:?}");
+    assert_eq!(
+        (response.status, response.field("retry-after")),
+        (503, Some("1"))
+    );
+    assert!(start.elapsed() < Duration::from_millis(200), "at once");
+    assert_eq!(statuses(&mut all), [200; 3]);
+    assert!(!bench.log_has("take", "w2"));
+}
+
+fn a_request_whose_client_left_the_queue_is_never_executed(io: &str) {
+    let bench = Bench::start(io, &["--slots", "1"], 10);
+    let _worker = bench.worker("one", &[]);
+    let mut first = bench.ask("300", "first");
+    bench.await_log("take", "first");
+    let stays = bench.ask("0", "stays");
+    std::thread::sleep(Duration::from_millis(20));
+    drop(bench.ask("0", "leaves"));
+    let mut last = bench.ask("0", "last");
+    assert_eq!(first.read_response("GET").unwrap().status, 200);
+    assert_eq!(last.read_response("GET").unwrap().status, 200);
+    assert_eq!(statuses(&mut [stays]), [200]);
+    assert!(!bench.log_has("take", "leaves"), "nobody waits for it");
+}
+
+fn after_a_stall_at_twice_the_capacity_service_is_normal_again(io: &str) {
+    let bench = Bench::start(io, &["--slots", "4", "--queue", "16"], 10);
+    let worker = bench.worker("stalls", &[]);
+    let mut random = Rng::with_seed(1);
+    worker.signal(Signal::STOP);
+    // Twice what slots and queue hold, a few of which give up.
+    let mut crowd: Vec<_> = (0..40).map(|n| bench.ask("1", &format!("c{n}"))).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    crowd.truncate(35);
+    worker.signal(Signal::CONT);
+    let seen = statuses(&mut crowd);
+    assert!(
+        seen.iter().all(|status| matches!(status, 200 | 503)),
+        "{seen:?}"
+    );
+    assert!(
+        seen.iter().filter(|status| **status == 200).count() >= 15,
+        "{seen:?}"
+    );
+    let start = Instant::now();
+    let seen = bench.ledger.ask(&Ask::get(0), &mut random);
+    assert!(matches!(seen, Seen::Answered(200, _)), "{seen:?}");
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "normal within a second"
+    );
+}
+
+fn a_handler_is_told_within_milliseconds_that_its_client_left(io: &str) {
+    let bench = Bench::start(io, &[], 10);
+    let _worker = bench.worker("one", &[]);
+    for n in 0..5 {
+        let id = format!("left{n}");
+        let connection = bench.ask("9000", &id);
+        bench.await_log("take", &id);
+        let start = Instant::now();
+        drop(connection);
+        bench.await_log("cancelled", &id);
+        println!("told after {:?}", start.elapsed());
+    }
+    // Their slots are free again: nothing is left of them in the hub.
+    let mut all: Vec<_> = (0..8).map(|n| bench.ask("1", &format!("n{n}"))).collect();
+    assert_eq!(statuses(&mut all), [200; 8]);
+}
+
+fn a_client_that_half_closed_is_not_taken_for_gone(io: &str) {
+    let bench = Bench::start(io, &["--slots", "1"], 10);
+    let _worker = bench.worker("one", &[]);
+    let mut all = Vec::new();
+    for n in 0..3 {
+        let connection = bench.ask("150", &format!("h{n}"));
+        let half = std::net::Shutdown::Write;
+        connection.stream().shutdown(half).expect("it is open");
+        all.push(connection);
+    }
+    for connection in &mut all {
+        // An interim response may come first (RFC 9110 section 15.2).
+        let mut response = connection.read_response("GET").unwrap();
+        while response.status == 100 {
+            response = connection.read_response("GET").unwrap();
+        }
+        assert_eq!(response.status, 200);
+    }
+}
+
+fn a_deadline_cancels_the_handler(io: &str) {
+    let bench = Bench::start(io, &[], 1);
+    let _worker = bench.worker("one", &[]);
+    let mut connection = bench.ask("9000", "late");
+    assert_eq!(connection.read_response("GET").unwrap().status, 504);
+    bench.await_log("cancelled", "late");
+}
