@@ -267,7 +267,6 @@ async fn serve(reactor: Rc<Reactor>, listeners: Vec<Rc<Listener>>) {
         tokio::task::spawn_local(Rc::clone(&reactor).sweep()),
         tokio::task::spawn_local(Rc::clone(&reactor).watch()),
         tokio::task::spawn_local(Rc::clone(&reactor).look_out()),
-        tokio::task::spawn_local(Rc::clone(&reactor).listen_for_hangups()),
     ];
     let accepting: Vec<_> = listeners
         .iter()

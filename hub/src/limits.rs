@@ -22,7 +22,7 @@ pub const QUEUE_COUNT_DEFAULT: u32 = 1024;
 
 /// How often connections are looked over whose requests workers have: one that has
 /// had the same for a tick is watched for its client leaving.
-pub const LOOKOUT_TICK: Duration = Duration::from_millis(1);
+pub const LOOKOUT_TICK: Duration = Duration::from_millis(2);
 
 /// Arena of a slot: bodies up to about this size travel in one message.
 pub const ARENA_BYTES_DEFAULT: u32 = 128 * 1024;

@@ -374,16 +374,15 @@ impl Reactor {
         }
     }
 
-    /// Looks which requests take long; never ends.
+    /// Looks which requests take long, and tells connections that their clients have
+    /// hung up; never ends unless that cannot be done.
     pub async fn look_out(self: Rc<Self>) {
-        self.lookout.tick().await;
-    }
-
-    /// Tells connections that their clients hang up; never ends unless that cannot
-    /// be noticed.
-    pub async fn listen_for_hangups(self: Rc<Self>) {
         let find = |id| self.connections.borrow().get(&id).cloned();
-        if let Err(error) = self.lookout.listen(find).await {
+        let result = tokio::select! {
+            result = self.lookout.tick() => result,
+            result = self.lookout.listen(find) => result,
+        };
+        if let Err(error) = result {
             tracing::warn!(%error, "clients that leave will be noticed only when they are answered");
         }
     }

@@ -22,11 +22,11 @@ use crate::slot::Event;
 
 impl Connection {
     /// Waits for the answer's head and checks it. If the worker goes before it has
-    /// begun, another one answers; its exchange is returned.
+    /// begun, another one answers; the exchange is that one's then.
     pub(crate) async fn await_answer(
         &mut self,
-        mut exchange: Exchange,
-    ) -> Result<(Exchange, Answer), Instead> {
+        exchange: &mut Exchange,
+    ) -> Result<Answer, Instead> {
         let streams = loop {
             if exchange.is_streaming() {
                 break true;
@@ -35,7 +35,7 @@ impl Connection {
                 Outcome::Event(Event::Answered) => break false,
                 Outcome::Event(Event::Changed) => {}
                 Outcome::Event(Event::TimedOut) => return Err(self.timed_out().into()),
-                Outcome::WorkerGone => exchange = self.hand_on(exchange).await?,
+                Outcome::WorkerGone => *exchange = Box::pin(self.hand_on(exchange)).await?,
                 Outcome::ClientLeft(hangup) => self.after_hangup(hangup)?,
             }
         };
@@ -43,14 +43,13 @@ impl Connection {
             self.moments.seen_ns = monotonic_ns();
         }
         let head = exchange.copy_head();
-        let answer = answer::check(
+        answer::check(
             &head,
             exchange.generation(),
             exchange.arena_bytes(),
             streams,
         )
-        .map_err(|violation| self.violated(&exchange, violation))?;
-        Ok((exchange, answer))
+        .map_err(|violation| self.violated(exchange, violation).into())
     }
 
     /// 504, counted.

@@ -68,7 +68,7 @@ impl Connection {
             return self.answer_by_control(method).await;
         }
         self.client = self.find_client();
-        let (exchange, source) = if self.head.framing == Framing::Length(0) {
+        let (mut exchange, source) = if self.head.framing == Framing::Length(0) {
             let head_bytes = self.head.bytes;
             let (exchange, _) = self.dispatch(NO_BODY).await?;
             self.use_input(head_bytes, Progress::Used);
@@ -82,7 +82,7 @@ impl Connection {
         {
             self.progress = Progress::Used;
         }
-        let (exchange, answer) = self.await_answer(exchange).await?;
+        let answer = self.await_answer(&mut exchange).await?;
         self.send_answer(exchange, &answer).await
     }
 
@@ -233,11 +233,26 @@ impl Connection {
         body: DispatchBody<'_>,
     ) -> Result<(Exchange, BodyPlace), Instead> {
         self.deadline_ms = clock::coarse_ms() + self.reactor.shared.config.timeout_ms();
+        match self.try_dispatch(input, body, false)? {
+            Tried::Dispatched(exchange, place) => Ok((exchange, place)),
+            // On the heap, for the sake of all the connections that never wait.
+            Tried::NoSlot(route) => Box::pin(self.dispatch_later(input, body, *route)).await,
+        }
+    }
+
+    /// Waits for a slot, and then dispatches.
+    async fn dispatch_later(
+        &mut self,
+        input: &[u8],
+        body: DispatchBody<'_>,
+        mut route: RouteSpec,
+    ) -> Result<(Exchange, BodyPlace), Instead> {
         let mut place = None;
         loop {
-            match self.try_dispatch(input, body, place.is_some())? {
+            self.wait_for_slot(&route, &mut place).await?;
+            match self.try_dispatch(input, body, true)? {
                 Tried::Dispatched(exchange, body_place) => return Ok((exchange, body_place)),
-                Tried::NoSlot(route) => self.wait_for_slot(&route, &mut place).await?,
+                Tried::NoSlot(another) => route = *another,
             }
         }
     }
@@ -263,7 +278,7 @@ impl Connection {
             let must_queue = !is_next && reactor.wait_room.is_queueing(route);
             let exchange = if must_queue { None } else { lane.reserve() };
             let Some(exchange) = exchange else {
-                return Ok(Tried::NoSlot(route.clone()));
+                return Ok(Tried::NoSlot(Box::new(route.clone())));
             };
             let deadline_ms = self.deadline_ms;
             let dispatch = Dispatch {
@@ -358,7 +373,7 @@ impl Connection {
 enum Tried {
     Dispatched(Exchange, BodyPlace),
     /// All slots for this route are in use, or others wait for one.
-    NoSlot(RouteSpec),
+    NoSlot(Box<RouteSpec>),
 }
 
 fn text_of(input: &[u8], span: Span) -> &str {

@@ -14,7 +14,7 @@ use crate::shared::Counters;
 impl Connection {
     /// The request in the hands of another worker; else 502. A body that streams
     /// is not kept, so its request cannot be handed on.
-    pub(crate) async fn hand_on(&mut self, gone: Exchange) -> Result<Exchange, Instead> {
+    pub(crate) async fn hand_on(&mut self, gone: &Exchange) -> Result<Exchange, Instead> {
         let head = gone.own_head();
         if !gone.give_up() || head.body_ring_bytes > 0 {
             return Err(self.worker_gone().into());
@@ -22,7 +22,7 @@ impl Connection {
         let route = gone.lane().session.routes[head.route_index as usize].clone();
         let mut place = None;
         loop {
-            if let Some(exchange) = self.try_hand_on(&gone, &route)? {
+            if let Some(exchange) = self.try_hand_on(gone, &route)? {
                 Counters::add(&self.reactor.shared.counters.handed_on);
                 return Ok(exchange);
             }
