@@ -12,8 +12,9 @@ use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 use crate::http::forwarded::TrustedProxy;
 use crate::limits::{
     ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, BODY_RATE_MIN_DEFAULT, BODY_SECONDS_DEFAULT,
-    HEAD_BYTES_MAX, HEAD_SECONDS_DEFAULT, IDLE_SECONDS_DEFAULT, LINE_BYTES_MAX, PORT_DEFAULT,
-    QUEUE_COUNT_DEFAULT, SLOT_COUNT_DEFAULT, TIMEOUT_SECONDS_DEFAULT, WRITE_SECONDS_DEFAULT,
+    DRAIN_SECONDS_DEFAULT, HEAD_BYTES_MAX, HEAD_SECONDS_DEFAULT, IDLE_SECONDS_DEFAULT,
+    LINE_BYTES_MAX, PING_SECONDS_DEFAULT, PORT_DEFAULT, QUEUE_COUNT_DEFAULT, SLOT_COUNT_DEFAULT,
+    TIMEOUT_SECONDS_DEFAULT, WRITE_SECONDS_DEFAULT,
 };
 
 /// HTTP in, shared memory through, HTTP out.
@@ -48,6 +49,17 @@ pub struct Config {
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS_DEFAULT,
           value_parser = seconds())]
     pub timeout: u64,
+
+    /// Seconds of silence after which a worker is pinged; one that does not answer within
+    /// --timeout is put out. 0: no pings
+    #[arg(long, value_name = "SECONDS", default_value_t = PING_SECONDS_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub ping: u64,
+
+    /// Seconds that requests in flight may take when the hub stops, or when a worker is
+    /// replaced or leaves
+    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_SECONDS_DEFAULT, value_parser = seconds())]
+    pub drain_timeout: u64,
 
     /// Slots per lane: requests one worker may have in flight on each reactor
     #[arg(long, default_value_t = SLOT_COUNT_DEFAULT)]

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use rustix::io::Errno;
 use slotway_net::Hangup;
@@ -121,11 +121,17 @@ impl Exchange {
             if let Some(hangup) = client.lookout.take_hangup() {
                 return Poll::Ready(Outcome::ClientLeft(hangup));
             }
-            self.lane
-                .poll_event(self.slot_index, cx)
-                .map(|event| event.map_or(Outcome::WorkerGone, Outcome::Event))
+            self.poll_outcome(cx)
         })
         .await
+    }
+
+    /// Like [`Exchange::outcome`], for a request that no client has made.
+    #[inline]
+    pub fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        self.lane
+            .poll_event(self.slot_index, cx)
+            .map(|event| event.map_or(Outcome::WorkerGone, Outcome::Event))
     }
 
     /// Gives up on the request. True: no worker has begun with it or ever will.

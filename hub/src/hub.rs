@@ -22,6 +22,7 @@ use crate::config::{Config, ConfigError, ListenAddress};
 use crate::control::attach::AttachSocket;
 use crate::control::{self, ControlMessage};
 use crate::listener;
+use crate::ping;
 use crate::reactor::Reactor;
 use crate::shared::Shared;
 use crate::unix_socket::{UnixSocket, UnixSocketError};
@@ -262,12 +263,17 @@ fn start_reactor(
 }
 
 async fn serve(reactor: Rc<Reactor>, listeners: Vec<Rc<Listener>>) {
-    let tasks = [
+    let mut tasks = vec![
         tokio::task::spawn_local(Rc::clone(&reactor).ring_marked_lanes()),
         tokio::task::spawn_local(Rc::clone(&reactor).sweep()),
         tokio::task::spawn_local(Rc::clone(&reactor).watch()),
         tokio::task::spawn_local(Rc::clone(&reactor).look_out()),
     ];
+    if reactor.shared.config.ping > 0 {
+        let interval = Duration::from_secs(reactor.shared.config.ping);
+        let task = ping::run(Rc::clone(&reactor), interval);
+        tasks.push(tokio::task::spawn_local(task));
+    }
     let accepting: Vec<_> = listeners
         .iter()
         .map(|listener| {
@@ -282,8 +288,7 @@ async fn serve(reactor: Rc<Reactor>, listeners: Vec<Rc<Listener>>) {
             break;
         }
     }
-    // A graceful stop waits as long as a worker may take, and a little more.
-    let limit = Duration::from_millis(reactor.shared.config.timeout_ms() + 1000);
+    let limit = Duration::from_secs(reactor.shared.config.drain_timeout);
     reactor.begin_stop();
     for listener in &listeners {
         listener.close();

@@ -52,6 +52,8 @@ pub struct Lane {
     offsets: LaneOffsets,
     inner: RefCell<Inner>,
     over: Cell<bool>,
+    /// Completions taken since somebody asked.
+    signs_of_life: Cell<u32>,
     /// Told when the lane ends.
     pub ended: Notify,
     /// In the reactor's list of lanes to ring at the end of the turn.
@@ -99,6 +101,7 @@ impl Lane {
             ended: Notify::new(),
             inner: RefCell::new(inner),
             over: Cell::new(false),
+            signs_of_life: Cell::new(0),
             marked: Cell::new(false),
             asleep: Cell::new(false),
             waiting_since: Cell::new(None),
@@ -126,6 +129,11 @@ impl Lane {
     pub fn is_hanging(&self, now_ms: u64) -> bool {
         let overdue_count = self.inner.borrow().slots.overdue_count(now_ms);
         overdue_count > self.session.geometry.slot_count() / QUARANTINE_DIVISOR
+    }
+
+    /// Completions taken since this was asked last.
+    pub fn take_signs_of_life(&self) -> u32 {
+        self.signs_of_life.take()
     }
 
     /// Whether the lane has ended: nobody will answer on it any more.
@@ -248,6 +256,8 @@ impl Lane {
             }
         }
         if count > 0 {
+            self.signs_of_life
+                .set(self.signs_of_life.get().saturating_add(count));
             let head = self
                 .session
                 .regions

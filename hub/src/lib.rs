@@ -46,6 +46,7 @@ pub mod limits;
 mod listener;
 mod local_answer;
 mod lookout;
+mod ping;
 mod queue;
 mod reactor;
 mod reply;

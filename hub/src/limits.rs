@@ -14,6 +14,12 @@ pub const PORT_DEFAULT: u16 = 3200;
 /// Time a worker has to answer.
 pub const TIMEOUT_SECONDS_DEFAULT: u64 = 30;
 
+/// Silence after which a worker is pinged.
+pub const PING_SECONDS_DEFAULT: u64 = 5;
+
+/// Time for requests in flight when the hub stops or a worker goes.
+pub const DRAIN_SECONDS_DEFAULT: u64 = 30;
+
 /// Slots of a lane: requests that one worker may have in flight per reactor.
 pub const SLOT_COUNT_DEFAULT: u32 = 256;
 

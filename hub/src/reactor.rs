@@ -249,6 +249,14 @@ impl Reactor {
         self.wait_room.grant_all();
     }
 
+    /// Its lanes of workers that take requests.
+    pub fn live_lanes(&self) -> Vec<Rc<Lane>> {
+        let lanes = self.lanes.borrow();
+        let is_live =
+            |lane: &&Rc<Lane>| !lane.is_over() && lane.session.state() == SessionState::Live;
+        lanes.iter().flatten().filter(is_live).cloned().collect()
+    }
+
     fn lane_of(&self, session: &Session) -> Option<Rc<Lane>> {
         let lanes = self.lanes.borrow();
         let lane = lanes.get(session.index)?.as_ref()?;

@@ -204,6 +204,9 @@ pub struct ResponseWords {
     pub reserved: [u64; 4],
 }
 
+/// Route index of a ping, which the SDK answers itself, with 200 and no body.
+pub const PING_ROUTE_INDEX: u32 = u32::MAX;
+
 /// A body whose length is known only at its end.
 pub const BODY_BYTES_UNKNOWN: u64 = u64::MAX;
 

@@ -30,6 +30,9 @@ slotway_tests::on_both_engines! {
     a_handler_is_told_within_milliseconds_that_its_client_left
     a_client_that_half_closed_is_not_taken_for_gone
     a_deadline_cancels_the_handler
+    a_worker_that_stands_still_is_found_by_ping_and_put_out_though_nobody_asks_it
+    a_hub_that_is_told_to_stop_answers_what_it_has_within_its_drain_timeout
+    workers_come_back_to_a_hub_that_is_started_again
 }
 
 /// A hub, and a ledger on it.
@@ -354,4 +357,74 @@ fn a_deadline_cancels_the_handler(io: &str) {
     let mut connection = bench.ask("9000", "late");
     assert_eq!(connection.read_response("GET").unwrap().status, 504);
     bench.await_log("cancelled", "late");
+}
+
+fn a_worker_that_stands_still_is_found_by_ping_and_put_out_though_nobody_asks_it(io: &str) {
+    let bench = Bench::start(io, &["--ping", "1"], 1);
+    let mut worker = bench.worker("still", &[]);
+    // Pings that are answered change nothing.
+    std::thread::sleep(Duration::from_millis(2500));
+    assert!(bench.hub.health().contains("\"still\""));
+    worker.signal(Signal::STOP);
+    wait_until("it is put out", || {
+        !bench.hub.health().contains("\"still\"")
+    });
+    assert!(bench.hub.part.log().contains("does not answer pings"));
+    assert_eq!(http::get(bench.hub.address, "/ledger/0").status, 404);
+    // Once it runs again it learns of it, and comes back.
+    worker.signal(Signal::CONT);
+    wait_until("it is back", || bench.hub.health().contains("\"still\""));
+    assert_eq!(http::get(bench.hub.address, "/ledger/0").status, 200);
+    worker.signal(Signal::TERM);
+    assert!(worker.wait().success());
+}
+
+fn a_hub_that_is_told_to_stop_answers_what_it_has_within_its_drain_timeout(io: &str) {
+    let mut bench = Bench::start(io, &["--drain-timeout", "1"], 10);
+    let _worker = bench.worker("one", &[]);
+    let mut soon = bench.ask("500", "soon");
+    let mut never = bench.ask("deaf/9000", "never");
+    let mut idle = Connection::open(bench.hub.address);
+    bench.await_log("take", "soon");
+    bench.await_log("take", "never");
+    let start = Instant::now();
+    bench.hub.part.signal(Signal::TERM);
+    assert!(idle.is_closed(), "idle connections end at once");
+    let response = soon.read_response("GET").unwrap();
+    assert_eq!(
+        (response.status, response.field("connection")),
+        (200, Some("close"))
+    );
+    assert!(
+        never.read_response("GET").is_err(),
+        "the drain limit has passed"
+    );
+    assert!(bench.hub.part.wait().success());
+    let took = start.elapsed();
+    let limit = Duration::from_secs(1)..Duration::from_secs(5);
+    assert!(limit.contains(&took), "{took:?}");
+    assert!(
+        Connection::try_open(bench.hub.address).is_err(),
+        "nobody listens"
+    );
+}
+
+fn workers_come_back_to_a_hub_that_is_started_again(io: &str) {
+    let bench = Bench::start(io, &[], 10);
+    let _worker = bench.worker("back", &[]);
+    let address = bench.hub.address;
+    let mut hub = bench.hub;
+    hub.part.signal(Signal::KILL);
+    hub.part.wait();
+    let port = address.port().to_string();
+    let again = HubPart::start_listening(program(), &["--io", io, "--port", &port]);
+    let start = Instant::now();
+    wait_until("the worker is back", || {
+        http::get(again.address, "/ledger/0").status == 200
+    });
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
 }

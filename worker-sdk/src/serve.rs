@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use slotway_shm_proto::doorbell::{SleepEpoch, Wake, wait_futex};
-use slotway_shm_proto::layout::RequestHead;
+use slotway_shm_proto::layout::{PING_ROUTE_INDEX, RequestHead};
 use slotway_shm_proto::ring::{Entry, SubmissionKind};
 use tokio::runtime::Handle;
 
@@ -173,6 +173,11 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         if !self.session.take(key) {
             stream::forget(&self.session, key);
             return self.abandon(key, unrung);
+        }
+        if head.route_index == PING_ROUTE_INDEX {
+            let ticket = Ticket::new(Arc::clone(&self.session), key, false);
+            unrung.note(ticket.answer_ping(), key.lane_index);
+            return;
         }
         let Some(route) = self.routes.get(head.route_index as usize) else {
             tracing::error!(

@@ -92,6 +92,11 @@ impl Ticket {
         self.fail(why)
     }
 
+    /// Answers the hub's question whether this worker is alive.
+    pub fn answer_ping(mut self) -> Published {
+        self.publish(200, 0, Body::InSlot(0))
+    }
+
     /// Answers a request that nobody waits for, so that its slot comes back.
     pub fn answer_abandoned(mut self) -> Published {
         self.publish(503, 0, Body::InSlot(0))

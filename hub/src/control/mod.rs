@@ -46,6 +46,8 @@ pub enum ControlMessage {
     Violation(u64, Violation),
     /// A worker left too many requests unanswered.
     TooManyUnanswered(u64),
+    /// A worker does not answer pings.
+    Unresponsive(u64),
     /// Every reactor has let go of a session.
     LanesClosed(u64),
     /// Finish: say goodbye to every worker.
@@ -110,6 +112,9 @@ pub async fn run(
                     Goodbye::TooManyUnanswered,
                     "too many unanswered requests",
                 );
+            }
+            ControlMessage::Unresponsive(id) => {
+                sessions.evict(id, Goodbye::Unresponsive, "it does not answer pings");
             }
             ControlMessage::LanesClosed(id) => sessions.lanes_closed(id),
             ControlMessage::Stop(done) => {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -96,7 +97,13 @@ impl Sessions {
                 })
             })
             .collect();
-        LocalAnswer::json(200, &json!({ "ok": true, "workers": workers }))
+        let is_ready = !self.is_stopping();
+        let status = if is_ready { 200 } else { 503 };
+        LocalAnswer::json(status, &json!({ "ok": is_ready, "workers": workers }))
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Acquire)
     }
 
     /// `POST /internal/register`: reserves, so that a worker can attach.
@@ -135,11 +142,7 @@ impl Sessions {
     }
 
     fn try_attach(&mut self, greeting: &Greeting) -> Result<(), Refusal> {
-        if self
-            .shared
-            .stopping
-            .load(std::sync::atomic::Ordering::Acquire)
-        {
+        if self.is_stopping() {
             return Err(Refusal::Stopping);
         }
         if !(1..=THREAD_COUNT_MAX).contains(&greeting.hello.thread_count) {
@@ -270,7 +273,7 @@ impl Sessions {
 
     /// How long a worker may take to finish what it has.
     fn drain_limit(&self) -> Duration {
-        Duration::from_secs(self.shared.config.timeout)
+        Duration::from_secs(self.shared.config.drain_timeout)
     }
 
     /// The lowest index that no session has.
