@@ -47,6 +47,14 @@ differential:
 bench-http *ARGS:
     cargo run --release --bin bench-http -- {{ARGS}}
 
+# Workers killed, stopped, replaced, lying; clients leaving: [SECONDS [SEED]]; then the ledger
+chaos *ARGS:
+    cargo run --release --bin chaos -- {{ARGS}}
+
+# Ten minutes of it
+soak:
+    cargo run --release --bin chaos -- 600
+
 # libFuzzer on request heads, chunked bodies and answers, SECONDS each (needs nightly)
 fuzz SECONDS="60":
     rustup toolchain list | grep -q nightly || rustup toolchain install nightly --profile minimal

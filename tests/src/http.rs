@@ -36,6 +36,8 @@ impl Response {
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
+    /// A head has been read whose body has not.
+    is_in_body: bool,
 }
 
 impl Connection {
@@ -52,6 +54,7 @@ impl Connection {
         Ok(Self {
             stream,
             buffer: Vec::new(),
+            is_in_body: false,
         })
     }
 
@@ -78,6 +81,7 @@ impl Connection {
             }
             self.fill()?;
         };
+        self.is_in_body = true;
         let head: Vec<u8> = self.buffer.drain(..head_bytes).collect();
         let head = String::from_utf8_lossy(&head).into_owned();
         let (line, fields) = head.split_once("\r\n").unwrap_or((&head, ""));
@@ -94,6 +98,7 @@ impl Connection {
             .field("content-length")
             .map_or(0, |n| n.parse().unwrap_or(0));
         if method == "HEAD" || status < 200 || status == 204 || status == 304 {
+            self.is_in_body = false;
             return Ok(response);
         }
         if response.field("transfer-encoding") == Some("chunked") {
@@ -107,6 +112,7 @@ impl Connection {
             }
             response.body = self.buffer.drain(..length).collect();
         }
+        self.is_in_body = false;
         Ok(response)
     }
 
@@ -135,6 +141,11 @@ impl Connection {
                 return Ok(body);
             }
         }
+    }
+
+    /// Whether reading has failed in the middle of an answer's body.
+    pub fn is_in_body(&self) -> bool {
+        self.is_in_body
     }
 
     /// Whether the hub has closed, with nothing left to read.

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,9 @@ use crate::http::Connection;
 
 /// The field that carries a request's id, and comes back with its answer.
 pub const ID_FIELD: &str = "x-ledger-id";
+
+/// Characters of an id: 128 bits in hexadecimal.
+const ID_CHARS: usize = 32;
 
 /// The field in which an answer names its worker, `name#pid`.
 pub const WORKER_FIELD: &str = "x-ledger-worker";
@@ -33,6 +37,9 @@ pub enum Seen {
     Foreign(String),
     /// The connection ended, or what came was no answer.
     Lost(String),
+    /// The head of an answer came, and the connection was reset in its body: so a
+    /// client learns that the worker of a large answer went in the middle of it.
+    Cut,
     /// The client left before an answer; it is owed none.
     Left,
 }
@@ -122,7 +129,7 @@ impl Ledger {
     }
 
     fn ask_on(&self, connection: &mut Option<Connection>, ask: &Ask, random: &mut Rng) -> Seen {
-        let id = format!("{:032x}", random.u128(..));
+        let id = format!("{:0ID_CHARS$x}", random.u128(..));
         let start = Instant::now();
         let seen = exchange(self.address, connection, &id, ask);
         self.entries
@@ -172,7 +179,9 @@ impl Ledger {
         for entry in entries.iter() {
             account.add(entry, works.remove(entry.id.as_str()), self.deadline);
         }
-        account.unasked = works.len() as u64;
+        // Requests of no ledger have other ids, or none.
+        let unasked = works.keys().filter(|id| id.len() == ID_CHARS);
+        account.unasked = unasked.count() as u64;
         account
     }
 }
@@ -190,6 +199,8 @@ pub struct Account {
     pub requests: u64,
     /// Answers by status.
     pub statuses: std::collections::BTreeMap<u16, u64>,
+    /// Answers reset in their bodies.
+    pub cut: u64,
     /// Requests whose clients did not wait.
     pub left: u64,
     /// Handlers that were told so.
@@ -235,6 +246,7 @@ impl Account {
                 self.lost += 1;
                 self.note(entry, work);
             }
+            Seen::Cut => self.cut += 1,
             Seen::Left => self.left += 1,
         }
     }
@@ -266,10 +278,11 @@ impl fmt::Display for Account {
             .collect();
         write!(
             f,
-            "{} requests: {}; {} clients left, {} handlers told so; \
+            "{} requests: {}, {} × cut off; {} clients left, {} handlers told so; \
              {} lost, {} doubled, {} foreign, {} late, {} invented",
             self.requests,
             statuses.join(", "),
+            self.cut,
             self.left,
             self.cancelled,
             self.lost,
@@ -310,6 +323,9 @@ fn exchange(address: SocketAddr, kept: &mut Option<Connection>, id: &str, ask: &
     }
     let response = match connection.read_response(method) {
         Ok(response) => response,
+        Err(error) if error.kind() == ErrorKind::ConnectionReset && connection.is_in_body() => {
+            return Seen::Cut;
+        }
         Err(error) => return Seen::Lost(format!("no answer: {error}")),
     };
     let closes = response.field("connection") == Some("close");

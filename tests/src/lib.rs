@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod ledger_worker;
 pub mod odd_worker;
 pub mod roles;
+pub mod scribbler;
 pub mod smuggling;
 pub mod system;
 pub mod wrk;

@@ -201,7 +201,7 @@ fn one_hundred_restarts_under_load_lose_nothing_and_refuse_nothing(io: &str) {
     let account = bench.ledger.close();
     println!("{account}");
     assert!(account.is_clean(), "{account}");
-    assert_eq!(account.refused(), 0, "{account}");
+    assert_eq!((account.refused(), account.cut), (0, 0), "{account}");
     assert!(account.requests > 100, "{account}");
 }
 

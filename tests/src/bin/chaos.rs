@@ -1,0 +1,350 @@
+//! `just chaos`: workers are killed, stopped, replaced and told to leave, one lies,
+//! clients leave, dribble and talk nonsense, all at once; then the ledger is closed,
+//! and everything must be back where it was. A seed repeats a run's choices.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use rustix::process::Signal;
+use slotway_tests::fake_worker::FakeWorker;
+use slotway_tests::http::Connection;
+use slotway_tests::ledger::{Account, Ledger};
+use slotway_tests::roles;
+use slotway_tests::scribbler::scribble;
+use slotway_tests::system::{Folder, HubPart, Part};
+
+const USAGE: &str = "usage: chaos [SECONDS (60) [SEED]]";
+
+/// Clients that keep a ledger.
+const CLIENT_COUNT: u64 = 10;
+
+/// Slots of each worker: fewer than there are clients, so that some wait.
+const SLOT_COUNT: usize = 2;
+
+/// Instances that should be there.
+const WORKER_COUNT: usize = 3;
+
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long the hub may take to be as it was before.
+const CALM: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    if let Some(code) = roles::play() {
+        return code;
+    }
+    let mut arguments = std::env::args().skip(1);
+    let seconds = arguments.next().map_or(Ok(60), |text| text.parse());
+    let seed = arguments
+        .next()
+        .map_or(Ok(fastrand::u64(..)), |text| text.parse());
+    let (Ok(seconds), Ok(seed)) = (seconds, seed) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    println!("chaos for {seconds} s, seed {seed}");
+    let mut is_well = true;
+    for io in ["uring", "epoll"] {
+        is_well &= run(io, Duration::from_secs(seconds) / 2, seed);
+    }
+    if is_well {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("not well; `chaos {seconds} {seed}` makes the same choices again");
+        ExitCode::FAILURE
+    }
+}
+
+/// Everything of one run.
+struct System {
+    hub: Arc<HubPart>,
+    ledger: Arc<Ledger>,
+    workers: Vec<Part>,
+    faults: Faults,
+    _folder: Folder,
+}
+
+/// What was done to it.
+#[derive(Debug, Default)]
+struct Faults {
+    killed: u32,
+    stopped: u32,
+    left: u32,
+    replaced: u32,
+}
+
+/// What must be the same before and after.
+#[derive(Debug, PartialEq, Eq)]
+struct Footprint {
+    fds: usize,
+    maps: usize,
+    threads: usize,
+}
+
+fn program() -> PathBuf {
+    std::env::current_exe().expect("this program is a file")
+}
+
+fn run(io: &str, time: Duration, seed: u64) -> bool {
+    let mut random = Rng::with_seed(seed);
+    let mut system = System::start(io);
+    // What starting it has opened is closed again a moment later.
+    std::thread::sleep(Duration::from_secs(1));
+    let before = system.footprint();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut others = system.start_clients(&stop, &mut random);
+    let lies = Arc::new(AtomicU64::new(0));
+    others.push(nonsense(&system, &stop, random.u64(..)));
+    let scribbler = {
+        let (stop, lies, seed) = (Arc::clone(&stop), Arc::clone(&lies), random.u64(..));
+        let hub = Arc::clone(&system.hub);
+        std::thread::spawn(move || keep_lying(&hub, &stop, &lies, seed))
+    };
+    others.push(scribbler);
+    let end = Instant::now() + time;
+    let mut shown = Instant::now();
+    while Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(random.u64(20..300)));
+        system.harm(&mut random);
+        if shown.elapsed() > Duration::from_secs(5) {
+            shown = Instant::now();
+            let left = end.saturating_duration_since(shown);
+            eprintln!(
+                "  {io}: {:?}, {} liars put out, {} s left",
+                system.faults,
+                lies.load(Ordering::Relaxed),
+                left.as_secs()
+            );
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let ended = others
+        .into_iter()
+        .map(JoinHandle::join)
+        .all(|end| end.is_ok());
+    system.calm_down();
+    let account = system.ledger.close();
+    println!(
+        "{io}: {:?}, {} liars put out",
+        system.faults,
+        lies.load(Ordering::Relaxed)
+    );
+    println!("{io}: {account}");
+    let after = system.await_footprint(&before);
+    println!("{io}: before {before:?}, after {after:?}");
+    let slots_are_back = system.has_all_slots();
+    let counted = system.stop();
+    println!("{io}: slots are back: {slots_are_back}; {counted}");
+    ended
+        && is_clean(&account)
+        && before == after
+        && slots_are_back
+        && counted.contains("lost_wakes=0")
+}
+
+fn is_clean(account: &Account) -> bool {
+    account.is_clean() && account.statuses.get(&200).is_some_and(|count| *count > 0)
+}
+
+impl System {
+    fn start(io: &str) -> Self {
+        let folder = Folder::new();
+        let flags = [
+            "--io",
+            io,
+            "--timeout",
+            "2",
+            "--slots",
+            &SLOT_COUNT.to_string(),
+            "--queue",
+            "64",
+            "--ping",
+            "1",
+            "--drain-timeout",
+            "5",
+            "--head-timeout",
+            "1",
+            "--body-timeout",
+            "1",
+        ];
+        let hub = HubPart::start(&program(), &flags);
+        let ledger = Ledger::new(hub.address, &folder.path().join("ledger.log"), DEADLINE);
+        let mut system = Self {
+            hub: Arc::new(hub),
+            ledger: Arc::new(ledger),
+            workers: Vec::new(),
+            faults: Faults::default(),
+            _folder: folder,
+        };
+        for _ in 0..WORKER_COUNT {
+            let worker = system.start_worker();
+            system.workers.push(worker);
+        }
+        assert!(system.has_all_slots(), "it is well to begin with");
+        system
+    }
+
+    fn start_worker(&self) -> Part {
+        let log = self.ledger.log().to_str().expect("a path of ours");
+        self.hub
+            .start_worker_with("ledger", "pool", &[log, "instance"])
+    }
+
+    fn start_clients(&self, stop: &Arc<AtomicBool>, random: &mut Rng) -> Vec<JoinHandle<()>> {
+        (0..CLIENT_COUNT)
+            .map(|_| {
+                let (ledger, stop) = (Arc::clone(&self.ledger), Arc::clone(stop));
+                let mut random = random.fork();
+                std::thread::spawn(move || ledger.keep_asking(&stop, &mut random))
+            })
+            .collect()
+    }
+
+    /// One fault.
+    fn harm(&mut self, random: &mut Rng) {
+        let index = random.usize(..self.workers.len());
+        match random.u32(..4) {
+            0 => {
+                self.workers[index].signal(Signal::KILL);
+                self.workers[index].wait();
+                self.workers[index] = self.start_worker();
+                self.faults.killed += 1;
+            }
+            1 => {
+                self.workers[index].signal(Signal::STOP);
+                // Some longer than the hub puts up with.
+                let most = if random.u32(..8) == 0 { 4500 } else { 400 };
+                std::thread::sleep(Duration::from_millis(random.u64(1..most)));
+                self.workers[index].signal(Signal::CONT);
+                self.faults.stopped += 1;
+            }
+            2 => {
+                self.workers[index].signal(Signal::TERM);
+                self.workers[index].wait();
+                self.workers[index] = self.start_worker();
+                self.faults.left += 1;
+            }
+            _ => {
+                let next = self.start_worker();
+                self.workers[index].signal(Signal::TERM);
+                self.workers[index].wait();
+                self.workers[index] = next;
+                self.faults.replaced += 1;
+            }
+        }
+    }
+
+    /// Waits until all workers serve and nothing is under way any more.
+    fn calm_down(&self) {
+        let start = Instant::now();
+        while start.elapsed() < CALM
+            && self.hub.health().matches("\"pool\"").count() != WORKER_COUNT
+        {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // As long as what was given up may still be with a worker.
+        std::thread::sleep(DEADLINE);
+    }
+
+    fn footprint(&self) -> Footprint {
+        let folder = PathBuf::from(format!("/proc/{}", self.hub.part.pid().as_raw_nonzero()));
+        let maps = std::fs::read_to_string(folder.join("maps")).unwrap_or_default();
+        Footprint {
+            fds: self.hub.part.open_fd_count(),
+            maps: maps.matches("memfd:slotway-").count(),
+            threads: std::fs::read_dir(folder.join("task")).map_or(0, Iterator::count),
+        }
+    }
+
+    fn await_footprint(&self, before: &Footprint) -> Footprint {
+        let start = Instant::now();
+        while start.elapsed() < CALM && self.footprint() != *before {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.footprint()
+    }
+
+    /// Whether as many requests as there are slots are with the workers at once: no
+    /// slot has gone astray, or some would have to wait for others.
+    fn has_all_slots(&self) -> bool {
+        let count = SLOT_COUNT * WORKER_COUNT;
+        let start = Instant::now();
+        let mut all: Vec<_> = (0..count)
+            .map(|_| {
+                let mut connection = Connection::open(self.hub.address);
+                connection.send(
+                    "GET /ledger/deaf/1000 HTTP/1.1\r\nHost: h\r\nx-ledger-id: slots\r\n\r\n",
+                );
+                connection
+            })
+            .collect();
+        let answered = all.iter_mut().all(|connection| {
+            connection
+                .read_response("GET")
+                .is_ok_and(|response| response.status == 200)
+        });
+        answered && start.elapsed() < Duration::from_millis(1900)
+    }
+
+    /// What the hub counted, from its last words.
+    fn stop(self) -> String {
+        let hub = Arc::into_inner(self.hub);
+        let mut hub = hub.expect("the threads that shared it have ended");
+        hub.part.signal(Signal::TERM);
+        let is_success = hub.part.wait().success();
+        let log = hub.part.log();
+        let counted = log
+            .lines()
+            .rev()
+            .find_map(|line| line.split_once("faults counted"));
+        let counted = counted.map_or("no count", |(_, counted)| counted.trim());
+        format!("hub ended well: {is_success}; {counted}")
+    }
+}
+
+/// Clients that dribble, stop in the middle, and say what is no request.
+fn nonsense(system: &System, stop: &Arc<AtomicBool>, seed: u64) -> JoinHandle<()> {
+    let (address, stop) = (system.hub.address, Arc::clone(stop));
+    std::thread::spawn(move || {
+        let mut random = Rng::with_seed(seed);
+        let mut open = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(random.u64(..20)));
+            if open.len() > 50 {
+                drop(open.swap_remove(random.usize(..open.len())));
+            }
+            let Ok(connection) = Connection::try_open(address) else {
+                continue;
+            };
+            let text = b"POST /ledger/0 HTTP/1.1\r\nHost: h\r\nContent-Length: 300000\r\n\r\nxxxx";
+            let mut bytes = text[..random.usize(1..text.len())].to_vec();
+            if random.bool() {
+                let place = random.usize(..bytes.len());
+                bytes[place] = random.u8(..);
+            }
+            // A hub that refuses at once may be done with the connection.
+            let _ = connection.stream().write_all(&bytes);
+            open.push(connection);
+        }
+    })
+}
+
+/// Attaches liars, one after the other, which scribble until they are put out.
+fn keep_lying(hub: &HubPart, stop: &AtomicBool, lies: &AtomicU64, seed: u64) {
+    let mut random = Rng::with_seed(seed);
+    while !stop.load(Ordering::Relaxed) {
+        let liar = FakeWorker::attach(hub, "liar", "/liar");
+        let mut asking = Connection::open(hub.address);
+        asking.send("GET /liar HTTP/1.1\r\nHost: h\r\n\r\n");
+        if scribble(&liar, &mut random, 100_000) {
+            lies.fetch_add(1, Ordering::Relaxed);
+        }
+        std::thread::sleep(Duration::from_millis(random.u64(..300)));
+    }
+}
