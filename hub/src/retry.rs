@@ -1,9 +1,12 @@
 //! A request whose worker went away before it began with it goes to another
 //! worker of the same route. Whether it had begun is settled between the two by
-//! [`slotway_shm_proto::taking`]; a request that may have been begun with is never
-//! handed on.
+//! [`slotway_shm_proto::taking`]; a request that may have been begun with is handed on
+//! only where its method is safe (RFC 9110 section 9.2.1) and its route says that it
+//! may run twice.
 
 use std::rc::Rc;
+
+use slotway_shm_proto::Method;
 
 use crate::connection::Connection;
 use crate::exchange::Exchange;
@@ -16,10 +19,15 @@ impl Connection {
     /// is not kept, so its request cannot be handed on.
     pub(crate) async fn hand_on(&mut self, gone: &Exchange) -> Result<Exchange, Instead> {
         let head = gone.own_head();
-        if !gone.give_up() || head.body_ring_bytes > 0 {
+        let session = &gone.lane().session;
+        let route_index = head.route_index as usize;
+        let was_begun = !gone.give_up();
+        let may_repeat =
+            session.retries[route_index] && self.head.method.is_some_and(Method::is_safe);
+        if (was_begun && !may_repeat) || head.body_ring_bytes > 0 {
             return Err(self.worker_gone().into());
         }
-        let route = gone.lane().session.routes[head.route_index as usize].clone();
+        let route = session.routes[route_index].clone();
         let mut place = None;
         loop {
             if let Some(exchange) = self.try_hand_on(gone, &route)? {

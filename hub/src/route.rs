@@ -189,6 +189,7 @@ pub fn check_conflicts(
         name,
         is_instance,
         routes,
+        retries: _,
     } = registration;
     let mut paths = matchit::Router::new();
     let mut seen = std::collections::HashSet::new();
@@ -243,7 +244,7 @@ mod tests {
 
     fn session(id: u64, name: &str, routes: &[(Method, &str)]) -> Arc<Session> {
         let geometry = Geometry::new(1, 1, 65_536).unwrap();
-        let routes = routes
+        let routes: Vec<_> = routes
             .iter()
             .map(|(method, path)| RouteSpec {
                 method: *method,
@@ -255,6 +256,7 @@ mod tests {
             index: id as usize,
             worker_id: id.to_string(),
             name: name.to_owned(),
+            retries: vec![false; routes.len()],
             routes,
             geometry,
             regions: HubRegions::create("slotway-test", &geometry).unwrap(),
@@ -319,6 +321,7 @@ mod tests {
         let registration = |name: &str, is_instance| Registration {
             name: name.to_owned(),
             is_instance,
+            retries: vec![false],
             routes: vec![RouteSpec {
                 method: Method::Get,
                 path: "/x/{other}".to_owned(),

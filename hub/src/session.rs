@@ -42,6 +42,9 @@ pub struct Session {
     pub name: String,
     /// Its routes; a slot's `route_index` counts these.
     pub routes: Vec<RouteSpec>,
+    /// For each route, whether a request of a safe method that the worker may have
+    /// begun with goes to another one when this one is gone.
+    pub retries: Vec<bool>,
     /// Layout of the regions.
     pub geometry: Geometry,
     /// The shared memory.

@@ -54,6 +54,11 @@ impl Method {
         Self::ALL.into_iter().find(|method| *method as u32 == word)
     }
 
+    /// Whether a request asks for nothing to be changed (RFC 9110 section 9.2.1).
+    pub fn is_safe(self) -> bool {
+        matches!(self, Self::Get | Self::Head | Self::Options)
+    }
+
     /// Its token.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -47,6 +47,10 @@ pub fn worker(hub_url: &str, name: &str, log: &Path) -> HubWorker<Log> {
             std::thread::sleep(time(request));
             answer(log, request, &id)
         })
+        .handle_async("GET", "/ledger/again/{ms}", |log, request| async move {
+            serve(&log, &request).await
+        })
+        .retry()
         // Its handler alone decides when it ends.
         .handle_async("GET", "/ledger/deaf/{ms}", |log, request| async move {
             let id = take(&log, &request);

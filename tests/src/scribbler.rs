@@ -25,8 +25,8 @@ pub fn scribble(worker: &FakeWorker, random: &mut Rng, round_count: u32) -> bool
     false
 }
 
-/// Whether the hub has closed the session's connection.
-fn is_over(worker: &FakeWorker) -> bool {
+/// Whether the hub has closed the session's connection, or said goodbye on it.
+pub fn is_over(worker: &FakeWorker) -> bool {
     let mut fds = [PollFd::new(&worker.socket, PollFlags::IN)];
     let at_once = Timespec {
         tv_sec: 0,

@@ -3,13 +3,14 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 
 use crate::http;
 
@@ -103,6 +104,20 @@ impl Part {
         let fds = std::fs::read_dir(folder).expect("it is running");
         fds.filter_map(|fd| Some(fs_link(&fd.ok()?.path())))
             .collect()
+    }
+
+    /// Descriptors in this process of all its sockets (`pidfd_getfd(2)`).
+    pub fn duplicate_sockets(&self) -> Vec<OwnedFd> {
+        let pidfd = pidfd_open(self.pid(), PidfdFlags::empty()).expect("it is our child");
+        let folder = format!("/proc/{}/fd", self.child.id());
+        let fds = std::fs::read_dir(folder).expect("it is running");
+        let sockets = fds.filter_map(|fd| {
+            let path = fd.ok()?.path();
+            let number = path.file_name()?.to_str()?.parse().ok()?;
+            let is_socket = fs_link(&path).contains("socket:");
+            is_socket.then(|| pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).ok())?
+        });
+        sockets.collect()
     }
 
     /// Waits until no more than `most` descriptors are open.

@@ -1,14 +1,20 @@
 //! Workers that lie: what they write is a claim, what they hold is theirs to
 //! spoil, and neither the hub nor its other workers may suffer.
 
+use std::io::ErrorKind;
+use std::mem::offset_of;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use rustix::fs::OFlags;
-use slotway_shm_proto::layout::ResponseHead;
+use slotway_shm_proto::layout::{ResponseHead, ResponseWords};
 use slotway_shm_proto::ring::CompletionKind;
 use slotway_tests::fake_worker::FakeWorker;
 use slotway_tests::http::{self, Connection};
-use slotway_tests::system::{HubPart, Part};
+use slotway_tests::scribbler::{is_over, scribble};
+use slotway_tests::system::{HubPart, PATIENCE, Part};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -33,6 +39,15 @@ fn assert_well(hub: &HubPart) {
     assert!(hub.health().contains("\"echo\""));
 }
 
+/// Ends threads that look at the flag, whatever way the test goes.
+struct StopOnDrop<'f>(&'f AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 slotway_tests::on_both_engines! {
     an_answer_made_by_hand_arrives_so_what_follows_is_about_the_lies
     a_head_that_points_outside_its_arena_is_502_and_the_liar_is_put_out
@@ -42,6 +57,10 @@ slotway_tests::on_both_engines! {
     heads_alone_hold_no_slot
     a_client_that_does_not_read_holds_its_slot_no_longer_than_it_may_take_to_read
     one_busy_reactor_does_not_keep_the_worker_from_the_others
+    a_scribbler_is_put_out_and_neighbours_answers_stay_their_own
+    ringing_without_end_keeps_nobody_waiting
+    an_answer_to_an_older_use_of_a_slot_reaches_nobody
+    answers_under_way_are_cut_off_when_their_worker_lies_and_none_is_malformed
 }
 
 fn an_answer_made_by_hand_arrives_so_what_follows_is_about_the_lies(io: &str) {
@@ -266,4 +285,129 @@ fn one_busy_reactor_does_not_keep_the_worker_from_the_others(io: &str) {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+fn a_scribbler_is_put_out_and_neighbours_answers_stay_their_own(io: &str) {
+    let flags = ["--timeout", "1", "--slots", "8", "--ping", "1"];
+    let hub = HubPart::start(program(), &[&["--io", io], &flags[..]].concat());
+    let _honest = hub.start_worker("echo", "echo");
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let neighbour = scope.spawn(|| {
+            let mut connection = Connection::open(hub.address);
+            let mut count = 0_u32;
+            while !stop.load(Ordering::Relaxed) {
+                let path = format!("/api/items/{count}");
+                connection.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
+                let response = connection.read_response("GET").unwrap();
+                assert_eq!(response.text(), format!("item {count}"));
+                count += 1;
+            }
+            count
+        });
+        // Also when an assertion fails: the scope waits for the neighbour.
+        let stopping = StopOnDrop(&stop);
+        let mut random = Rng::with_seed(seed);
+        for _ in 0..10 {
+            let liar = FakeWorker::attach(&hub, "liar", "/liar");
+            let mut clients: Vec<_> = (0..4).map(|_| ask(&hub)).collect();
+            scribble(&liar, &mut random, 20_000);
+            // For what it wrote, or because it answers nothing that makes sense.
+            let start = Instant::now();
+            while !is_over(&liar) {
+                assert!(start.elapsed() < PATIENCE, "the liar stays");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            drop(liar);
+            for client in &mut clients {
+                // Whatever the liar wrote, what comes is an answer, or a reset where
+                // its head was out.
+                match client.read_response("GET") {
+                    Ok(response) => assert!((200..=599).contains(&response.status)),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+                }
+            }
+        }
+        drop(stopping);
+        assert!(neighbour.join().unwrap() > 20, "the neighbour was served");
+    });
+    assert_eq!(hub.part.log().matches("evicted").count(), 10);
+    assert_well(&hub);
+}
+
+fn ringing_without_end_keeps_nobody_waiting(io: &str) {
+    let (hub, _honest, liar) = hub_with_liar(io);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = slotway_shm_proto::doorbell::ring_eventfd(&liar.eventfd);
+            }
+        });
+        let _stopping = StopOnDrop(&stop);
+        for n in 0..200 {
+            let response = http::get(hub.address, &format!("/api/items/{n}"));
+            assert_eq!(response.text(), format!("item {n}"));
+        }
+    });
+    assert_well(&hub);
+}
+
+fn an_answer_to_an_older_use_of_a_slot_reaches_nobody(io: &str) {
+    let hub = HubPart::start(
+        program(),
+        &["--io", io, "--timeout", "1", "--slots", "1", "--ping", "0"],
+    );
+    let _honest = hub.start_worker("echo", "echo");
+    let liar = FakeWorker::attach(&hub, "liar", "/liar");
+    let mut first = ask(&hub);
+    let old = liar.take();
+    assert_eq!(first.read_response("GET").unwrap().status, 504);
+    // The slot waits for the late answer: until it has come, nobody else gets it.
+    let mut second = ask(&hub);
+    assert_eq!(second.read_response("GET").unwrap().status, 503);
+    liar.take();
+    let late = |generation| ResponseHead {
+        generation,
+        status: 200,
+        ..ResponseHead::default()
+    };
+    liar.answer(&old, &late(old.generation));
+    let mut third = ask(&hub);
+    let new = liar.take();
+    assert_eq!(new.slot_index, old.slot_index);
+    assert_ne!(new.generation, old.generation);
+    // Once more for the older use: that is a lie.
+    liar.answer(&old, &late(old.generation));
+    assert_eq!(third.read_response("GET").unwrap().status, 502);
+    hub.part.wait_for_log("evicted");
+    assert_well(&hub);
+}
+
+fn answers_under_way_are_cut_off_when_their_worker_lies_and_none_is_malformed(io: &str) {
+    let (hub, _honest, liar) = hub_with_liar(io);
+    let mut client = ask(&hub);
+    let request = liar.take();
+    let head = ResponseHead {
+        generation: request.generation,
+        status: 200,
+        body_ring_bytes: 8192,
+        body_bytes: 100_000,
+        ..ResponseHead::default()
+    };
+    liar.write_head(request.slot_index, &head);
+    let (slot, generation) = (request.slot_index, request.generation);
+    liar.complete(CompletionKind::AnswerStream, slot, generation);
+    // A cursor that no ring of this size has.
+    let offsets = liar.geometry.slot(&liar.geometry.lane(0), slot);
+    let word = offsets.response_words + offset_of!(ResponseWords, body_produced) as u64;
+    let cursor = (u64::from(generation) << 32) + 99_999;
+    liar.regions.responses.write(word, &cursor.to_ne_bytes());
+    liar.complete(CompletionKind::Notice, slot, generation);
+    let error = client.read_response("GET").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    hub.part.wait_for_log("evicted");
+    assert_well(&hub);
 }

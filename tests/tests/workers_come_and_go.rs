@@ -20,6 +20,8 @@ slotway_tests::on_both_engines! {
     the_instance_with_the_fewest_requests_gets_the_next
     workers_of_different_names_share_a_route
     a_request_that_a_killed_worker_had_not_begun_goes_to_another_instance
+    a_request_that_was_begun_runs_again_only_where_its_route_says_so
+    a_child_that_holds_the_connection_does_not_hide_the_crash
     a_request_that_a_stopped_worker_had_not_begun_is_answered_by_another_when_that_is_put_out
     one_hundred_restarts_under_load_lose_nothing_and_refuse_nothing
     a_worker_that_is_told_to_stop_finishes_what_it_has
@@ -427,4 +429,41 @@ fn workers_come_back_to_a_hub_that_is_started_again(io: &str) {
         "{:?}",
         start.elapsed()
     );
+}
+
+fn a_request_that_was_begun_runs_again_only_where_its_route_says_so(io: &str) {
+    let bench = Bench::start(io, &[], 10);
+    let mut first = bench.instance("pair");
+    let mut once = bench.ask("500", "once");
+    let mut again = bench.ask("again/500", "again");
+    bench.await_log("take", "once");
+    bench.await_log("take", "again");
+    let second = bench.instance("pair");
+    first.signal(Signal::KILL);
+    first.wait();
+    assert_eq!(once.read_response("GET").unwrap().status, 502);
+    let response = again.read_response("GET").unwrap();
+    let of_second = format!("pair#{}", second.pid().as_raw_nonzero());
+    assert_eq!(response.status, 200);
+    assert_eq!(response.field(WORKER_FIELD), Some(&of_second[..]));
+}
+
+fn a_child_that_holds_the_connection_does_not_hide_the_crash(io: &str) {
+    let bench = Bench::start(io, &[], 20);
+    let mut worker = bench.worker("parent", &[]);
+    // This process holds them as a child would that was forked.
+    let held = worker.duplicate_sockets();
+    assert!(!held.is_empty());
+    let mut asked = bench.ask("9000", "asked");
+    bench.await_log("take", "asked");
+    let start = Instant::now();
+    worker.signal(Signal::KILL);
+    assert_eq!(asked.read_response("GET").unwrap().status, 502);
+    println!("noticed after {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "not by a deadline"
+    );
+    assert!(bench.hub.part.log().contains("its process ended"));
+    worker.wait();
 }

@@ -41,6 +41,8 @@ enum Kind<S> {
 pub(crate) struct Route<S> {
     pub method: String,
     pub pattern: Arc<RoutePattern>,
+    /// See [`crate::HubWorker::retry`].
+    pub may_repeat: bool,
     kind: Kind<S>,
     /// What the handler usually takes on the receiving thread; unknown counts
     /// as long.
@@ -134,6 +136,7 @@ impl<S: Send + Sync + 'static> Route<S> {
         Self {
             method: method.to_owned(),
             pattern: Arc::new(RoutePattern::new(path)),
+            may_repeat: false,
             kind,
             usual_ns: AtomicU32::new(UNKNOWN_NS),
         }

@@ -138,6 +138,19 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         self
     }
 
+    /// Lets requests of the route that was added last run again on another instance
+    /// when this worker dies with them, if their method is safe (GET, HEAD, OPTIONS).
+    /// A request that its handler had not begun goes to another instance anyway.
+    ///
+    /// # Panics
+    /// If no route has been added.
+    pub fn retry(mut self) -> Self {
+        let last = self.routes.last_mut();
+        last.expect("retry() is about the route before it")
+            .may_repeat = true;
+        self
+    }
+
     /// How many threads receive requests, 1 to 64; 1 unless this says
     /// otherwise.
     pub fn threads(mut self, count: u32) -> Self {
@@ -206,6 +219,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
                 .map(|route| RouteRegistration {
                     method: route.method.clone(),
                     path: route.pattern.path().to_owned(),
+                    retry: route.may_repeat,
                 })
                 .collect(),
             instance: self.is_instance,

@@ -17,6 +17,7 @@ pub(crate) struct RegisterRequest {
 pub(crate) struct RouteRegistration {
     pub method: String,
     pub path: String,
+    pub retry: bool,
 }
 
 #[derive(Deserialize)]

@@ -24,6 +24,8 @@ struct RouteDocument {
     path: String,
     #[serde(default)]
     sse: bool,
+    #[serde(default)]
+    retry: bool,
 }
 
 /// A registration that may be reserved.
@@ -35,6 +37,8 @@ pub struct Registration {
     pub is_instance: bool,
     /// Its routes.
     pub routes: Vec<RouteSpec>,
+    /// For each route, whether a request of a safe method may run again elsewhere.
+    pub retries: Vec<bool>,
 }
 
 /// Reads and checks a registration; the error is the answer, 400 or 501.
@@ -69,6 +73,7 @@ pub fn read(body: &[u8]) -> Result<Registration, LocalAnswer> {
         );
     }
     let mut routes: Vec<RouteSpec> = Vec::with_capacity(document.routes.len());
+    let retries = document.routes.iter().map(|route| route.retry).collect();
     for (index, route) in document.routes.into_iter().enumerate() {
         if route.sse {
             let why = "this release has no event streams yet; leave sse out";
@@ -102,6 +107,7 @@ pub fn read(body: &[u8]) -> Result<Registration, LocalAnswer> {
         name: document.name,
         is_instance: document.instance,
         routes,
+        retries,
     })
 }
 

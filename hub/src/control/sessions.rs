@@ -167,6 +167,7 @@ impl Sessions {
             name,
             is_instance,
             routes,
+            retries,
         } = registration;
 
         let no_resources = |error: &dyn std::fmt::Display| {
@@ -206,6 +207,7 @@ impl Sessions {
             worker_id,
             name,
             routes,
+            retries,
             geometry,
             regions,
             eventfds,
