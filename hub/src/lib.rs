@@ -55,6 +55,8 @@ mod retry;
 mod route;
 mod session;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod slot;
 mod unix_socket;
 mod upload;
