@@ -19,7 +19,19 @@ use crate::limits::{BIND_PATIENCE, LISTEN_BACKLOG};
 /// Held while a hub owns what it names.
 #[derive(Debug)]
 pub struct OwnerLock {
-    _socket: OwnedFd,
+    socket: OwnedFd,
+}
+
+impl OwnerLock {
+    /// One that another hub has handed over.
+    pub fn inherit(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
+    /// To be handed over: the lock is held for as long as either holds it.
+    pub fn try_clone(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
+    }
 }
 
 /// Why an address cannot be listened on.
@@ -53,7 +65,7 @@ pub fn lock(name: &str) -> io::Result<Option<OwnerLock>> {
         None,
     )?;
     match rustix::net::bind(&socket, &address) {
-        Ok(()) => Ok(Some(OwnerLock { _socket: socket })),
+        Ok(()) => Ok(Some(OwnerLock { socket })),
         Err(Errno::ADDRINUSE) => Ok(None),
         Err(error) => Err(error.into()),
     }

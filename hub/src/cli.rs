@@ -1,6 +1,7 @@
 //! The command line: flags in, exit code out.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -9,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::Config;
 use crate::hub::{Hub, StartError};
+use crate::upgrade::{Predecessor, Program};
 
 /// Runs the hub until SIGTERM or SIGINT. Exit codes: 0 after a graceful stop,
 /// 1 when it cannot start, 2 for wrong flags.
@@ -50,8 +52,15 @@ fn serve(config: Config) -> Result<(), StartError> {
     let served = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
-        let hub = Hub::start(config)?;
-        println!(
+        let mut upgrade = signal(SignalKind::user_defined2()).map_err(StartError::Runtime)?;
+        let program = Program::running().map_err(StartError::Runtime)?;
+        let mut hub = match Predecessor::find().map_err(StartError::Handover)? {
+            Some(predecessor) => Hub::take_over(config, predecessor).await?,
+            None => Hub::start(config)?,
+        };
+        // A hub serves on though nobody reads what it says.
+        let _ = writeln!(
+            std::io::stdout(),
             "slotway-hub {} listens on {}, attach socket {}, engine {}, reactors {}, slots {} per lane",
             env!("CARGO_PKG_VERSION"),
             hub.urls().join(", "),
@@ -60,11 +69,19 @@ fn serve(config: Config) -> Result<(), StartError> {
             hub.reactor_count(),
             hub.slot_count(),
         );
-        let signal = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
+        let why = loop {
+            tokio::select! {
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                _ = upgrade.recv() => match hub.upgrade(&program).await {
+                    Ok(()) => break "a new hub has taken over",
+                    Err(error) => {
+                        tracing::error!("upgrade failed, this hub goes on: {error}");
+                    }
+                }
+            }
         };
-        tracing::info!("{signal}: finishing what is in flight (once more ends at once)");
+        tracing::info!("{why}: finishing what is in flight (SIGTERM or SIGINT ends at once)");
         tokio::select! {
             () = hub.stop() => tracing::info!("stopped"),
             _ = terminate.recv() => tracing::warn!("SIGTERM again: ending at once"),

@@ -15,7 +15,9 @@ use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::forwarded::Client;
 use crate::http::parse::{HeadError, HeadScanner, RequestHead};
 use crate::instrumentation::Moments;
-use crate::limits::{IDLE_BUFFER_BYTES, LINGER_BYTES_MAX, LINGER_TIME, READ_BUFFER_BYTES};
+use crate::limits::{
+    IDLE_BUFFER_BYTES, IDLE_GRACE, LINGER_BYTES_MAX, LINGER_TIME, READ_BUFFER_BYTES,
+};
 use crate::local_answer::LocalAnswer;
 use crate::reactor::Reactor;
 use crate::watch::{BodyDeadline, ConnectionState, Wait};
@@ -152,18 +154,16 @@ impl Connection {
                 return Ok(true);
             }
             let idle = self.input.is_empty();
-            if idle && self.reactor.is_stopping() {
-                return Ok(false);
-            }
             let next = if idle { Wait::Request } else { Wait::Head };
             // The deadline of a head counts from its first byte, not from each.
             if next != wait {
                 wait = next;
                 let deadlines = &self.reactor.deadlines;
-                let time_ms = if idle {
-                    deadlines.idle_ms
-                } else {
-                    deadlines.head_ms
+                let time_ms = match wait {
+                    Wait::Head => deadlines.head_ms,
+                    // The last answer may have said that the connection stays.
+                    _ if self.reactor.is_stopping() => IDLE_GRACE.as_millis() as u64,
+                    _ => deadlines.idle_ms,
                 };
                 self.state.wait_until(wait, clock::coarse_ms() + time_ms);
             }

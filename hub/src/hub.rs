@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,11 +21,14 @@ use crate::bind::{BindError, OwnerLock, listen};
 use crate::config::{Config, ConfigError, ListenAddress};
 use crate::control::attach::AttachSocket;
 use crate::control::{self, ControlMessage};
+use crate::handover::{Description, ExpectedWorker};
+use crate::limits::MOVE_TIME;
 use crate::listener;
 use crate::ping;
 use crate::reactor::Reactor;
 use crate::shared::Shared;
 use crate::unix_socket::{UnixSocket, UnixSocketError};
+use crate::upgrade::{Predecessor, Program, Successor};
 
 /// Why a hub does not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,9 @@ pub enum StartError {
     /// The I/O engine of a reactor.
     #[error(transparent)]
     Engine(#[from] RunError),
+    /// What another hub hands over.
+    #[error("cannot take over from the other hub: {0}")]
+    Handover(#[source] io::Error),
     /// Threads or the control runtime.
     #[error("cannot start the control runtime: {0}")]
     Runtime(#[source] io::Error),
@@ -55,7 +61,10 @@ pub struct Hub {
     shared: Arc<Shared>,
     engine: Engine,
     listeners: Listeners,
-    attach_path: PathBuf,
+    attach: Arc<AttachSocket>,
+    /// Accepts workers.
+    accepting: tokio::task::JoinHandle<()>,
+    control: mpsc::UnboundedSender<ControlMessage>,
     reactors: Vec<JoinHandle<()>>,
 }
 
@@ -63,6 +72,114 @@ impl Hub {
     /// Binds everything, starts every thread, and returns once all serve. Must
     /// be called in a tokio runtime, which serves the control tasks.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        let hub = Self::prepare(config, None)?;
+        hub.open();
+        Ok(hub)
+    }
+
+    /// Like [`Hub::start`], with what another hub hands over; returns once the workers
+    /// of that hub are here, or have been waited for long enough.
+    pub async fn take_over(config: Config, from: Predecessor) -> Result<Self, StartError> {
+        let (description, fds) = from.take().map_err(StartError::Handover)?;
+        let workers = description.workers.clone();
+        let count = workers.len();
+        let hub = Self::prepare(config, Some((description, fds)))?;
+        let (reply, expecting) = oneshot::channel();
+        hub.shared
+            .tell_control(ControlMessage::Expect(workers, reply));
+        let stopped = |error| StartError::Handover(io::Error::other(error));
+        let are_all_here = expecting.await.map_err(stopped)?;
+        let from = tokio::task::spawn_blocking(move || from.prepared().map(|()| from))
+            .await
+            .map_err(|error| StartError::Handover(io::Error::other(error)))?
+            .map_err(StartError::Handover)?;
+        if tokio::time::timeout(MOVE_TIME, are_all_here).await.is_err() {
+            tracing::warn!(
+                expected = count,
+                "upgrade: some workers did not come in time; they must register again"
+            );
+        }
+        hub.open();
+        from.ready().map_err(StartError::Handover)?;
+        hub.own_files(true);
+        Ok(hub)
+    }
+
+    /// Whether the sockets' files go with this hub, or are another's.
+    fn own_files(&self, owns: bool) {
+        self.attach.own_files(owns);
+        for unix in &self.listeners.unix {
+            unix.own_file(owns);
+        }
+    }
+
+    /// Lets clients in.
+    fn open(&self) {
+        self.shared.open.send_replace(true);
+    }
+
+    /// Starts the program again and hands everything over to it. After that this hub
+    /// has only to be stopped. If it fails, this hub goes on.
+    pub async fn upgrade(&mut self, program: &Program) -> io::Result<()> {
+        let (reply, workers) = oneshot::channel();
+        self.shared
+            .tell_control(ControlMessage::BeginHandover(reply));
+        let workers = workers.await.map_err(io::Error::other)?;
+        // Workers that attach from now on are for the new hub.
+        self.accepting.abort();
+        let result = self.hand_over(program, workers).await;
+        if result.is_err() {
+            self.shared.tell_control(ControlMessage::EndHandover);
+            self.accepting = accept_workers(&self.attach, &self.control)?;
+        } else {
+            self.own_files(false);
+        }
+        result
+    }
+
+    async fn hand_over(&self, program: &Program, workers: Vec<ExpectedWorker>) -> io::Result<()> {
+        let (description, fds) = self.describe(workers)?;
+        let successor = Successor::start(program)?;
+        let workers = description.workers.clone();
+        let prepare = move || successor.prepare(&description, &fds).map(|()| successor);
+        let prepared = tokio::task::spawn_blocking(prepare).await;
+        let successor = prepared.map_err(io::Error::other)??;
+        let (done, told) = oneshot::channel();
+        self.shared
+            .tell_control(ControlMessage::TellMoving(workers, done));
+        told.await.map_err(io::Error::other)?;
+        let ready = tokio::task::spawn_blocking(move || successor.await_ready()).await;
+        ready.map_err(io::Error::other)?
+    }
+
+    fn describe(&self, workers: Vec<ExpectedWorker>) -> io::Result<(Description, Vec<OwnedFd>)> {
+        let mut fds = Vec::new();
+        for tcp in &self.listeners.tcp {
+            for socket in &tcp.sockets {
+                fds.push(socket.try_clone()?);
+            }
+            fds.push(tcp.lock.try_clone()?);
+        }
+        for unix in &self.listeners.unix {
+            fds.extend(unix.try_clone_all()?);
+        }
+        let (attach, private_folder) = self.attach.try_clone_all()?;
+        fds.extend(attach);
+        let tcp = self.listeners.tcp.iter();
+        let description = Description {
+            tcp: tcp.map(|tcp| (tcp.address, tcp.sockets.len())).collect(),
+            unix: self.listeners.unix.iter().map(UnixSocket::path).collect(),
+            attach: self.attach.path(),
+            private_folder,
+            workers,
+        };
+        Ok((description, fds))
+    }
+
+    fn prepare(
+        config: Config,
+        inherited: Option<(Description, Vec<OwnedFd>)>,
+    ) -> Result<Self, StartError> {
         let geometry = config.geometry()?;
         let fd_limit = raise_fd_limit();
         let reactor_count = geometry.lane_count();
@@ -70,11 +187,15 @@ impl Hub {
         if let Some(refusal) = refusal {
             tracing::warn!("using epoll, since {refusal}");
         }
-        let mut listeners = Listeners::bind(&config.listen_addresses(), reactor_count)?;
-        let port = listeners.tcp.first().map_or(0, SocketAddr::port);
-        let attach = Arc::new(AttachSocket::bind(config.socket.as_deref(), port)?);
-        let attach_path = attach.path();
-        let attach_listener = attach.listener().map_err(StartError::Runtime)?;
+        let (mut listeners, attach) = if let Some((description, fds)) = inherited {
+            inherit(&description, fds, reactor_count).map_err(StartError::Handover)?
+        } else {
+            let listeners = Listeners::bind(&config.listen_addresses(), reactor_count)?;
+            let port = listeners.tcp.first().map_or(0, |tcp| tcp.address.port());
+            let attach = AttachSocket::bind(config.socket.as_deref(), port)?;
+            (listeners, attach)
+        };
+        let attach = Arc::new(attach);
 
         let (control, messages) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(config, geometry, control.clone(), fd_limit));
@@ -83,18 +204,16 @@ impl Hub {
             let shared = Arc::clone(&shared);
             reactors.push(start_reactor(engine, index as u32, shared, sockets)?);
         }
-        let path_text = attach_path.display().to_string();
+        let path_text = attach.path().display().to_string();
         tokio::spawn(control::run(Arc::clone(&shared), path_text, messages));
-        tokio::spawn(async move {
-            if let Err(error) = control::attach::accept(attach, attach_listener, control).await {
-                tracing::error!(%error, "workers cannot attach any more");
-            }
-        });
+        let accepting = accept_workers(&attach, &control).map_err(StartError::Runtime)?;
         Ok(Self {
             shared,
             engine,
             listeners,
-            attach_path,
+            attach,
+            accepting,
+            control,
             reactors,
         })
     }
@@ -110,15 +229,15 @@ impl Hub {
             .listeners
             .tcp
             .iter()
-            .map(|address| format!("http://{address}"));
+            .map(|tcp| format!("http://{}", tcp.address));
         let unix = self.listeners.unix.iter();
         tcp.chain(unix.map(|socket| format!("unix:{}", socket.path().display())))
             .collect()
     }
 
     /// Where workers attach.
-    pub fn attach_path(&self) -> &Path {
-        &self.attach_path
+    pub fn attach_path(&self) -> PathBuf {
+        self.attach.path()
     }
 
     /// Its reactor threads.
@@ -133,8 +252,11 @@ impl Hub {
 
     /// Stops gracefully: no new connection, every request in flight answered
     /// (for as long as a worker may take), then goodbye to the workers.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.shared.stopping.store(true, Ordering::Release);
+        // Who has not begun to accept ends as well.
+        self.open();
+        self.listeners.close();
         self.shared.wake_reactors();
         for reactor in self.reactors {
             // Joining blocks, and workers must be heard meanwhile.
@@ -143,6 +265,7 @@ impl Hub {
                 tracing::error!("a reactor thread panicked");
             }
         }
+        self.accepting.abort();
         let (done, stopped) = oneshot::channel();
         self.shared.tell_control(ControlMessage::Stop(done));
         // An error means that the control task is gone, and so are its workers.
@@ -166,11 +289,17 @@ impl Hub {
 
 /// Everything that the hub listens on; files and locks go with it.
 struct Listeners {
-    tcp: Vec<SocketAddr>,
+    tcp: Vec<TcpSockets>,
     unix: Vec<UnixSocket>,
     /// For each reactor, a socket of each.
     of_reactors: Vec<Vec<OwnedFd>>,
-    locks: Vec<OwnerLock>,
+}
+
+/// An address, with duplicates of its sockets for a hub that takes over.
+struct TcpSockets {
+    address: SocketAddr,
+    sockets: Vec<OwnedFd>,
+    lock: OwnerLock,
 }
 
 impl Listeners {
@@ -179,29 +308,99 @@ impl Listeners {
             tcp: Vec::new(),
             unix: Vec::new(),
             of_reactors: (0..reactor_count).map(|_| Vec::new()).collect(),
-            locks: Vec::new(),
         };
         for address in addresses {
             match address {
                 ListenAddress::Tcp(address) => {
                     let (address, sockets, lock) = listen(*address, reactor_count)?;
-                    this.tcp.push(address);
-                    this.locks.push(lock);
-                    for (own, socket) in this.of_reactors.iter_mut().zip(sockets) {
-                        own.push(socket.into());
-                    }
+                    let sockets = sockets.into_iter().map(OwnedFd::from).collect();
+                    this.add_tcp(address, sockets, lock)
+                        .map_err(StartError::Runtime)?;
                 }
                 ListenAddress::Unix(path) => {
                     let socket = UnixSocket::bind(path, SocketType::STREAM, None)?;
-                    for own in &mut this.of_reactors {
-                        own.push(socket.try_clone().map_err(StartError::Runtime)?);
-                    }
-                    this.unix.push(socket);
+                    this.add_unix(socket).map_err(StartError::Runtime)?;
                 }
             }
         }
         Ok(this)
     }
+
+    /// Every reactor gets a socket, and every socket a reactor.
+    fn add_tcp(
+        &mut self,
+        address: SocketAddr,
+        sockets: Vec<OwnedFd>,
+        lock: OwnerLock,
+    ) -> io::Result<()> {
+        let reactor_count = self.of_reactors.len();
+        for index in 0..reactor_count.max(sockets.len()) {
+            let socket = sockets[index % sockets.len()].try_clone()?;
+            self.of_reactors[index % reactor_count].push(socket);
+        }
+        self.tcp.push(TcpSockets {
+            address,
+            sockets,
+            lock,
+        });
+        Ok(())
+    }
+
+    fn add_unix(&mut self, socket: UnixSocket) -> io::Result<()> {
+        for own in &mut self.of_reactors {
+            own.push(socket.try_clone()?);
+        }
+        self.unix.push(socket);
+        Ok(())
+    }
+
+    /// Closes what only this value holds: the reactors close their own.
+    fn close(&mut self) {
+        for tcp in &mut self.tcp {
+            tcp.sockets.clear();
+        }
+    }
+}
+
+/// Makes of descriptors what the description says they are.
+fn inherit(
+    description: &Description,
+    fds: Vec<OwnedFd>,
+    reactor_count: u32,
+) -> io::Result<(Listeners, AttachSocket)> {
+    let mut fds = fds.into_iter();
+    let mut next = || {
+        let missing = || io::Error::other("a handover with too few descriptors");
+        fds.next().ok_or_else(missing)
+    };
+    let mut listeners = Listeners {
+        tcp: Vec::new(),
+        unix: Vec::new(),
+        of_reactors: (0..reactor_count).map(|_| Vec::new()).collect(),
+    };
+    for (address, count) in &description.tcp {
+        let sockets = (0..*count)
+            .map(|_| next())
+            .collect::<io::Result<Vec<_>>>()?;
+        let lock = OwnerLock::inherit(next()?);
+        listeners.add_tcp(*address, sockets, lock)?;
+    }
+    for path in &description.unix {
+        let socket = UnixSocket::inherit(path.clone(), next()?, next()?);
+        listeners.add_unix(socket)?;
+    }
+    let socket = UnixSocket::inherit(description.attach.clone(), next()?, next()?);
+    let attach = AttachSocket::inherit(socket, description.private_folder.clone());
+    Ok((listeners, attach))
+}
+
+fn accept_workers(
+    attach: &Arc<AttachSocket>,
+    control: &mpsc::UnboundedSender<ControlMessage>,
+) -> io::Result<tokio::task::JoinHandle<()>> {
+    let listener = attach.listener()?;
+    let control = control.clone();
+    Ok(tokio::spawn(control::attach::accept(listener, control)))
 }
 
 /// Raises the soft limit of open files to the hard one, and returns it.

@@ -20,6 +20,16 @@ pub const PING_SECONDS_DEFAULT: u64 = 5;
 /// Time for requests in flight when the hub stops or a worker goes.
 pub const DRAIN_SECONDS_DEFAULT: u64 = 30;
 
+/// When the hub stops: how long an idle connection may still bring a request, which is
+/// answered as its last. A client that sends just when it is closed would lose one.
+pub const IDLE_GRACE: Duration = Duration::from_millis(500);
+
+/// How long a step of an upgrade may take before it is given up.
+pub const HANDOVER_TIME: Duration = Duration::from_secs(20);
+
+/// How long a new hub waits for the workers of the old one before it accepts.
+pub const MOVE_TIME: Duration = Duration::from_secs(5);
+
 /// Slots of a lane: requests that one worker may have in flight per reactor.
 pub const SLOT_COUNT_DEFAULT: u32 = 256;
 

@@ -14,6 +14,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts until the listener is closed.
 pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>) {
+    let mut open = reactor.shared.open.subscribe();
+    // The sender lives as long as the reactor does.
+    let _ = open.wait_for(|is_open| *is_open).await;
     loop {
         // Only connections that there is room for: the others wait in the
         // backlog, where they cost nothing.

@@ -21,7 +21,7 @@ use crate::http::date::DateLine;
 use crate::instrumentation::PhaseRecorder;
 use crate::lane::{Lane, Violation};
 use crate::limits::{
-    READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFER_COUNT_MAX, SWEEP_INTERVAL,
+    IDLE_GRACE, READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFER_COUNT_MAX, SWEEP_INTERVAL,
     WATCH_INTERVAL,
 };
 use crate::lookout::Lookout;
@@ -309,18 +309,23 @@ impl Reactor {
         self.stopping.get()
     }
 
-    /// Begins to stop: idle connections end now, others after their request.
+    /// Begins to stop: connections end after their request.
     pub fn begin_stop(&self) {
         self.stopping.set(true);
         self.shared.admission.wake();
-        for connection in self.connections.borrow().values() {
-            connection.end_idle();
-        }
     }
 
     /// Returns when all connections have ended, or at the limit, which ends
-    /// them too.
+    /// them too. Those that are idle end a little later, since their clients may be
+    /// about to send.
     pub async fn finish_stop(&self, limit: Duration) {
+        let grace = IDLE_GRACE.min(limit);
+        // Whether some are left is seen below.
+        let _ = tokio::time::timeout(grace, self.all_connections_ended()).await;
+        for connection in self.connections.borrow().values() {
+            connection.end_idle();
+        }
+        let limit = limit.saturating_sub(grace);
         if tokio::time::timeout(limit, self.all_connections_ended())
             .await
             .is_err()

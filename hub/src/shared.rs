@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use slotway_shm_proto::layout::Geometry;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::admission::Admission;
 use crate::config::Config;
@@ -24,6 +24,8 @@ pub struct Shared {
     pub reactor_wakes: Vec<Notify>,
     /// Set once, before the reactors are woken.
     pub stopping: std::sync::atomic::AtomicBool,
+    /// Whether clients are accepted: not before a new hub has the old one's workers.
+    pub open: watch::Sender<bool>,
     /// Client connections.
     pub admission: Admission,
     /// Faults counted.
@@ -82,6 +84,7 @@ impl Shared {
             routes: RouteCell::default(),
             reactor_wakes,
             stopping: false.into(),
+            open: watch::Sender::new(false),
             counters: Counters::default(),
             control,
         }

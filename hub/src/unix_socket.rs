@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -16,7 +17,9 @@ use crate::limits::LISTEN_BACKLOG;
 pub struct UnixSocket {
     socket: OwnedFd,
     path: PathBuf,
-    _lock: OwnerLock,
+    lock: OwnerLock,
+    /// The file goes with this value; not with one that another hub has.
+    owns_file: AtomicBool,
 }
 
 /// Why a path cannot be listened on.
@@ -76,8 +79,29 @@ impl UnixSocket {
         Ok(Self {
             socket,
             path: path.to_owned(),
-            _lock: owner,
+            lock: owner,
+            owns_file: AtomicBool::new(true),
         })
+    }
+
+    /// One that another hub has handed over, and whose file is still that hub's.
+    pub fn inherit(path: PathBuf, socket: OwnedFd, lock: OwnedFd) -> Self {
+        Self {
+            socket,
+            path,
+            lock: OwnerLock::inherit(lock),
+            owns_file: AtomicBool::new(false),
+        }
+    }
+
+    /// Socket and lock, to be handed over.
+    pub fn try_clone_all(&self) -> io::Result<[OwnedFd; 2]> {
+        Ok([self.socket.try_clone()?, self.lock.try_clone()?])
+    }
+
+    /// Whether the file goes with this value, or is another hub's.
+    pub fn own_file(&self, owns: bool) {
+        self.owns_file.store(owns, Ordering::Relaxed);
     }
 
     /// Where it is, absolute.
@@ -93,8 +117,10 @@ impl UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        // Best effort: a file that is left behind is taken over as stale.
-        let _ = std::fs::remove_file(&self.path);
+        if self.owns_file.load(Ordering::Relaxed) {
+            // Best effort: a file that is left behind is taken over as stale.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //!                    ◀───────────────   Welcome + [requests, responses, eventfd × lane]
 //!                                       or Refusal, then close
 //!   Leaving          ───────────────▶   some time; the hub lets the worker finish
+//!                    ◀───────────────   Moving, perhaps: attach to the new hub as well
 //!                    ◀───────────────   Goodbye, some time, then close
 //! ```
 //!
@@ -28,6 +29,7 @@ const KIND_WELCOME: u32 = 2;
 const KIND_REFUSAL: u32 = 3;
 const KIND_GOODBYE: u32 = 4;
 const KIND_LEAVING: u32 = 5;
+const KIND_MOVING: u32 = 6;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -178,6 +180,13 @@ impl Goodbye {
     ];
 }
 
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct MovingPacket {
+    envelope: Envelope,
+    worker_id: [u8; WORKER_ID_BYTES],
+}
+
 /// What the hub sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FromHub {
@@ -187,6 +196,9 @@ pub enum FromHub {
     Refused(Refusal),
     /// The session ends.
     Goodbye(Goodbye),
+    /// A new hub takes over: the worker is to attach there as well, at the same socket,
+    /// with this id. This session goes on until it ends.
+    Moving([u8; WORKER_ID_BYTES]),
 }
 
 /// Why a packet is no message.
@@ -302,6 +314,11 @@ impl FromHub {
             .to_vec(),
             Self::Refused(why) => reason(KIND_REFUSAL, why as u32),
             Self::Goodbye(why) => reason(KIND_GOODBYE, why as u32),
+            Self::Moving(worker_id) => bytemuck::bytes_of(&MovingPacket {
+                envelope: Envelope::new(KIND_MOVING),
+                worker_id,
+            })
+            .to_vec(),
         }
     }
 
@@ -326,6 +343,7 @@ impl FromHub {
                 let why = Goodbye::ALL.into_iter().find(|why| *why as u32 == number);
                 why.map(Self::Goodbye).ok_or(MessageError::Reason(number))
             }
+            KIND_MOVING => Ok(Self::Moving(read::<MovingPacket>(packet)?.worker_id)),
             _ => Err(MessageError::Garbage {
                 bytes: packet.len(),
             }),
@@ -347,7 +365,7 @@ mod tests {
         assert_eq!(Leaving::from_packet(&Leaving.to_packet()), Ok(Leaving));
         assert!(Leaving::from_packet(&hello.to_packet()).is_err());
         let geometry = Geometry::new(2, 256, 65_536).unwrap();
-        let mut messages = vec![FromHub::Welcome(geometry)];
+        let mut messages = vec![FromHub::Welcome(geometry), FromHub::Moving([b'm'; 32])];
         messages.extend(Refusal::ALL.map(FromHub::Refused));
         messages.extend(Goodbye::ALL.map(FromHub::Goodbye));
         for message in messages {

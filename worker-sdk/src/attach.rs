@@ -2,11 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use slotway_shm_proto::layout::Geometry;
-use slotway_shm_proto::message::{FromHub, Goodbye, Hello, MessageError};
+use slotway_shm_proto::message::{FromHub, Goodbye, Hello, MessageError, WORKER_ID_BYTES};
 use slotway_shm_proto::packet;
 use slotway_shm_proto::region::WorkerRegions;
 
@@ -20,6 +20,8 @@ pub(crate) struct Attachment {
     pub regions: WorkerRegions,
     pub eventfds: Vec<OwnedFd>,
     pub socket: OwnedFd,
+    /// Where it attached.
+    pub path: PathBuf,
 }
 
 /// Says hello and maps what the hub passes; blocks for at most [`CONNECT_TIME`].
@@ -45,6 +47,7 @@ pub(crate) fn attach(reservation: &Reservation, thread_count: u32) -> Result<Att
         FromHub::Welcome(geometry) => geometry,
         FromHub::Refused(refusal) => return Err(RunError::Refused(refusal)),
         FromHub::Goodbye(goodbye) => return Err(RunError::Ended(goodbye)),
+        FromHub::Moving(_) => return Err(RunError::Disconnected),
     };
     let garbage = MessageError::Garbage {
         bytes: welcome.bytes.len(),
@@ -64,6 +67,7 @@ pub(crate) fn attach(reservation: &Reservation, thread_count: u32) -> Result<Att
         regions,
         eventfds,
         socket,
+        path: reservation.attach.clone(),
     })
 }
 
@@ -81,18 +85,28 @@ fn connect(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Blocks until the hub ends the session; the reason, if it gave one.
-pub(crate) fn wait_for_end(socket: &impl AsFd) -> Option<Goodbye> {
+/// What the hub says to an attached worker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum News {
+    /// The session is over; the reason, if the hub gave one.
+    Ended(Option<Goodbye>),
+    /// A new hub waits for the worker, under this id.
+    Moving([u8; WORKER_ID_BYTES]),
+}
+
+/// Blocks until the hub says something, or the connection ends.
+pub(crate) fn wait_for_news(socket: &impl AsFd) -> News {
     loop {
         match packet::receive(socket) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Ok(packet) => {
                 return match FromHub::from_packet(&packet.bytes) {
-                    Ok(FromHub::Goodbye(goodbye)) => Some(goodbye),
-                    _ => None,
+                    Ok(FromHub::Goodbye(goodbye)) => News::Ended(Some(goodbye)),
+                    Ok(FromHub::Moving(worker_id)) => News::Moving(worker_id),
+                    _ => News::Ended(None),
                 };
             }
-            Err(_) => return None,
+            Err(_) => return News::Ended(None),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,19 +10,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use slotway_shm_proto::doorbell::nudge_futex;
-use slotway_shm_proto::message::{Goodbye, Leaving};
+use slotway_shm_proto::message::{Goodbye, Leaving, WORKER_ID_BYTES};
 use slotway_shm_proto::packet;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 
-use crate::attach::{self, Attachment};
+use crate::attach::{self, Attachment, News};
 use crate::error::RunError;
 use crate::handler::Route;
 use crate::handler_response::HandlerResponse;
 use crate::limits::{
     RECONNECT_PAUSE_MAX, RECONNECT_PAUSE_MIN, THREAD_COUNT_BOUND, THREAD_COUNT_DEFAULT,
 };
-use crate::register::{self, RegisterRequest, RouteRegistration};
+use crate::register::{self, RegisterRequest, Reservation, RouteRegistration};
 use crate::request::Request;
 use crate::request_body::RequestBody;
 use crate::response::Response;
@@ -242,16 +243,15 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
                 Ok(attachment) => {
                     tracing::info!(worker = self.name, hub = self.hub_url, "attached");
                     pause = Duration::ZERO;
-                    let follows = self.follows_hub;
-                    let end = serve(
-                        attachment,
-                        &routes,
-                        &self.state,
+                    let (news, inbox) = mpsc::unbounded_channel();
+                    let serving = Serving {
+                        routes: Arc::clone(&routes),
+                        state: Arc::clone(&self.state),
                         thread_count,
-                        follows,
-                        &mut stop,
-                    );
-                    end.await
+                        follows_hub: self.follows_hub,
+                        news,
+                    };
+                    serve(attachment, serving, inbox, &mut stop).await
                 }
                 Err(error) => error,
             };
@@ -282,32 +282,101 @@ fn next_pause(pause: Duration) -> Duration {
         .mul_f64(1.0 - jitter)
 }
 
-/// Serves a session to its end, or until `stop`, and says why it ended.
-async fn serve<S: Send + Sync + 'static>(
-    attachment: Attachment,
-    routes: &Arc<Vec<Route<S>>>,
-    state: &Arc<S>,
+/// What the sessions of one attachment share.
+struct Serving<S> {
+    routes: Arc<Vec<Route<S>>>,
+    state: Arc<S>,
     thread_count: u32,
     follows_hub: bool,
+    /// News of sessions, by their ids.
+    news: mpsc::UnboundedSender<(u64, News)>,
+}
+
+/// Serves a session to its end, or until `stop`, and says why it ended. If a new hub
+/// takes over meanwhile, the session with that one goes on.
+async fn serve<S: Send + Sync + 'static>(
+    attachment: Attachment,
+    serving: Serving<S>,
+    mut inbox: mpsc::UnboundedReceiver<(u64, News)>,
     stop: &mut Pin<&mut impl Future<Output = ()>>,
 ) -> RunError {
+    let path = attachment.path.clone();
+    let mut sessions = match start(attachment, &serving) {
+        Ok(connection) => vec![connection],
+        Err(error) => return error,
+    };
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            Some((id, news)) = inbox.recv() => match news {
+                News::Moving(worker_id) => match move_to(&path, worker_id, &serving).await {
+                    Ok(connection) => {
+                        tracing::info!("attached to the new hub; the older session goes on to its end");
+                        if is_stopping {
+                            connection.leave();
+                        }
+                        sessions.push(connection);
+                    }
+                    Err(error) => tracing::warn!("cannot attach to the new hub: {error}"),
+                },
+                News::Ended(goodbye) => {
+                    sessions.retain(|connection| connection.0.id != id);
+                    if sessions.is_empty() {
+                        return match goodbye {
+                            // There is nothing left to finish.
+                            None if is_stopping => RunError::Ended(Goodbye::Left),
+                            None => RunError::Disconnected,
+                            Some(goodbye) => RunError::Ended(goodbye),
+                        };
+                    }
+                }
+            },
+            () = &mut *stop, if !is_stopping => {
+                is_stopping = true;
+                sessions.iter().for_each(Connection::leave);
+            }
+        }
+    }
+}
+
+async fn move_to<S: Send + Sync + 'static>(
+    path: &Path,
+    worker_id: [u8; WORKER_ID_BYTES],
+    serving: &Serving<S>,
+) -> Result<Connection, RunError> {
+    let reservation = Reservation {
+        worker_id,
+        attach: path.to_owned(),
+    };
+    let thread_count = serving.thread_count;
+    let attaching = tokio::task::spawn_blocking(move || attach::attach(&reservation, thread_count));
+    let attachment = attaching.await.expect("attaching does not panic")?;
+    start(attachment, serving)
+}
+
+/// Starts the threads of a session.
+fn start<S: Send + Sync + 'static>(
+    attachment: Attachment,
+    serving: &Serving<S>,
+) -> Result<Connection, RunError> {
     let Attachment {
         geometry,
         regions,
         eventfds,
         socket,
+        path: _,
     } = attachment;
     let session = Arc::new(Session::new(geometry, regions, eventfds, socket));
-    let _connection = Connection(Arc::clone(&session));
+    let connection = Connection(Arc::clone(&session));
     let mut threads = Vec::new();
-    for thread_index in 0..thread_count {
+    for thread_index in 0..serving.thread_count {
         let receiver = Receiver {
             session: Arc::clone(&session),
-            routes: Arc::clone(routes),
-            state: Arc::clone(state),
+            routes: Arc::clone(&serving.routes),
+            state: Arc::clone(&serving.state),
             thread_index,
-            thread_count,
-            follows_hub,
+            thread_count: serving.thread_count,
+            follows_hub: serving.follows_hub,
             runtime: Handle::current(),
         };
         let thread = std::thread::Builder::new()
@@ -317,35 +386,20 @@ async fn serve<S: Send + Sync + 'static>(
             Ok(thread) => threads.push(thread),
             Err(error) => {
                 end(&session, threads);
-                return RunError::Threads(error);
+                return Err(RunError::Threads(error));
             }
         }
     }
-    let (ended, end_reason) = oneshot::channel();
-    let shared = Arc::clone(&session);
+    let (shared, news) = (Arc::clone(&session), serving.news.clone());
     let watcher = std::thread::Builder::new()
         .name("slotway-session".to_owned())
-        .spawn(move || watch(&shared, threads, ended));
+        .spawn(move || watch(&shared, threads, &news));
     if let Err(error) = watcher {
         // Threads that cannot be watched are ended by the flag alone.
         session.ended.store(true, Ordering::Release);
-        return RunError::Threads(error);
+        return Err(RunError::Threads(error));
     }
-    let mut end_reason = end_reason;
-    let goodbye = tokio::select! {
-        goodbye = &mut end_reason => goodbye,
-        () = stop => {
-            // In vain only if the session has ended, which is told in its own way.
-            let _ = packet::send(&session.connection, &Leaving.to_packet(), &[]);
-            match end_reason.await {
-                // There is nothing left to finish.
-                Ok(None) | Err(_) => Ok(Some(Goodbye::Left)),
-                goodbye => goodbye,
-            }
-        }
-    };
-    let goodbye = goodbye.ok().flatten();
-    goodbye.map_or(RunError::Disconnected, RunError::Ended)
+    Ok(connection)
 }
 
 /// Ends the session when it goes, also when `run` is dropped half-way.
@@ -357,12 +411,30 @@ impl Drop for Connection {
     }
 }
 
-fn watch(session: &Session, threads: Vec<JoinHandle<()>>, ended: oneshot::Sender<Option<Goodbye>>) {
-    let goodbye = attach::wait_for_end(&session.connection);
-    session.ended.store(true, Ordering::Release);
-    // Nobody listens when `run` was dropped.
-    let _ = ended.send(goodbye);
-    end(session, threads);
+impl Connection {
+    /// Tells the hub that this worker wants to finish what it has and go.
+    fn leave(&self) {
+        // In vain only if the session has ended, which is told in its own way.
+        let _ = packet::send(&self.0.connection, &Leaving.to_packet(), &[]);
+    }
+}
+
+fn watch(
+    session: &Session,
+    threads: Vec<JoinHandle<()>>,
+    news: &mpsc::UnboundedSender<(u64, News)>,
+) {
+    loop {
+        let heard = attach::wait_for_news(&session.connection);
+        if let News::Ended(_) = heard {
+            session.ended.store(true, Ordering::Release);
+        }
+        // Nobody listens when `run` was dropped.
+        let _ = news.send((session.id, heard));
+        if let News::Ended(_) = heard {
+            return end(session, threads);
+        }
+    }
 }
 
 /// Ends the receiving threads: those that sleep are woken, those in a handler

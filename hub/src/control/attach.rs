@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
@@ -35,16 +36,30 @@ pub struct Greeting {
 pub struct AttachSocket {
     socket: UnixSocket,
     /// A folder made for it, which goes too.
-    _private_folder: Option<PrivateFolder>,
+    private_folder: Option<PrivateFolder>,
 }
 
 #[derive(Debug)]
-struct PrivateFolder(PathBuf);
+struct PrivateFolder {
+    path: PathBuf,
+    is_owned: AtomicBool,
+}
+
+impl PrivateFolder {
+    fn new(path: PathBuf, is_owned: bool) -> Self {
+        Self {
+            path,
+            is_owned: AtomicBool::new(is_owned),
+        }
+    }
+}
 
 impl Drop for PrivateFolder {
     fn drop(&mut self) {
-        // Best effort, like the file in it, which has gone before.
-        let _ = std::fs::remove_dir(&self.0);
+        if self.is_owned.load(Ordering::Relaxed) {
+            // Best effort, like the file in it, which has gone before.
+            let _ = std::fs::remove_dir(&self.path);
+        }
     }
 }
 
@@ -55,12 +70,35 @@ impl AttachSocket {
             Some(path) => (path.to_owned(), None),
             None => default_path(port)?,
         };
-        let private_folder = private_folder.map(PrivateFolder);
+        let private_folder = private_folder.map(|path| PrivateFolder::new(path, true));
         let socket = UnixSocket::bind(&path, SocketType::SEQPACKET, Some(0o600))?;
         Ok(Self {
             socket,
-            _private_folder: private_folder,
+            private_folder,
         })
+    }
+
+    /// One that another hub has handed over, and whose files are still that hub's.
+    pub fn inherit(socket: UnixSocket, private_folder: Option<PathBuf>) -> Self {
+        Self {
+            socket,
+            private_folder: private_folder.map(|path| PrivateFolder::new(path, false)),
+        }
+    }
+
+    /// Socket and lock, and the folder that was made for it, to be handed over.
+    pub fn try_clone_all(&self) -> io::Result<([OwnedFd; 2], Option<PathBuf>)> {
+        let folder = self.private_folder.as_ref();
+        let path = folder.map(|folder| folder.path.clone());
+        Ok((self.socket.try_clone_all()?, path))
+    }
+
+    /// Whether its files go with this value, or are another hub's.
+    pub fn own_files(&self, owns: bool) {
+        self.socket.own_file(owns);
+        if let Some(folder) = &self.private_folder {
+            folder.is_owned.store(owns, Ordering::Relaxed);
+        }
     }
 
     /// Where it is, absolute.
@@ -107,13 +145,7 @@ pub fn new_id() -> String {
 
 /// Accepts workers, each in a task of its own until it has said hello. The
 /// listener is the socket's.
-pub async fn accept(
-    attach: Arc<AttachSocket>,
-    listener: AsyncFd<OwnedFd>,
-    control: mpsc::UnboundedSender<ControlMessage>,
-) -> io::Result<()> {
-    // The file is unlinked with the value.
-    let _attach = attach;
+pub async fn accept(listener: AsyncFd<OwnedFd>, control: mpsc::UnboundedSender<ControlMessage>) {
     let places = Arc::new(Semaphore::new(HELLO_COUNT_MAX));
     loop {
         let accepted = listener

@@ -16,6 +16,7 @@ use slotway_shm_proto::Method;
 use slotway_shm_proto::message::Goodbye;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::handover::ExpectedWorker;
 use crate::lane::Violation;
 use crate::local_answer::LocalAnswer;
 use crate::shared::{Counters, Shared};
@@ -46,6 +47,16 @@ pub enum ControlMessage {
     Violation(u64, Violation),
     /// A worker left too many requests unanswered.
     TooManyUnanswered(u64),
+    /// An upgrade begins: no worker attaches here any more. Answers what workers there
+    /// are, with ids for the new hub.
+    BeginHandover(oneshot::Sender<Vec<ExpectedWorker>>),
+    /// The new hub expects these workers: they are told.
+    TellMoving(Vec<ExpectedWorker>, oneshot::Sender<()>),
+    /// The upgrade failed: workers attach here again.
+    EndHandover,
+    /// Workers that another hub hands over; answers, once they are expected, what will
+    /// tell that all have attached.
+    Expect(Vec<ExpectedWorker>, oneshot::Sender<oneshot::Receiver<()>>),
     /// A worker does not answer pings.
     Unresponsive(u64),
     /// Every reactor has let go of a session.
@@ -112,6 +123,17 @@ pub async fn run(
                     Goodbye::TooManyUnanswered,
                     "too many unanswered requests",
                 );
+            }
+            ControlMessage::BeginHandover(reply) => {
+                let _ = reply.send(sessions.begin_handover());
+            }
+            ControlMessage::TellMoving(workers, done) => {
+                sessions.tell_moving(&workers);
+                let _ = done.send(());
+            }
+            ControlMessage::EndHandover => sessions.end_handover(),
+            ControlMessage::Expect(workers, reply) => {
+                let _ = reply.send(sessions.expect(workers));
             }
             ControlMessage::Unresponsive(id) => {
                 sessions.evict(id, Goodbye::Unresponsive, "it does not answer pings");

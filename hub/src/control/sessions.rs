@@ -1,26 +1,29 @@
 //! Registrations that wait for their worker, and the workers that have come.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use slotway_shm_proto::Method;
 use slotway_shm_proto::doorbell::new_eventfd;
 use slotway_shm_proto::limits::THREAD_COUNT_MAX;
 use slotway_shm_proto::message::{FromHub, Goodbye, Refusal};
 use slotway_shm_proto::packet;
 use slotway_shm_proto::region::HubRegions;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::ControlMessage;
 use super::attach::{self, Greeting};
 use super::register::{self, Registration};
+use crate::handover::ExpectedWorker;
 use crate::limits::{RESERVATION_COUNT_MAX, RESERVATION_TIME};
 use crate::local_answer::LocalAnswer;
 use crate::route::{RouteTable, check_conflicts};
-use crate::session::{Life, Session, SessionState};
+use crate::session::{Life, RouteSpec, Session, SessionState};
 use crate::shared::Shared;
 
 struct Reservation {
@@ -47,6 +50,10 @@ struct Drain {
 }
 
 impl Attached {
+    fn is_live(&self) -> bool {
+        self.session.state() == SessionState::Live
+    }
+
     fn drain(&mut self, limit: Duration, goodbye: Goodbye) {
         self.session.set_state(SessionState::Draining);
         let deadline = Instant::now() + limit;
@@ -65,6 +72,11 @@ pub struct Sessions {
     /// Ended, but some reactor still holds a lane: their indexes are taken.
     closing: Vec<Arc<Session>>,
     next_id: u64,
+    /// Another hub is about to take over.
+    is_handing_over: bool,
+    /// Ids of workers that another hub has handed over, and who waits for them.
+    expected: HashSet<String>,
+    all_here: Option<oneshot::Sender<()>>,
 }
 
 impl Sessions {
@@ -78,6 +90,9 @@ impl Sessions {
             attached: Vec::new(),
             closing: Vec::new(),
             next_id: 1,
+            is_handing_over: false,
+            expected: HashSet::new(),
+            all_here: None,
         }
     }
 
@@ -116,6 +131,10 @@ impl Sessions {
         if let Err(conflict) = check_conflicts(&table, &registration) {
             return LocalAnswer::error(409, conflict.to_string());
         }
+        if self.is_handing_over {
+            return LocalAnswer::error(503, "a new hub is taking over; register there")
+                .with("Retry-After", "1");
+        }
         if self.reservations.len() >= RESERVATION_COUNT_MAX {
             return LocalAnswer::error(503, "too many registrations wait for their worker")
                 .with("Retry-After", "1");
@@ -142,7 +161,7 @@ impl Sessions {
     }
 
     fn try_attach(&mut self, greeting: &Greeting) -> Result<(), Refusal> {
-        if self.is_stopping() {
+        if self.is_stopping() || self.is_handing_over {
             return Err(Refusal::Stopping);
         }
         if !(1..=THREAD_COUNT_MAX).contains(&greeting.hello.thread_count) {
@@ -239,7 +258,94 @@ impl Sessions {
             threads = session.thread_count,
             "attached"
         );
+        self.is_here(&session.worker_id);
         Ok(())
+    }
+
+    /// An upgrade begins. What workers there are, with new ids.
+    pub fn begin_handover(&mut self) -> Vec<ExpectedWorker> {
+        self.is_handing_over = true;
+        let live = self.attached.iter().filter(|attached| attached.is_live());
+        live.map(|attached| {
+            let session = &attached.session;
+            let routes = session.routes.iter().zip(&session.retries);
+            let routes = routes.map(|(route, retries)| {
+                (
+                    route.method.as_str().to_owned(),
+                    route.path.clone(),
+                    *retries,
+                )
+            });
+            ExpectedWorker {
+                worker_id: attach::new_id(),
+                name: session.name.clone(),
+                routes: routes.collect(),
+            }
+        })
+        .collect()
+    }
+
+    /// Tells workers where they are expected. They are in the order of
+    /// [`Sessions::begin_handover`]; one that has gone since is found missing there.
+    pub fn tell_moving(&mut self, workers: &[ExpectedWorker]) {
+        let mut told = HashSet::new();
+        for worker in workers {
+            let of_this_name = |attached: &&Attached| {
+                attached.is_live()
+                    && attached.session.name == worker.name
+                    && !told.contains(&attached.session.id)
+            };
+            let Some(attached) = self.attached.iter().find(of_this_name) else {
+                continue;
+            };
+            told.insert(attached.session.id);
+            if let Ok(worker_id) = worker.worker_id.as_bytes().try_into() {
+                let moving = FromHub::Moving(worker_id).to_packet();
+                // In vain if the worker does not read: it is missed over there.
+                let _ = packet::send(&attached.socket, &moving, &[]);
+            }
+        }
+    }
+
+    /// The upgrade failed.
+    pub fn end_handover(&mut self) {
+        self.is_handing_over = false;
+    }
+
+    /// Workers of another hub will attach here. What is returned tells when all have.
+    pub fn expect(&mut self, workers: Vec<ExpectedWorker>) -> oneshot::Receiver<()> {
+        for worker in workers {
+            let mut registration = Registration {
+                name: worker.name,
+                // They do not replace each other, whatever they did before.
+                is_instance: true,
+                routes: Vec::new(),
+                retries: Vec::new(),
+            };
+            for (method, path, retries) in worker.routes {
+                if let Some(method) = Method::from_token(method.as_bytes()) {
+                    registration.routes.push(RouteSpec { method, path });
+                    registration.retries.push(retries);
+                }
+            }
+            self.expected.insert(worker.worker_id.clone());
+            let made = Instant::now();
+            let reservation = Reservation { registration, made };
+            self.reservations.insert(worker.worker_id, reservation);
+        }
+        let (all_here, are_all_here) = oneshot::channel();
+        self.all_here = Some(all_here);
+        self.is_here("");
+        are_all_here
+    }
+
+    fn is_here(&mut self, worker_id: &str) {
+        self.expected.remove(worker_id);
+        if self.expected.is_empty()
+            && let Some(all_here) = self.all_here.take()
+        {
+            let _ = all_here.send(());
+        }
     }
 
     /// Workers of a name finish what they have.

@@ -1,0 +1,125 @@
+//! The old hub's side of an upgrade: starts the program again, hands over what it
+//! has, and goes on serving if that fails.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use crate::handover::{self, Description, ENVIRONMENT, Step};
+use crate::limits::{HANDOVER_TIME, MOVE_TIME};
+
+/// The program that is running, as it was found when it started: what stands there
+/// later is the new one.
+#[derive(Clone, Debug)]
+pub struct Program(PathBuf);
+
+impl Program {
+    /// To be asked at the start.
+    pub fn running() -> io::Result<Self> {
+        std::env::current_exe().map(Self)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// A new hub that is about to take over. Ended again if it is dropped before.
+pub struct Successor {
+    child: Option<Child>,
+    socket: OwnedFd,
+}
+
+impl Successor {
+    /// Starts the program with this one's arguments.
+    pub fn start(program: &Program) -> io::Result<Self> {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        for direction in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
+            sockopt::set_socket_timeout(&ours, direction, Some(HANDOVER_TIME))?;
+        }
+        let child = Command::new(program.path())
+            .args(std::env::args_os().skip(1))
+            .env(ENVIRONMENT, "stdin")
+            .stdin(Stdio::from(theirs))
+            .spawn()?;
+        tracing::info!(process = child.id(), "upgrade: started the new hub");
+        Ok(Self {
+            child: Some(child),
+            socket: ours,
+        })
+    }
+
+    /// Hands everything over and waits until the new hub expects the workers. Blocks.
+    pub fn prepare(&self, description: &Description, fds: &[OwnedFd]) -> io::Result<()> {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        handover::send(&self.socket, description, &fds)?;
+        handover::hear(&self.socket, Step::Prepared)
+    }
+
+    /// The workers have been told; waits until the new hub accepts. Blocks.
+    pub fn await_ready(mut self) -> io::Result<()> {
+        handover::say(&self.socket, Step::Moved)?;
+        handover::hear(&self.socket, Step::Ready)?;
+        // It is nobody's child from now on.
+        self.child = None;
+        Ok(())
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Fails only if it has ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The new hub's side.
+pub struct Predecessor {
+    socket: OwnedFd,
+}
+
+impl Predecessor {
+    /// The hub that started this one to take over, if one did.
+    pub fn find() -> io::Result<Option<Self>> {
+        if std::env::var_os(ENVIRONMENT).is_none() {
+            return Ok(None);
+        }
+        let socket = io::stdin().as_fd().try_clone_to_owned()?;
+        // The connection must not stay open for as long as this process runs.
+        let null = std::fs::File::open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&null)?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(HANDOVER_TIME))?;
+        Ok(Some(Self { socket }))
+    }
+
+    /// What it hands over. Blocks.
+    pub fn take(&self) -> io::Result<(Description, Vec<OwnedFd>)> {
+        handover::take(&self.socket)
+    }
+
+    /// Everything is made and the workers are expected; waits until they have been
+    /// told. Blocks.
+    pub fn prepared(&self) -> io::Result<()> {
+        handover::say(&self.socket, Step::Prepared)?;
+        handover::hear(&self.socket, Step::Moved)
+    }
+
+    /// This hub accepts.
+    pub fn ready(self) -> io::Result<()> {
+        handover::say(&self.socket, Step::Ready)
+    }
+}
+
+const _: () = assert!(HANDOVER_TIME.as_secs() > MOVE_TIME.as_secs());

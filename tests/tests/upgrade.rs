@@ -1,0 +1,193 @@
+//! A hub that hands over to a new one: nothing is refused or lost, and if the new one
+//! fails, nothing has happened.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use slotway_tests::http;
+use slotway_tests::ledger::Ledger;
+use slotway_tests::system::{Folder, HubPart, PATIENCE, Part};
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_demo"))
+}
+
+slotway_tests::on_both_engines! {
+    upgrades_under_load_refuse_and_lose_nothing
+    an_upgrade_that_fails_leaves_the_hub_as_it_was
+    after_an_upgrade_the_sockets_are_the_new_hub_s
+}
+
+/// A hub that is nobody's child, ended with the test.
+struct Successor(Pid);
+
+impl Successor {
+    /// The `nth` that the log tells of, once it is there.
+    fn find(hub: &HubPart, nth: usize) -> Self {
+        let start = Instant::now();
+        loop {
+            let log = hub.part.log();
+            let mut told = log
+                .lines()
+                .filter(|line| line.contains("started the new hub"));
+            if let Some(line) = told.nth(nth) {
+                let (_, pid) = line.split_once("process=").expect("the line names it");
+                let pid: i32 = pid.trim().parse().expect("a number");
+                return Self(Pid::from_raw(pid).expect("a process"));
+            }
+            assert!(start.elapsed() < PATIENCE, "no new hub:\n{log}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // Fails if it has ended, as most have.
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn start_ledger_worker(hub: &HubPart, ledger: &Ledger, name: &str) -> Part {
+    let log = ledger.log().to_str().expect("a path of ours");
+    hub.start_worker_with("ledger", name, &[log, "instance"])
+}
+
+fn upgrades_under_load_refuse_and_lose_nothing(io: &str) {
+    let folder = Folder::new();
+    let mut hub = HubPart::start(
+        program(),
+        &["--io", io, "--timeout", "10", "--reactors", "2"],
+    );
+    let log = folder.path().join("ledger.log");
+    let ledger = Arc::new(Ledger::new(hub.address, &log, Duration::from_secs(10)));
+    let _workers = [
+        start_ledger_worker(&hub, &ledger, "pair"),
+        start_ledger_worker(&hub, &ledger, "pair"),
+    ];
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|n| {
+            let (ledger, stop) = (Arc::clone(&ledger), Arc::clone(&stop));
+            let mut random = Rng::with_seed(seed + n);
+            std::thread::spawn(move || ledger.keep_asking(&stop, &mut random))
+        })
+        .collect();
+    hub.part.signal(Signal::USR2);
+    let mut current = Successor::find(&hub, 0);
+    assert!(hub.part.wait().success(), "the first has drained");
+    for nth in 1..4 {
+        std::thread::sleep(Duration::from_millis(200));
+        kill_process(current.0, Signal::USR2).unwrap();
+        let next = Successor::find(&hub, nth);
+        let old = std::mem::replace(&mut current, next);
+        // Reaped by init, or by whoever adopts orphans here, at its own time.
+        wait_until("the older one ends", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", old.0.as_raw_nonzero()));
+            stat.map_or(true, |stat| stat.contains(") Z "))
+        });
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.join().unwrap();
+    }
+    let account = ledger.close();
+    println!("{account}");
+    assert!(account.is_clean(), "{account}\n{}", hub.part.log());
+    assert_eq!(
+        (account.refused(), account.cut),
+        (0, 0),
+        "{account}\n{}",
+        hub.part.log()
+    );
+    assert!(account.requests > 100, "{account}");
+}
+
+fn an_upgrade_that_fails_leaves_the_hub_as_it_was(io: &str) {
+    let folder = Folder::new();
+    let copy: PathBuf = folder.path().join("hub");
+    std::fs::copy(program(), &copy).unwrap();
+    let hub = HubPart::start(&copy, &["--io", io]);
+    let log = folder.path().join("ledger.log");
+    let ledger = Ledger::new(hub.address, &log, Duration::from_secs(30));
+    let _worker = start_ledger_worker(&hub, &ledger, "one");
+    let replace = |text: &str| {
+        let new = folder.path().join("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(&new, &copy).unwrap();
+    };
+    // One that ends at once, one that is no program, and one that says nonsense.
+    let failing = [
+        "#!/bin/sh\nexit 1\n",
+        "no program",
+        "#!/bin/sh\necho hello >&0\n",
+    ];
+    for (nth, text) in failing.into_iter().enumerate() {
+        replace(text);
+        hub.part.signal(Signal::USR2);
+        wait_until("it is told", || {
+            hub.part.log().matches("upgrade failed").count() == nth + 1
+        });
+        assert_eq!(http::get(hub.address, "/ledger/0").status, 200);
+        assert!(hub.socket.exists(), "the attach socket is still there");
+    }
+    // Workers attach as before.
+    std::fs::copy(program(), folder.path().join("again")).unwrap();
+    std::fs::rename(folder.path().join("again"), &copy).unwrap();
+    let _another = start_ledger_worker(&hub, &ledger, "two");
+    assert!(hub.health().contains("\"two\"") && hub.health().contains("\"one\""));
+}
+
+fn after_an_upgrade_the_sockets_are_the_new_hub_s(io: &str) {
+    let folder = Folder::new();
+    let mut hub = HubPart::start(program(), &["--io", io]);
+    let log = folder.path().join("ledger.log");
+    let ledger = Ledger::new(hub.address, &log, Duration::from_secs(30));
+    let mut one = start_ledger_worker(&hub, &ledger, "one");
+    hub.part.signal(Signal::USR2);
+    let new = Successor::find(&hub, 0);
+    assert!(hub.part.wait().success());
+    assert!(hub.socket.exists(), "the old one has left the file");
+    assert_eq!(http::get(hub.address, "/ledger/0").status, 200);
+    // Who comes now attaches to the new one, and who was there can leave it.
+    let _two = start_ledger_worker(&hub, &ledger, "two");
+    assert!(hub.health().contains("\"two\""));
+    one.signal(Signal::TERM);
+    assert!(one.wait().success());
+    wait_until("one has left", || !hub.health().contains("\"one\""));
+    assert_eq!(http::get(hub.address, "/ledger/0").status, 200);
+    // A second hub is still refused, by the lock that was handed over.
+    let port = hub.address.port().to_string();
+    let own = folder.path().join("own.sock");
+    let own = own.to_str().expect("a path of ours");
+    let mut second = Part::start(program(), "hub", &["--port", &port, "--socket", own]);
+    assert!(!second.wait().success());
+    assert!(
+        second.log().contains("another slotway-hub"),
+        "{}",
+        second.log()
+    );
+    kill_process(new.0, Signal::TERM).unwrap();
+    wait_until("the new one has gone, and its file", || {
+        !hub.socket.exists()
+    });
+    let is_gone = || test_kill_process(new.0).is_err() || !hub.socket.exists();
+    assert!(is_gone());
+}
