@@ -488,16 +488,19 @@ async fn serve(reactor: Rc<Reactor>, listeners: Vec<Rc<Listener>>) {
         }
     }
     let limit = Duration::from_secs(reactor.shared.config.drain_timeout);
-    reactor.begin_stop();
     for listener in &listeners {
         listener.close();
     }
+    reactor.shared.admission.wake();
     for task in accepting {
         // A panic there has been printed.
         let _ = task.await;
     }
-    // From here on new connections are refused, not left to wait.
+    // From here on new connections are refused, not left to wait. Only now are clients
+    // told to go: those that come back at once must find the door closed, not be
+    // caught in it.
     drop(listeners);
+    reactor.begin_stop();
     let finished = reactor.finish_stop(limit);
     tokio::pin!(finished);
     loop {

@@ -15,6 +15,10 @@
 //! threads. What a lane's slots are in is told by `slot`; one request's hold on
 //! a slot is an `exchange`.
 //!
+//! `wait_room` is where requests wait for a slot (`queue`), `retry` gives what a dead
+//! worker had not begun to another, `lookout` notices clients that leave, `ping`
+//! workers that stand still. `upgrade` and `handover` replace the hub by a new one.
+//!
 //! `admission` says whether another connection may come, `watch` until when each
 //! is waited for, `http/forwarded` whom a trusted proxy speaks for.
 //!

@@ -79,6 +79,9 @@ pub const BODY_RATE_MIN_DEFAULT: u64 = 500;
 /// How long a client may take for a piece of an answer.
 pub const WRITE_SECONDS_DEFAULT: u64 = 30;
 
+/// How far the coarse clock may be behind: a jiffy of the slowest kernel.
+pub const CLOCK_GRAIN_MS: u64 = 10;
+
 /// How often connections are looked over for passed deadlines.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 

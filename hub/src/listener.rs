@@ -27,7 +27,7 @@ pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>) {
                 "connection limit reached; accepting pauses"
             );
             while !admission.has_room() {
-                if reactor.is_stopping() {
+                if listener.is_closed() {
                     return;
                 }
                 admission.changed().await;
@@ -38,7 +38,7 @@ pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>) {
                 admission.enter();
                 tokio::task::spawn_local(connection::serve(Rc::clone(&reactor), stream, peer));
             }
-            Err(_) if reactor.is_stopping() => return,
+            Err(_) if listener.is_closed() => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept; pausing");

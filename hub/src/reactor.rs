@@ -312,7 +312,6 @@ impl Reactor {
     /// Begins to stop: connections end after their request.
     pub fn begin_stop(&self) {
         self.stopping.set(true);
-        self.shared.admission.wake();
     }
 
     /// Returns when all connections have ended, or at the limit, which ends

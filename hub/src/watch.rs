@@ -13,6 +13,7 @@ use slotway_net::{Hangup, Stream};
 
 use crate::clock;
 use crate::config::Deadlines;
+use crate::limits::CLOCK_GRAIN_MS;
 use crate::lookout::LookoutState;
 
 /// What a connection waits for.
@@ -132,7 +133,8 @@ impl ConnectionState {
     /// Ends what is overdue. Returns the deadline, for as long as there is one.
     pub fn check(&self, now_ms: u64) -> Option<u64> {
         let deadline_ms = self.deadline_ms.get();
-        if now_ms < deadline_ms {
+        // Never early: the clock may have been behind when the deadline was set.
+        if now_ms < deadline_ms.saturating_add(CLOCK_GRAIN_MS) {
             return (deadline_ms < u64::MAX).then_some(deadline_ms);
         }
         self.deadline_ms.set(u64::MAX);

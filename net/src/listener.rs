@@ -34,17 +34,15 @@ impl Listener {
         })
     }
 
-    /// Waits for the next connection. Fails once [`Listener::close`] was called.
+    /// Waits for the next connection. Fails once [`Listener::close`] was called and
+    /// those that had come before have been accepted: the system would reset them.
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
         loop {
-            let mut ready = tokio::select! {
+            let ready = tokio::select! {
                 biased;
-                () = self.closing.notified() => return Err(closed()),
-                ready = self.socket.readable() => ready?,
+                () = self.closed() => None,
+                ready = self.socket.readable() => Some(ready?),
             };
-            if self.is_closed.get() {
-                return Err(closed());
-            }
             match acceptfrom_with(&self.socket, SocketFlags::CLOEXEC) {
                 Ok((socket, address)) => {
                     let peer = address
@@ -52,14 +50,28 @@ impl Listener {
                         .map_or(Peer::Unix, Peer::Tcp);
                     return Ok((Stream::new(self.engine, socket)?, peer));
                 }
-                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::AGAIN) => match ready {
+                    Some(mut ready) => ready.clear_ready(),
+                    None => return Err(closed()),
+                },
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Stops accepting; a pending accept fails. Dropping the listener then closes
+    /// Whether it has been closed.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.get()
+    }
+
+    async fn closed(&self) {
+        while !self.is_closed.get() {
+            self.closing.notified().await;
+        }
+    }
+
+    /// Stops accepting: what has come is still accepted, then accept fails. Dropping the listener then closes
     /// its descriptor.
     pub fn close(&self) {
         // A shutdown of the socket would not do: others may listen on it too, and

@@ -35,6 +35,9 @@ pub enum Seen {
     Answered(u16, Option<String>),
     /// An answer that says it is another request's, or whose body is.
     Foreign(String),
+    /// Nobody listened, or nobody accepted: a new connection that waits in a listener's
+    /// backlog when that is closed is reset by the system. No request was read.
+    Unheard(String),
     /// The connection ended, or what came was no answer.
     Lost(String),
     /// The head of an answer came, and the connection was reset in its body: so a
@@ -148,7 +151,8 @@ impl Ledger {
         let mut connection = None;
         while !stop.load(Ordering::Relaxed) {
             let ask = Ask::any(random);
-            if let Seen::Lost(_) = self.ask_on(&mut connection, &ask, random) {
+            let seen = self.ask_on(&mut connection, &ask, random);
+            if matches!(seen, Seen::Lost(_) | Seen::Unheard(_)) {
                 std::thread::sleep(Duration::from_millis(5));
             }
             if random.u32(..20) == 0 {
@@ -199,6 +203,8 @@ pub struct Account {
     pub requests: u64,
     /// Answers by status.
     pub statuses: std::collections::BTreeMap<u16, u64>,
+    /// Connections that were refused.
+    pub unheard: u64,
     /// Answers reset in their bodies.
     pub cut: u64,
     /// Requests whose clients did not wait.
@@ -246,6 +252,11 @@ impl Account {
                 self.lost += 1;
                 self.note(entry, work);
             }
+            Seen::Unheard(_) => {
+                self.unheard += 1;
+                // Whoever took it had read it.
+                self.lost += u64::from(work.taken);
+            }
             Seen::Cut => self.cut += 1,
             Seen::Left => self.left += 1,
         }
@@ -259,7 +270,7 @@ impl Account {
 
     /// Nothing is lost, doubled, foreign, late or invented.
     pub fn is_clean(&self) -> bool {
-        self.lost + self.doubled + self.foreign + self.late + self.unasked == 0
+        self.unheard + self.lost + self.doubled + self.foreign + self.late + self.unasked == 0
     }
 
     /// Answers with a status other than 200.
@@ -279,12 +290,13 @@ impl fmt::Display for Account {
         write!(
             f,
             "{} requests: {}, {} × cut off; {} clients left, {} handlers told so; \
-             {} lost, {} doubled, {} foreign, {} late, {} invented",
+             {} unheard, {} lost, {} doubled, {} foreign, {} late, {} invented",
             self.requests,
             statuses.join(", "),
             self.cut,
             self.left,
             self.cancelled,
+            self.unheard,
             self.lost,
             self.doubled,
             self.foreign,
@@ -307,11 +319,11 @@ fn exchange(address: SocketAddr, kept: &mut Option<Connection>, id: &str, ask: &
         body.len()
     );
     // A connection is used again only for answers that were whole.
-    let mut connection = match kept.take() {
-        Some(connection) => connection,
+    let (mut connection, is_new) = match kept.take() {
+        Some(connection) => (connection, false),
         None => match Connection::try_open(address) {
-            Ok(connection) => connection,
-            Err(error) => return Seen::Lost(format!("cannot connect: {error}")),
+            Ok(connection) => (connection, true),
+            Err(error) => return Seen::Unheard(format!("cannot connect: {error}")),
         },
     };
     if let Err(error) = connection.try_send([head.as_bytes(), body].concat()) {
@@ -325,6 +337,9 @@ fn exchange(address: SocketAddr, kept: &mut Option<Connection>, id: &str, ask: &
         Ok(response) => response,
         Err(error) if error.kind() == ErrorKind::ConnectionReset && connection.is_in_body() => {
             return Seen::Cut;
+        }
+        Err(error) if error.kind() == ErrorKind::ConnectionReset && is_new => {
+            return Seen::Unheard(format!("not accepted: {error}"));
         }
         Err(error) => return Seen::Lost(format!("no answer: {error}")),
     };

@@ -21,6 +21,12 @@ pub mod smuggling;
 pub mod system;
 pub mod wrk;
 
+/// How often something is repeated: so often, or `SLOTWAY_SOAK` times that (`just soak`).
+pub fn repeats(count: u32) -> u32 {
+    let factor = std::env::var("SLOTWAY_SOAK").ok();
+    count * factor.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 /// A test on each engine for each function, which gets the engine's name.
 #[macro_export]
 macro_rules! on_both_engines {

@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use slotway_tests::http;
 use slotway_tests::ledger::Ledger;
+use slotway_tests::repeats;
 use slotway_tests::system::{Folder, HubPart, PATIENCE, Part};
 
 fn program() -> &'static Path {
@@ -91,7 +93,7 @@ fn upgrades_under_load_refuse_and_lose_nothing(io: &str) {
     hub.part.signal(Signal::USR2);
     let mut current = Successor::find(&hub, 0);
     assert!(hub.part.wait().success(), "the first has drained");
-    for nth in 1..4 {
+    for nth in 1..repeats(4) as usize {
         std::thread::sleep(Duration::from_millis(200));
         kill_process(current.0, Signal::USR2).unwrap();
         let next = Successor::find(&hub, nth);
@@ -119,10 +121,17 @@ fn upgrades_under_load_refuse_and_lose_nothing(io: &str) {
     assert!(account.requests > 100, "{account}");
 }
 
+/// By another process: a descriptor that is open for writing here would be inherited
+/// by whatever another test starts just then, and the copy could not be executed.
+fn copy_program(to: &Path) {
+    let copied = Command::new("cp").arg(program()).arg(to).status();
+    assert!(copied.expect("cp is there").success());
+}
+
 fn an_upgrade_that_fails_leaves_the_hub_as_it_was(io: &str) {
     let folder = Folder::new();
     let copy: PathBuf = folder.path().join("hub");
-    std::fs::copy(program(), &copy).unwrap();
+    copy_program(&copy);
     let hub = HubPart::start(&copy, &["--io", io]);
     let log = folder.path().join("ledger.log");
     let ledger = Ledger::new(hub.address, &log, Duration::from_secs(30));
@@ -149,7 +158,7 @@ fn an_upgrade_that_fails_leaves_the_hub_as_it_was(io: &str) {
         assert!(hub.socket.exists(), "the attach socket is still there");
     }
     // Workers attach as before.
-    std::fs::copy(program(), folder.path().join("again")).unwrap();
+    copy_program(&folder.path().join("again"));
     std::fs::rename(folder.path().join("again"), &copy).unwrap();
     let _another = start_ledger_worker(&hub, &ledger, "two");
     assert!(hub.health().contains("\"two\"") && hub.health().contains("\"one\""));

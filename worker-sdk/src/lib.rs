@@ -24,6 +24,10 @@
 //! - [`HubWorker::route`]: async over owned copies, answering with a
 //!   [`HandlerResponse`].
 //!
+//! [`Request::cancellation`] tells a handler that nobody waits any more,
+//! [`HubWorker::instance`] joins workers of the same name, [`HubWorker::run_until`]
+//! finishes what the worker has before it goes.
+//!
 //! The way of a request, by file: `serve` (a receiving thread takes it from
 //! the ring) → `handler` → `request` → `response` → `ticket` (the answer is
 //! published, exactly once) → `session` (rings the hub). `register` and

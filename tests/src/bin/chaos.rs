@@ -97,6 +97,7 @@ fn run(io: &str, time: Duration, seed: u64) -> bool {
     // What starting it has opened is closed again a moment later.
     std::thread::sleep(Duration::from_secs(1));
     let before = system.footprint();
+    beside_a_liar(&system, random.u64(..));
     let stop = Arc::new(AtomicBool::new(false));
     let mut others = system.start_clients(&stop, &mut random);
     let lies = Arc::new(AtomicU64::new(0));
@@ -333,6 +334,47 @@ fn nonsense(system: &System, stop: &Arc<AtomicBool>, seed: u64) -> JoinHandle<()
             open.push(connection);
         }
     })
+}
+
+/// What a liar costs its neighbours, with nothing else going on.
+fn beside_a_liar(system: &System, seed: u64) {
+    let time = Duration::from_secs(2);
+    let alone = p99(&system.hub, time);
+    let stop = Arc::new(AtomicBool::new(false));
+    let lies = Arc::new(AtomicU64::new(0));
+    let liar = {
+        let (hub, stop, lies) = (
+            Arc::clone(&system.hub),
+            Arc::clone(&stop),
+            Arc::clone(&lies),
+        );
+        std::thread::spawn(move || keep_lying(&hub, &stop, &lies, seed))
+    };
+    let beside = p99(&system.hub, time);
+    stop.store(true, Ordering::Relaxed);
+    // A panic there has been printed, and is found when the run ends.
+    let _ = liar.join();
+    println!(
+        "p99 of a neighbour: {alone:?} alone, {beside:?} beside {} liars, ratio {:.2}",
+        lies.load(Ordering::Relaxed),
+        beside.as_secs_f64() / alone.as_secs_f64()
+    );
+}
+
+/// The p99 of requests one after the other.
+fn p99(hub: &HubPart, time: Duration) -> Duration {
+    let mut connection = Connection::open(hub.address);
+    let start = Instant::now();
+    let mut latencies = Vec::new();
+    while start.elapsed() < time {
+        let sent = Instant::now();
+        connection.send("GET /ledger/0 HTTP/1.1\r\nHost: h\r\n\r\n");
+        let response = connection.read_response("GET").expect("an answer");
+        assert_eq!(response.status, 200);
+        latencies.push(sent.elapsed());
+    }
+    latencies.sort_unstable();
+    latencies[latencies.len() * 99 / 100]
 }
 
 /// Attaches liars, one after the other, which scribble until they are put out.
