@@ -437,10 +437,11 @@ fn start_reactor(
                     .into_iter()
                     .map(|socket| Ok(Rc::new(Listener::new(engine, socket)?)))
                     .collect();
-                match listeners {
-                    Ok(listeners) => {
+                let reactor = Reactor::new(index, shared);
+                match listeners.and_then(|listeners| Ok((listeners, reactor?))) {
+                    Ok((listeners, reactor)) => {
                         let _ = started.send(Ok(()));
-                        serve(Reactor::new(index, shared), listeners).await;
+                        serve(reactor, listeners).await;
                     }
                     Err(error) => {
                         let _ = started.send(Err(StartError::Runtime(error)));

@@ -19,20 +19,23 @@ pub struct Lookout {
     /// Connections that have had a request since the last tick, or wait for one.
     active: RefCell<Vec<Rc<ConnectionState>>>,
     begun: Notify,
-    /// Made with the first tick.
-    hangups: RefCell<Option<Rc<Hangups>>>,
+    hangups: Hangups,
+    /// A timeout of the runtime's would be set anew for every sleep of the thread, which
+    /// cost a tenth of the CPU at one connection.
+    timer: Timer,
     is_ticking: Cell<bool>,
 }
 
 impl Lookout {
-    /// Nobody is looked after yet.
-    pub fn new() -> Self {
-        Self {
+    /// Nobody is looked after yet. On the reactor's thread.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
             active: RefCell::default(),
             begun: Notify::new(),
-            hangups: RefCell::default(),
+            hangups: Hangups::new()?,
+            timer: Timer::new()?,
             is_ticking: Cell::new(false),
-        }
+        })
     }
 
     /// A connection's request goes to a worker.
@@ -49,37 +52,30 @@ impl Lookout {
     /// It has been answered, or given up.
     #[inline]
     pub fn end(&self, connection: &ConnectionState) {
-        if connection.lookout.end()
-            && let Some(hangups) = &*self.hangups.borrow()
-        {
-            hangups.forget(connection.stream());
+        if connection.lookout.end() {
+            self.hangups.forget(connection.stream());
         }
     }
 
     /// Watches a connection at once: it waits for a slot.
     pub fn watch_now(&self, connection: &ConnectionState) {
-        let hangups = self.hangups.borrow();
-        if let Some(hangups) = &*hangups
-            && !connection.lookout.is_watched.get()
-        {
+        if !connection.lookout.is_watched.get() {
             // Without memory for it the client's leaving is noticed later.
-            let watched = hangups.watch(connection.stream(), connection.id());
+            let watched = self.hangups.watch(connection.stream(), connection.id());
             connection.lookout.is_watched.set(watched.is_ok());
         }
     }
 
     /// Looks over the active connections every tick; ends only with an error.
     pub async fn tick(&self) -> io::Result<()> {
-        // A timeout of the runtime's would be set anew for every sleep of the
-        // thread, which cost a tenth of the CPU at one connection.
-        let timer = Timer::new()?;
         loop {
             if self.active.borrow().is_empty() {
                 self.is_ticking.set(false);
                 self.begun.notified().await;
             }
-            timer.set(monotonic_ns() + LOOKOUT_TICK.as_nanos() as u64);
-            timer.rung().await?;
+            self.timer
+                .set(monotonic_ns() + LOOKOUT_TICK.as_nanos() as u64);
+            self.timer.rung().await?;
             let mut active = self.active.borrow_mut();
             active.retain(|connection| match connection.lookout.on_tick() {
                 Activity::Busy => true,
@@ -98,11 +94,9 @@ impl Lookout {
         &self,
         find: impl Fn(u64) -> Option<Rc<ConnectionState>>,
     ) -> io::Result<()> {
-        let hangups = Rc::new(Hangups::new()?);
-        *self.hangups.borrow_mut() = Some(Rc::clone(&hangups));
         let mut found = Vec::new();
         loop {
-            hangups.next(&mut found).await?;
+            self.hangups.next(&mut found).await?;
             for (id, hangup) in found.drain(..) {
                 if let Some(connection) = find(id) {
                     connection.hung_up(hangup);

@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -72,14 +73,15 @@ pub struct Reactor {
 
 impl Reactor {
     /// A reactor without connections or lanes.
-    pub fn new(index: u32, shared: Arc<Shared>) -> Rc<Self> {
+    pub fn new(index: u32, shared: Arc<Shared>) -> io::Result<Rc<Self>> {
+        let lookout = Lookout::new()?;
         let phases = shared
             .config
             .instrumentation
             .then(|| RefCell::new(PhaseRecorder::new(index)));
         let wait_room = WaitRoom::new(shared.config.queue);
         let takes_times = phases.is_some() || shared.config.server_timing;
-        Rc::new(Self {
+        Ok(Rc::new(Self {
             index,
             takes_times,
             deadlines: shared.config.deadlines(),
@@ -102,9 +104,9 @@ impl Reactor {
             connection_ended: Notify::new(),
             spare_buffers: RefCell::default(),
             wait_room,
-            lookout: Lookout::new(),
+            lookout,
             stopping: Cell::new(false),
-        })
+        }))
     }
 
     /// The current routes, for as long as no `await` comes between.
