@@ -70,7 +70,14 @@ impl Connection {
         self.client = self.find_client();
         let (mut exchange, source) = if self.head.framing == Framing::Length(0) {
             let head_bytes = self.head.bytes;
-            let (exchange, _) = self.dispatch(NO_BODY).await?;
+            // Most requests are these: no future more than is needed.
+            let input = std::mem::take(&mut self.input);
+            let tried = self.dispatch_now(&input, NO_BODY);
+            self.input = input;
+            let exchange = match tried? {
+                Tried::Dispatched(exchange, _) => exchange,
+                Tried::NoSlot(_) => Box::pin(self.dispatch(NO_BODY)).await?.0,
+            };
             self.use_input(head_bytes, Progress::Used);
             (exchange, None)
         } else {
@@ -232,12 +239,18 @@ impl Connection {
         input: &[u8],
         body: DispatchBody<'_>,
     ) -> Result<(Exchange, BodyPlace), Instead> {
-        self.deadline_ms = clock::coarse_ms() + self.reactor.shared.config.timeout_ms();
-        match self.try_dispatch(input, body, false)? {
+        match self.dispatch_now(input, body)? {
             Tried::Dispatched(exchange, place) => Ok((exchange, place)),
             // On the heap, for the sake of all the connections that never wait.
             Tried::NoSlot(route) => Box::pin(self.dispatch_later(input, body, *route)).await,
         }
+    }
+
+    /// The request has arrived: its deadline counts from now.
+    #[inline]
+    fn dispatch_now(&mut self, input: &[u8], body: DispatchBody<'_>) -> Result<Tried, Instead> {
+        self.deadline_ms = clock::coarse_ms() + self.reactor.shared.config.timeout_ms();
+        self.try_dispatch(input, body, false)
     }
 
     /// Waits for a slot, and then dispatches.
