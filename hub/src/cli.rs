@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -74,7 +75,20 @@ fn serve(config: Config) -> Result<(), StartError> {
                 _ = terminate.recv() => break "SIGTERM",
                 _ = interrupt.recv() => break "SIGINT",
                 _ = upgrade.recv() => match hub.upgrade(&program).await {
-                    Ok(()) => break "a new hub has taken over",
+                    Ok(successor) => {
+                        // Who told this hub to end meanwhile meant the one that serves.
+                        let is_told = tokio::select! {
+                            biased;
+                            _ = terminate.recv() => true,
+                            _ = interrupt.recv() => true,
+                            () = std::future::ready(()) => false,
+                        };
+                        if is_told {
+                            // Fails only if it has ended.
+                            let _ = kill_process(successor, Signal::TERM);
+                        }
+                        break "a new hub has taken over";
+                    }
                     Err(error) => {
                         tracing::error!("upgrade failed, this hub goes on: {error}");
                     }

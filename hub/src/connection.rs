@@ -72,6 +72,8 @@ pub struct Connection {
     pub(crate) state: Rc<ConnectionState>,
     /// When the current request is given up, on the coarse clock.
     pub(crate) deadline_ms: u64,
+    /// The current request may have run already and been given to another worker.
+    pub(crate) is_repeated: bool,
     request_count: u64,
 }
 
@@ -96,6 +98,7 @@ pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer) {
         pending_read: None,
         state,
         deadline_ms: 0,
+        is_repeated: false,
         request_count: 0,
     };
     connection.state.learn_task().await;

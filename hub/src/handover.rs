@@ -84,6 +84,9 @@ pub struct ExpectedWorker {
     pub name: String,
     /// Method, path, and whether safe requests may run again.
     pub routes: Vec<(String, String, bool)>,
+    /// Its session with the old hub.
+    #[serde(skip)]
+    pub session_id: u64,
 }
 
 /// Sends one step. The socket waits for its peer.
@@ -188,6 +191,7 @@ mod tests {
             worker_id: format!("{n:032}"),
             name: format!("worker {n}"),
             routes: vec![("GET".to_owned(), format!("/{n}"), n % 2 == 0)],
+            session_id: n,
         });
         let description = Description {
             tcp: vec![("127.0.0.1:80".parse().unwrap(), 70)],

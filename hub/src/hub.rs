@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::net::SocketType;
+use rustix::process::Pid;
 use slotway_net::{Chosen, Engine, Listener, Refusal, RunError, choose, run};
 use tokio::sync::{mpsc, oneshot};
 
@@ -119,8 +120,8 @@ impl Hub {
     }
 
     /// Starts the program again and hands everything over to it. After that this hub
-    /// has only to be stopped. If it fails, this hub goes on.
-    pub async fn upgrade(&mut self, program: &Program) -> io::Result<()> {
+    /// has only to be stopped. If it fails, this hub goes on. Returns the new process.
+    pub async fn upgrade(&mut self, program: &Program) -> io::Result<Pid> {
         let (reply, workers) = oneshot::channel();
         self.shared
             .tell_control(ControlMessage::BeginHandover(reply));
@@ -137,7 +138,7 @@ impl Hub {
         result
     }
 
-    async fn hand_over(&self, program: &Program, workers: Vec<ExpectedWorker>) -> io::Result<()> {
+    async fn hand_over(&self, program: &Program, workers: Vec<ExpectedWorker>) -> io::Result<Pid> {
         let (description, fds) = self.describe(workers)?;
         let successor = Successor::start(program)?;
         let workers = description.workers.clone();

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use slotway_shm_proto::Method;
@@ -26,6 +27,7 @@ pub async fn run(reactor: Rc<Reactor>, interval: Duration) {
         tokio::time::sleep(interval).await;
         for lane in reactor.live_lanes() {
             if lane.take_signs_of_life() > 0 {
+                note_alive(&lane);
                 continue;
             }
             // Without a free slot the others' deadlines tell whether it hangs.
@@ -58,10 +60,22 @@ async fn ping(reactor: Rc<Reactor>, exchange: Exchange) {
     exchange.submit(deadline_ms);
     reactor.mark(exchange.lane());
     let outcome = poll_fn(|cx| exchange.poll_outcome(cx)).await;
-    if outcome == Outcome::Event(Event::TimedOut) {
-        tell_unresponsive(&reactor, exchange.lane());
+    let lane = exchange.lane();
+    if lane.take_signs_of_life() > 0 {
+        note_alive(lane);
+    }
+    // A worker that has answered others, on any lane, is slow rather than dead.
+    let asked_ms = deadline_ms - reactor.shared.config.timeout_ms();
+    let is_silent = lane.session.alive_at_ms.load(Ordering::Relaxed) < asked_ms;
+    if outcome == Outcome::Event(Event::TimedOut) && is_silent {
+        tell_unresponsive(&reactor, lane);
     }
     // An answer of any kind is one: its slot goes back with the exchange.
+}
+
+fn note_alive(lane: &Lane) {
+    let now_ms = clock::coarse_ms();
+    lane.session.alive_at_ms.store(now_ms, Ordering::Relaxed);
 }
 
 fn tell_unresponsive(reactor: &Reactor, lane: &Lane) {

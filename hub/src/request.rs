@@ -250,6 +250,7 @@ impl Connection {
     #[inline]
     fn dispatch_now(&mut self, input: &[u8], body: DispatchBody<'_>) -> Result<Tried, Instead> {
         self.deadline_ms = clock::coarse_ms() + self.reactor.shared.config.timeout_ms();
+        self.is_repeated = false;
         self.try_dispatch(input, body, false)
     }
 

@@ -22,11 +22,14 @@ impl Connection {
         let session = &gone.lane().session;
         let route_index = head.route_index as usize;
         let was_begun = !gone.give_up();
-        let may_repeat =
-            session.retries[route_index] && self.head.method.is_some_and(Method::is_safe);
+        let may_repeat = !self.is_repeated
+            && session.retries[route_index]
+            && self.head.method.is_some_and(Method::is_safe);
         if (was_begun && !may_repeat) || head.body_ring_bytes > 0 {
             return Err(self.worker_gone().into());
         }
+        // Once: a request that crashes its worker must not go on to crash them all.
+        self.is_repeated |= was_begun;
         let route = session.routes[route_index].clone();
         let mut place = None;
         loop {

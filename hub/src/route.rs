@@ -262,6 +262,7 @@ mod tests {
             regions: HubRegions::create("slotway-test", &geometry).unwrap(),
             eventfds: Vec::new(),
             thread_count: 1,
+            alive_at_ms: 0.into(),
             life: Life::new(1),
         })
     }

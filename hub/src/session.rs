@@ -2,7 +2,7 @@
 //! the control thread and every reactor.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::Geometry;
@@ -53,6 +53,9 @@ pub struct Session {
     pub eventfds: Vec<OwnedFd>,
     /// Threads of the worker that have a doorbell.
     pub thread_count: u32,
+    /// When it last turned out to have answered something, on the coarse clock; looked
+    /// at by pings.
+    pub alive_at_ms: AtomicU64,
     /// Where it is in its life.
     pub life: Life,
 }

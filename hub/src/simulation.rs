@@ -70,6 +70,7 @@ fn pair() -> (Hub, Worker) {
         regions,
         eventfds: Vec::new(),
         thread_count: 1,
+        alive_at_ms: 0.into(),
         life: Life::new(1),
     });
     let lane = Lane::new(session, 0, 1000, WaitRoom::new(0));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::process::Pid;
 
 use crate::handover::{self, Description, ENVIRONMENT, Step};
 use crate::limits::{HANDOVER_TIME, MOVE_TIME};
@@ -65,13 +66,15 @@ impl Successor {
         handover::hear(&self.socket, Step::Prepared)
     }
 
-    /// The workers have been told; waits until the new hub accepts. Blocks.
-    pub fn await_ready(mut self) -> io::Result<()> {
+    /// The workers have been told; waits until the new hub accepts. Returns its
+    /// process. Blocks.
+    pub fn await_ready(mut self) -> io::Result<Pid> {
         handover::say(&self.socket, Step::Moved)?;
         handover::hear(&self.socket, Step::Ready)?;
         // It is nobody's child from now on.
-        self.child = None;
-        Ok(())
+        let child = self.child.take();
+        let pid = child.map(|child| Pid::from_child(&child));
+        pid.ok_or_else(|| io::Error::other("no child"))
     }
 }
 

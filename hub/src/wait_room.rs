@@ -3,8 +3,9 @@
 //!
 //! A slot that comes free is granted to one place in the queues of its worker's
 //! routes. Whoever is granted one tries again to reserve; if the slot has gone to
-//! another route by then, the place stays what it was. Who leaves, or has got a
-//! slot, gives the next its try, so that no free slot is overlooked.
+//! another route by then, the place stays what it was. When somebody leaves, or has
+//! got a slot, the first of every queue may try: the slot that was granted may have
+//! been another worker's, and may be anybody's now. So no free slot is overlooked.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -101,6 +102,15 @@ impl WaitRoom {
         }
     }
 
+    /// The first of every queue looks again.
+    fn grant_first_of_each(&self) {
+        for queue in self.queues.borrow().values() {
+            if let Some(waiter) = queue.values().find(|waiter| !waiter.granted.get()) {
+                waiter.grant();
+            }
+        }
+    }
+
     /// Workers have come or gone: everybody looks again.
     pub fn grant_all(&self) {
         for queue in self.queues.borrow().values() {
@@ -154,7 +164,9 @@ impl Drop for Place {
                 }
             }
         }
-        room.slot_freed(std::slice::from_ref(&self.route));
+        if room.waiting_count.get() > 0 {
+            room.grant_first_of_each();
+        }
     }
 }
 
@@ -191,11 +203,14 @@ mod tests {
             is_granted(&first),
             "it has not left: its place is still the first"
         );
-        // It got its slot: the next of its route may look too.
+        // It leaves: whose slot that was is not known, so the first of each may look.
         drop(first);
-        assert!(is_granted(&third) && !is_granted(&second));
+        assert!(is_granted(&third) && is_granted(&second) && is_granted(&elsewhere));
         room.slot_freed(&[a, b]);
-        assert!(is_granted(&second));
+        assert!(
+            is_granted(&second) && !is_granted(&third),
+            "longest waiting first"
+        );
     }
 
     #[test]
@@ -212,11 +227,11 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_its_place_leaves_with_goes_to_the_next() {
+    fn a_grant_that_its_place_leaves_with_goes_to_the_next_of_any_route() {
         let room = WaitRoom::new(10);
-        let a = route("/a");
-        let (first, second) = (room.enter(&a).unwrap(), room.enter(&a).unwrap());
-        room.slot_freed(std::slice::from_ref(&a));
+        let (a, b) = (route("/a"), route("/b"));
+        let (first, second) = (room.enter(&a).unwrap(), room.enter(&b).unwrap());
+        room.slot_freed(&[a, b]);
         drop(first);
         assert!(is_granted(&second));
     }

@@ -116,6 +116,17 @@ impl Connection {
         Ok(response)
     }
 
+    /// Like [`Connection::read_response`], past interim responses: a client that has
+    /// closed its side may be asked by one whether it is still there.
+    pub fn read_final_response(&mut self, method: &str) -> io::Result<Response> {
+        loop {
+            let response = self.read_response(method)?;
+            if response.status >= 200 {
+                return Ok(response);
+            }
+        }
+    }
+
     fn read_chunks(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         loop {

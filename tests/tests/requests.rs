@@ -383,7 +383,7 @@ fn a_client_that_half_closes_after_its_request_gets_the_whole_answer(io: &str) {
         .shutdown(std::net::Shutdown::Write)
         .unwrap();
     assert_eq!(
-        connection.read_response("GET").unwrap().body.len(),
+        connection.read_final_response("GET").unwrap().body.len(),
         3_000_000
     );
     assert!(connection.is_closed());

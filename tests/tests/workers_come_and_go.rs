@@ -21,6 +21,8 @@ slotway_tests::on_both_engines! {
     the_instance_with_the_fewest_requests_gets_the_next
     workers_of_different_names_share_a_route
     a_request_that_a_killed_worker_had_not_begun_goes_to_another_instance
+    a_request_that_crashes_its_worker_does_not_crash_them_all
+    a_worker_and_its_hub_that_are_told_to_stop_at_once_both_end_well
     a_request_that_was_begun_runs_again_only_where_its_route_says_so
     a_child_that_holds_the_connection_does_not_hide_the_crash
     a_request_that_a_stopped_worker_had_not_begun_is_answered_by_another_when_that_is_put_out
@@ -346,11 +348,7 @@ fn a_client_that_half_closed_is_not_taken_for_gone(io: &str) {
         all.push(connection);
     }
     for connection in &mut all {
-        // An interim response may come first (RFC 9110 section 15.2).
-        let mut response = connection.read_response("GET").unwrap();
-        while response.status == 100 {
-            response = connection.read_response("GET").unwrap();
-        }
+        let response = connection.read_final_response("GET").unwrap();
         assert_eq!(response.status, 200);
     }
 }
@@ -507,5 +505,28 @@ fn a_hub_that_stops_under_load_loses_no_request_that_it_has_read(io: &str) {
         account.unheard = 0;
         assert!(account.is_clean(), "{account}");
         assert_eq!(account.refused(), 0, "{account}");
+    }
+}
+
+fn a_request_that_crashes_its_worker_does_not_crash_them_all(io: &str) {
+    let bench = Bench::start(io, &[], 10);
+    let _workers = [0; 4].map(|_| bench.instance("many"));
+    let mut poison = bench.ask("poison", "poison");
+    assert_eq!(poison.read_response("GET").unwrap().status, 502);
+    wait_until("two are left", || {
+        bench.hub.health().matches("\"many\"").count() == 2
+    });
+    assert_eq!(http::get(bench.hub.address, "/ledger/0").status, 200);
+}
+
+fn a_worker_and_its_hub_that_are_told_to_stop_at_once_both_end_well(io: &str) {
+    for _ in 0..repeats(4) {
+        let mut bench = Bench::start(io, &[], 10);
+        let mut worker = bench.worker("one", &[]);
+        worker.signal(Signal::TERM);
+        bench.hub.part.signal(Signal::TERM);
+        assert!(bench.hub.part.wait().success());
+        assert!(worker.wait().success(), "{}", worker.log());
+        assert!(!worker.log().contains("panicked"), "{}", worker.log());
     }
 }

@@ -306,6 +306,8 @@ async fn serve<S: Send + Sync + 'static>(
         Err(error) => return error,
     };
     let mut is_stopping = false;
+    // What ends the worker, though another session may still be finishing.
+    let mut last_word = None;
     loop {
         tokio::select! {
             Some((id, news)) = inbox.recv() => match news {
@@ -321,13 +323,23 @@ async fn serve<S: Send + Sync + 'static>(
                 },
                 News::Ended(goodbye) => {
                     sessions.retain(|connection| connection.0.id != id);
-                    if sessions.is_empty() {
-                        return match goodbye {
-                            // There is nothing left to finish.
-                            None if is_stopping => RunError::Ended(Goodbye::Left),
-                            None => RunError::Disconnected,
-                            Some(goodbye) => RunError::Ended(goodbye),
+                    let end = goodbye.map_or(RunError::Disconnected, RunError::Ended);
+                    if !end.is_transient() && last_word.is_none() {
+                        last_word = Some(end);
+                        // Who has been replaced, or put out, is so everywhere.
+                        sessions.iter().for_each(Connection::leave);
+                    } else if sessions.is_empty() && last_word.is_none() {
+                        // A worker that is to stop does not come back.
+                        return if is_stopping {
+                            RunError::Ended(Goodbye::Left)
+                        } else {
+                            end
                         };
+                    }
+                    if sessions.is_empty()
+                        && let Some(end) = last_word.take()
+                    {
+                        return end;
                     }
                 }
             },

@@ -231,6 +231,7 @@ impl Sessions {
             regions,
             eventfds,
             thread_count: greeting.hello.thread_count,
+            alive_at_ms: 0.into(),
             life: Life::new(geometry.lane_count()),
         });
         let end_watch = tokio::spawn({
@@ -280,25 +281,19 @@ impl Sessions {
                 worker_id: attach::new_id(),
                 name: session.name.clone(),
                 routes: routes.collect(),
+                session_id: session.id,
             }
         })
         .collect()
     }
 
-    /// Tells workers where they are expected. They are in the order of
-    /// [`Sessions::begin_handover`]; one that has gone since is found missing there.
+    /// Tells workers where they are expected. One that has gone since is missed there.
     pub fn tell_moving(&mut self, workers: &[ExpectedWorker]) {
-        let mut told = HashSet::new();
         for worker in workers {
-            let of_this_name = |attached: &&Attached| {
-                attached.is_live()
-                    && attached.session.name == worker.name
-                    && !told.contains(&attached.session.id)
-            };
-            let Some(attached) = self.attached.iter().find(of_this_name) else {
+            let is_it = |attached: &&Attached| attached.session.id == worker.session_id;
+            let Some(attached) = self.attached.iter().find(is_it) else {
                 continue;
             };
-            told.insert(attached.session.id);
             if let Ok(worker_id) = worker.worker_id.as_bytes().try_into() {
                 let moving = FromHub::Moving(worker_id).to_packet();
                 // In vain if the worker does not read: it is missed over there.
