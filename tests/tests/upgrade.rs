@@ -188,11 +188,7 @@ fn after_an_upgrade_the_sockets_are_the_new_hub_s(io: &str) {
     let own = own.to_str().expect("a path of ours");
     let mut second = Part::start(program(), "hub", &["--port", &port, "--socket", own]);
     assert!(!second.wait().success());
-    assert!(
-        second.log().contains("another slotway-hub"),
-        "{}",
-        second.log()
-    );
+    second.wait_for_log("another slotway-hub");
     kill_process(new.0, Signal::TERM).unwrap();
     wait_until("the new one has gone, and its file", || {
         !hub.socket.exists()
