@@ -8,7 +8,8 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -194,6 +195,43 @@ impl Ledger {
 struct Work {
     taken: u32,
     done: u32,
+}
+
+/// Clients that make requests of any kind until they are told to stop, or dropped.
+#[derive(Debug)]
+pub struct Crowd {
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Crowd {
+    /// So many clients on a ledger. Says the seed, which makes the same choices again.
+    pub fn start(ledger: &Arc<Ledger>, count: u64) -> Self {
+        let seed = fastrand::u64(..);
+        println!("seed {seed}");
+        let stop = Arc::new(AtomicBool::new(false));
+        let client = |index| {
+            let (ledger, stop) = (Arc::clone(ledger), Arc::clone(&stop));
+            let mut random = Rng::with_seed(seed.wrapping_add(index));
+            std::thread::spawn(move || ledger.keep_asking(&stop, &mut random))
+        };
+        let clients = (0..count).map(client).collect();
+        Self { stop, clients }
+    }
+
+    /// Lets them finish their requests.
+    pub fn stop(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for client in self.clients.drain(..) {
+            client.join().expect("a client panicked");
+        }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How it stands. The first examples of what is wrong are kept.

@@ -331,6 +331,15 @@ impl HubPart {
     }
 }
 
+/// Waits until something is so.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn fs_link(path: &Path) -> String {
     let target = std::fs::read_link(path).map(|target| target.display().to_string());
     format!("{}: {}", path.display(), target.unwrap_or_default())

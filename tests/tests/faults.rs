@@ -5,18 +5,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use slotway_tests::http::{self, Connection};
-use slotway_tests::system::{Folder, HubPart, PATIENCE, Part};
+use slotway_tests::system::{Folder, HubPart, Part, wait_until};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Whether a process has any session's memory mapped.

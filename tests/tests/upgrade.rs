@@ -5,15 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use slotway_tests::http;
-use slotway_tests::ledger::Ledger;
+use slotway_tests::ledger::{Crowd, Ledger};
 use slotway_tests::repeats;
-use slotway_tests::system::{Folder, HubPart, PATIENCE, Part};
+use slotway_tests::system::{Folder, HubPart, PATIENCE, Part, wait_until};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -55,14 +53,6 @@ impl Drop for Successor {
     }
 }
 
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 fn start_ledger_worker(hub: &HubPart, ledger: &Ledger, name: &str) -> Part {
     let log = ledger.log().to_str().expect("a path of ours");
     hub.start_worker_with("ledger", name, &[log, "instance"])
@@ -80,16 +70,7 @@ fn upgrades_under_load_refuse_and_lose_nothing(io: &str) {
         start_ledger_worker(&hub, &ledger, "pair"),
         start_ledger_worker(&hub, &ledger, "pair"),
     ];
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
-    let stop = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..4)
-        .map(|n| {
-            let (ledger, stop) = (Arc::clone(&ledger), Arc::clone(&stop));
-            let mut random = Rng::with_seed(seed + n);
-            std::thread::spawn(move || ledger.keep_asking(&stop, &mut random))
-        })
-        .collect();
+    let crowd = Crowd::start(&ledger, 4);
     hub.part.signal(Signal::USR2);
     let mut current = Successor::find(&hub, 0);
     assert!(hub.part.wait().success(), "the first has drained");
@@ -105,10 +86,7 @@ fn upgrades_under_load_refuse_and_lose_nothing(io: &str) {
         });
     }
     std::thread::sleep(Duration::from_millis(200));
-    stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.join().unwrap();
-    }
+    crowd.stop();
     let account = ledger.close();
     println!("{account}");
     assert!(account.is_clean(), "{account}\n{}", hub.part.log());

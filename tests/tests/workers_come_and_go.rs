@@ -3,15 +3,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use rustix::process::Signal;
 use slotway_tests::http::{self, Connection};
-use slotway_tests::ledger::{Ask, ID_FIELD, Ledger, Seen, WORKER_FIELD};
+use slotway_tests::ledger::{Ask, Crowd, ID_FIELD, Ledger, Seen, WORKER_FIELD};
 use slotway_tests::repeats;
-use slotway_tests::system::{Folder, HubPart, PATIENCE, Part};
+use slotway_tests::system::{Folder, HubPart, Part, wait_until};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -90,14 +89,6 @@ impl Bench {
 
     fn await_log(&self, what: &str, id: &str) {
         wait_until(&format!("{what} {id}"), || self.log_has(what, id));
-    }
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < PATIENCE, "never: {what}");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -183,27 +174,15 @@ fn a_request_that_a_stopped_worker_had_not_begun_is_answered_by_another_when_tha
 
 fn one_hundred_restarts_under_load_lose_nothing_and_refuse_nothing(io: &str) {
     let bench = Bench::start(io, &[], 10);
-    let seed = fastrand::u64(..);
-    println!("seed {seed}");
     let mut worker = bench.worker("again", &[]);
-    let stop = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..4)
-        .map(|n| {
-            let (ledger, stop) = (Arc::clone(&bench.ledger), Arc::clone(&stop));
-            let mut random = Rng::with_seed(seed + n);
-            std::thread::spawn(move || ledger.keep_asking(&stop, &mut random))
-        })
-        .collect();
+    let crowd = Crowd::start(&bench.ledger, 4);
     for _ in 0..repeats(100) {
         let next = bench.worker("again", &[]);
         // The older one ends by itself, once it has finished what it had.
         worker.wait();
         worker = next;
     }
-    stop.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.join().unwrap();
-    }
+    crowd.stop();
     let account = bench.ledger.close();
     println!("{account}");
     assert!(account.is_clean(), "{account}");
@@ -481,23 +460,11 @@ fn a_hub_that_stops_under_load_loses_no_request_that_it_has_read(io: &str) {
     for _ in 0..repeats(5) {
         let mut bench = Bench::start(io, &[], 10);
         let _worker = bench.worker("one", &[]);
-        let seed = fastrand::u64(..);
-        println!("seed {seed}");
-        let stop = Arc::new(AtomicBool::new(false));
-        let clients: Vec<_> = (0..4)
-            .map(|n| {
-                let (ledger, stop) = (Arc::clone(&bench.ledger), Arc::clone(&stop));
-                let mut random = Rng::with_seed(seed + n);
-                std::thread::spawn(move || ledger.keep_asking(&stop, &mut random))
-            })
-            .collect();
+        let crowd = Crowd::start(&bench.ledger, 4);
         std::thread::sleep(Duration::from_millis(100));
         bench.hub.part.signal(Signal::TERM);
         assert!(bench.hub.part.wait().success());
-        stop.store(true, Ordering::Relaxed);
-        for client in clients {
-            client.join().unwrap();
-        }
+        crowd.stop();
         let mut account = bench.ledger.close();
         println!("{account}");
         // Who comes later finds nobody, and knows it.
