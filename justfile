@@ -54,7 +54,8 @@ chaos *ARGS:
 # Ten minutes of it, and the tests of restarts and upgrades fifty times over
 soak:
     cargo run --release --bin chaos -- 600
-    SLOTWAY_SOAK=50 cargo test -p slotway-tests --test workers_come_and_go --test upgrade -- --test-threads 2 under_load client_left
+    SLOTWAY_SOAK=50 cargo test -p slotway-tests --test workers_come_and_go --test upgrade --test injected_faults \
+        -- --test-threads 2 under_load client_left after_a_stall interrupted accepts_later
 
 # libFuzzer on request heads, chunked bodies and answers, SECONDS each (needs nightly)
 fuzz SECONDS="60":

@@ -18,6 +18,7 @@ pub mod odd_worker;
 pub mod roles;
 pub mod scribbler;
 pub mod smuggling;
+pub mod successor;
 pub mod system;
 pub mod wrk;
 

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustix::process::{PTracer, set_ptracer};
 use slotway_loadgen::echo::{Echo, Stall};
 use slotway_worker_sdk::{HubWorker, RunError};
 
@@ -25,6 +26,10 @@ pub fn play() -> Option<ExitCode> {
     let role = arguments.next()?.into_string().ok()?;
     if role == "hub-without-uring" {
         forbid_uring();
+    }
+    if role == "hub-traceable" {
+        // Yama allows tracing of children only, unless they agree. Fails without Yama.
+        let _ = set_ptracer(PTracer::Any);
     }
     if role.starts_with("hub") {
         return Some(slotway_hub::cli::run(

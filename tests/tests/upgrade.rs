@@ -5,13 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Signal, kill_process, test_kill_process};
 use slotway_tests::http;
 use slotway_tests::ledger::{Crowd, Ledger};
 use slotway_tests::repeats;
-use slotway_tests::system::{Folder, HubPart, PATIENCE, Part, wait_until};
+use slotway_tests::successor::Successor;
+use slotway_tests::system::{Folder, HubPart, Part, wait_until};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -21,36 +22,6 @@ slotway_tests::on_both_engines! {
     upgrades_under_load_refuse_and_lose_nothing
     an_upgrade_that_fails_leaves_the_hub_as_it_was
     after_an_upgrade_the_sockets_are_the_new_hub_s
-}
-
-/// A hub that is nobody's child, ended with the test.
-struct Successor(Pid);
-
-impl Successor {
-    /// The `nth` that the log tells of, once it is there.
-    fn find(hub: &HubPart, nth: usize) -> Self {
-        let start = Instant::now();
-        loop {
-            let log = hub.part.log();
-            let mut told = log
-                .lines()
-                .filter(|line| line.contains("started the new hub"));
-            if let Some(line) = told.nth(nth) {
-                let (_, pid) = line.split_once("process=").expect("the line names it");
-                let pid: i32 = pid.trim().parse().expect("a number");
-                return Self(Pid::from_raw(pid).expect("a process"));
-            }
-            assert!(start.elapsed() < PATIENCE, "no new hub:\n{log}");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Successor {
-    fn drop(&mut self) {
-        // Fails if it has ended, as most have.
-        let _ = kill_process(self.0, Signal::KILL);
-    }
 }
 
 fn start_ledger_worker(hub: &HubPart, ledger: &Ledger, name: &str) -> Part {
@@ -71,19 +42,13 @@ fn upgrades_under_load_refuse_and_lose_nothing(io: &str) {
         start_ledger_worker(&hub, &ledger, "pair"),
     ];
     let crowd = Crowd::start(&ledger, 4);
-    hub.part.signal(Signal::USR2);
-    let mut current = Successor::find(&hub, 0);
+    let mut current = Successor::take_over(&hub, hub.part.pid());
     assert!(hub.part.wait().success(), "the first has drained");
-    for nth in 1..repeats(4) as usize {
+    for _ in 1..repeats(4) {
         std::thread::sleep(Duration::from_millis(200));
-        kill_process(current.0, Signal::USR2).unwrap();
-        let next = Successor::find(&hub, nth);
+        let next = Successor::take_over(&hub, current.pid());
         let old = std::mem::replace(&mut current, next);
-        // Reaped by init, or by whoever adopts orphans here, at its own time.
-        wait_until("the older one ends", || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", old.0.as_raw_nonzero()));
-            stat.map_or(true, |stat| stat.contains(") Z "))
-        });
+        old.await_end();
     }
     std::thread::sleep(Duration::from_millis(200));
     crowd.stop();
@@ -148,8 +113,7 @@ fn after_an_upgrade_the_sockets_are_the_new_hub_s(io: &str) {
     let log = folder.path().join("ledger.log");
     let ledger = Ledger::new(hub.address, &log, Duration::from_secs(30));
     let mut one = start_ledger_worker(&hub, &ledger, "one");
-    hub.part.signal(Signal::USR2);
-    let new = Successor::find(&hub, 0);
+    let new = Successor::take_over(&hub, hub.part.pid());
     assert!(hub.part.wait().success());
     assert!(hub.socket.exists(), "the old one has left the file");
     assert_eq!(http::get(hub.address, "/ledger/0").status, 200);
@@ -167,10 +131,10 @@ fn after_an_upgrade_the_sockets_are_the_new_hub_s(io: &str) {
     let mut second = Part::start(program(), "hub", &["--port", &port, "--socket", own]);
     assert!(!second.wait().success());
     second.wait_for_log("another slotway-hub");
-    kill_process(new.0, Signal::TERM).unwrap();
+    kill_process(new.pid(), Signal::TERM).unwrap();
     wait_until("the new one has gone, and its file", || {
         !hub.socket.exists()
     });
-    let is_gone = || test_kill_process(new.0).is_err() || !hub.socket.exists();
+    let is_gone = || test_kill_process(new.pid()).is_err() || !hub.socket.exists();
     assert!(is_gone());
 }

@@ -272,14 +272,19 @@ fn a_request_whose_client_left_the_queue_is_never_executed(io: &str) {
 }
 
 fn after_a_stall_at_twice_the_capacity_service_is_normal_again(io: &str) {
-    let bench = Bench::start(io, &["--slots", "4", "--queue", "16"], 10);
+    let bench = Bench::start(io, &["--slots", "4", "--queue", "16"], 30);
     let worker = bench.worker("stalls", &[]);
     let mut random = Rng::with_seed(1);
     worker.signal(Signal::STOP);
     // Twice what slots and queue hold, a few of which give up.
     let mut crowd: Vec<_> = (0..40).map(|n| bench.ask("1", &format!("c{n}"))).collect();
-    std::thread::sleep(Duration::from_millis(500));
-    crowd.truncate(35);
+    // Half a second, or ten in a soak, with more and more clients.
+    for half_second in 0..repeats(1).min(20) {
+        std::thread::sleep(Duration::from_millis(500));
+        let more = (0..4).map(|n| bench.ask("1", &format!("h{half_second}-{n}")));
+        crowd.extend(more);
+    }
+    crowd.drain(..5);
     worker.signal(Signal::CONT);
     let seen = statuses(&mut crowd);
     assert!(

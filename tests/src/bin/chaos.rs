@@ -1,23 +1,25 @@
-//! `just chaos`: workers are killed, stopped, replaced and told to leave, one lies,
-//! clients leave, dribble and talk nonsense, all at once; then the ledger is closed,
+//! `just chaos`: workers are killed, stopped, replaced and told to leave, one lies, the
+//! hub is upgraded, clients leave, dribble and talk nonsense, all at once; then the ledger is closed,
 //! and everything must be back where it was. A seed repeats a run's choices.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, waitpid};
 use slotway_tests::fake_worker::FakeWorker;
 use slotway_tests::http::Connection;
 use slotway_tests::ledger::{Account, Ledger};
 use slotway_tests::roles;
 use slotway_tests::scribbler::scribble;
-use slotway_tests::system::{Folder, HubPart, Part};
+use slotway_tests::successor::{Successor, await_end};
+use slotway_tests::system::{Folder, HubPart, Part, wait_until};
 
 const USAGE: &str = "usage: chaos [SECONDS (60) [SEED]]";
 
@@ -33,7 +35,7 @@ const WORKER_COUNT: usize = 3;
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// How long the hub may take to be as it was before.
-const CALM: Duration = Duration::from_secs(10);
+const CALM: Duration = Duration::from_secs(12);
 
 fn main() -> ExitCode {
     if let Some(code) = roles::play() {
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
+    // The hubs that take over come to this process when their parents end.
+    set_child_subreaper(Some(rustix::process::getpid())).expect("any process may adopt orphans");
     println!("chaos for {seconds} s, seed {seed}");
     let mut is_well = true;
     for io in ["uring", "epoll"] {
@@ -64,6 +68,10 @@ fn main() -> ExitCode {
 /// Everything of one run.
 struct System {
     hub: Arc<HubPart>,
+    /// The hub that serves now, if it is not the first any more.
+    successor: Option<Successor>,
+    /// Held while a hub hands over, and while a liar comes in: it knows no hub but one.
+    door: Arc<Mutex<()>>,
     ledger: Arc<Ledger>,
     workers: Vec<Part>,
     faults: Faults,
@@ -77,6 +85,14 @@ struct Faults {
     stopped: u32,
     left: u32,
     replaced: u32,
+    upgraded: u32,
+}
+
+/// What all hubs of a run counted.
+#[derive(Debug)]
+struct Counted {
+    ended_well: bool,
+    sums: BTreeMap<String, u64>,
 }
 
 /// What must be the same before and after.
@@ -94,18 +110,21 @@ fn program() -> PathBuf {
 fn run(io: &str, time: Duration, seed: u64) -> bool {
     let mut random = Rng::with_seed(seed);
     let mut system = System::start(io);
-    // What starting it has opened is closed again a moment later.
-    std::thread::sleep(Duration::from_secs(1));
-    let before = system.footprint();
+    // A hub that took over is what it will be compared with.
+    system.upgrade();
     beside_a_liar(&system, random.u64(..));
+    // What starting it has opened is closed again a moment later; the runtime keeps a
+    // thread that an upgrade has used for 10 s.
+    std::thread::sleep(CALM);
+    let before = system.footprint();
     let stop = Arc::new(AtomicBool::new(false));
     let mut others = system.start_clients(&stop, &mut random);
     let lies = Arc::new(AtomicU64::new(0));
     others.push(nonsense(&system, &stop, random.u64(..)));
     let scribbler = {
         let (stop, lies, seed) = (Arc::clone(&stop), Arc::clone(&lies), random.u64(..));
-        let hub = Arc::clone(&system.hub);
-        std::thread::spawn(move || keep_lying(&hub, &stop, &lies, seed))
+        let (hub, door) = (Arc::clone(&system.hub), Arc::clone(&system.door));
+        std::thread::spawn(move || keep_lying(&hub, &door, &stop, &lies, seed))
     };
     others.push(scribbler);
     let end = Instant::now() + time;
@@ -141,12 +160,13 @@ fn run(io: &str, time: Duration, seed: u64) -> bool {
     println!("{io}: before {before:?}, after {after:?}");
     let slots_are_back = system.has_all_slots();
     let counted = system.stop();
-    println!("{io}: slots are back: {slots_are_back}; {counted}");
+    println!("{io}: slots are back: {slots_are_back}; {counted:?}");
     ended
         && is_clean(&account)
         && before == after
         && slots_are_back
-        && counted.contains("lost_wakes=0")
+        && counted.ended_well
+        && counted.sums.get("lost_wakes") == Some(&0)
 }
 
 fn is_clean(account: &Account) -> bool {
@@ -178,6 +198,8 @@ impl System {
         let ledger = Ledger::new(hub.address, &folder.path().join("ledger.log"), DEADLINE);
         let mut system = Self {
             hub: Arc::new(hub),
+            successor: None,
+            door: Arc::default(),
             ledger: Arc::new(ledger),
             workers: Vec::new(),
             faults: Faults::default(),
@@ -210,14 +232,18 @@ impl System {
     /// One fault.
     fn harm(&mut self, random: &mut Rng) {
         let index = random.usize(..self.workers.len());
-        match random.u32(..4) {
+        match random.u32(..40) {
             0 => {
+                self.upgrade();
+                self.faults.upgraded += 1;
+            }
+            1..11 => {
                 self.workers[index].signal(Signal::KILL);
                 self.workers[index].wait();
                 self.workers[index] = self.start_worker();
                 self.faults.killed += 1;
             }
-            1 => {
+            11..21 => {
                 self.workers[index].signal(Signal::STOP);
                 // Some longer than the hub puts up with.
                 let most = if random.u32(..8) == 0 { 4500 } else { 400 };
@@ -225,7 +251,7 @@ impl System {
                 self.workers[index].signal(Signal::CONT);
                 self.faults.stopped += 1;
             }
-            2 => {
+            21..31 => {
                 self.workers[index].signal(Signal::TERM);
                 self.workers[index].wait();
                 self.workers[index] = self.start_worker();
@@ -241,6 +267,20 @@ impl System {
         }
     }
 
+    /// The hub's program anew, under whatever load there is.
+    fn upgrade(&mut self) {
+        let _door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.hub_process();
+        let new = Successor::take_over(&self.hub, old);
+        await_end(old);
+        self.successor = Some(new);
+    }
+
+    fn hub_process(&self) -> Pid {
+        let first = || self.hub.part.pid();
+        self.successor.as_ref().map_or_else(first, Successor::pid)
+    }
+
     /// Waits until all workers serve and nothing is under way any more.
     fn calm_down(&self) {
         let start = Instant::now();
@@ -254,12 +294,13 @@ impl System {
     }
 
     fn footprint(&self) -> Footprint {
-        let folder = PathBuf::from(format!("/proc/{}", self.hub.part.pid().as_raw_nonzero()));
+        let folder = PathBuf::from(format!("/proc/{}", self.hub_process().as_raw_nonzero()));
+        let count = |name| std::fs::read_dir(folder.join(name)).map_or(0, Iterator::count);
         let maps = std::fs::read_to_string(folder.join("maps")).unwrap_or_default();
         Footprint {
-            fds: self.hub.part.open_fd_count(),
+            fds: count("fd"),
             maps: maps.matches("memfd:slotway-").count(),
-            threads: std::fs::read_dir(folder.join("task")).map_or(0, Iterator::count),
+            threads: count("task"),
         }
     }
 
@@ -293,19 +334,32 @@ impl System {
         answered && start.elapsed() < Duration::from_millis(1900)
     }
 
-    /// What the hub counted, from its last words.
-    fn stop(self) -> String {
-        let hub = Arc::into_inner(self.hub);
-        let mut hub = hub.expect("the threads that shared it have ended");
-        hub.part.signal(Signal::TERM);
-        let is_success = hub.part.wait().success();
-        let log = hub.part.log();
-        let counted = log
-            .lines()
-            .rev()
-            .find_map(|line| line.split_once("faults counted"));
-        let counted = counted.map_or("no count", |(_, counted)| counted.trim());
-        format!("hub ended well: {is_success}; {counted}")
+    /// Ends the last hub, and says what all of them counted in their last words.
+    fn stop(mut self) -> Counted {
+        let last = self.hub_process();
+        kill_process(last, Signal::TERM).expect("it is running");
+        await_end(last);
+        let status = waitpid(Some(last), WaitOptions::NOHANG).ok().flatten();
+        let ended_well = status.is_some_and(|(_, status)| status.exit_status() == Some(0));
+        let hubs = self.faults.upgraded as usize + 2;
+        wait_until("all hubs have counted", || {
+            self.hub.part.log().matches("faults counted").count() == hubs
+        });
+        let mut counted = Counted {
+            ended_well,
+            sums: BTreeMap::new(),
+        };
+        self.successor = None;
+        for line in self.hub.part.log().lines() {
+            let Some((_, counts)) = line.split_once("faults counted") else {
+                continue;
+            };
+            for (name, count) in counts.split_whitespace().filter_map(|c| c.split_once('=')) {
+                *counted.sums.entry(name.to_owned()).or_default() +=
+                    count.parse::<u64>().unwrap_or(0);
+            }
+        }
+        counted
     }
 }
 
@@ -343,12 +397,9 @@ fn beside_a_liar(system: &System, seed: u64) {
     let stop = Arc::new(AtomicBool::new(false));
     let lies = Arc::new(AtomicU64::new(0));
     let liar = {
-        let (hub, stop, lies) = (
-            Arc::clone(&system.hub),
-            Arc::clone(&stop),
-            Arc::clone(&lies),
-        );
-        std::thread::spawn(move || keep_lying(&hub, &stop, &lies, seed))
+        let (hub, door) = (Arc::clone(&system.hub), Arc::clone(&system.door));
+        let (stop, lies) = (Arc::clone(&stop), Arc::clone(&lies));
+        std::thread::spawn(move || keep_lying(&hub, &door, &stop, &lies, seed))
     };
     let beside = p99(&system.hub, time);
     stop.store(true, Ordering::Relaxed);
@@ -378,10 +429,13 @@ fn p99(hub: &HubPart, time: Duration) -> Duration {
 }
 
 /// Attaches liars, one after the other, which scribble until they are put out.
-fn keep_lying(hub: &HubPart, stop: &AtomicBool, lies: &AtomicU64, seed: u64) {
+fn keep_lying(hub: &HubPart, door: &Mutex<()>, stop: &AtomicBool, lies: &AtomicU64, seed: u64) {
     let mut random = Rng::with_seed(seed);
     while !stop.load(Ordering::Relaxed) {
-        let liar = FakeWorker::attach(hub, "liar", "/liar");
+        let liar = {
+            let _door = door.lock().unwrap_or_else(PoisonError::into_inner);
+            FakeWorker::attach(hub, "liar", "/liar")
+        };
         let mut asking = Connection::open(hub.address);
         asking.send("GET /liar HTTP/1.1\r\nHost: h\r\n\r\n");
         if scribble(&liar, &mut random, 100_000) {

@@ -1,0 +1,63 @@
+//! A hub that another one started to take over: nobody's child until its parent ends.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::system::{HubPart, wait_until};
+
+/// A hub that took over, ended with the value.
+#[derive(Debug)]
+pub struct Successor(Pid);
+
+impl Successor {
+    /// Tells a hub of this log to hand over; the hub it starts, once it accepts.
+    pub fn take_over(hub: &HubPart, from: Pid) -> Self {
+        let nth = started(hub).len();
+        kill_process(from, Signal::USR2).expect("it is running");
+        Self::find(hub, nth)
+    }
+
+    /// The `nth` that the log tells of, once it is there.
+    pub fn find(hub: &HubPart, nth: usize) -> Self {
+        wait_until("a new hub is started", || started(hub).len() > nth);
+        Self(started(hub)[nth])
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.0
+    }
+
+    /// Waits until it has ended, which it does by itself once it has handed over.
+    pub fn await_end(&self) {
+        await_end(self.0);
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        // Fails if it has ended, as most have.
+        let _ = kill_process(self.0, Signal::KILL);
+    }
+}
+
+/// Waits until a process that may not be ours to wait for has ended: reaped by whoever
+/// adopts orphans here, at its own time.
+pub fn await_end(process: Pid) {
+    wait_until("a hub ends", || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+        std::thread::sleep(Duration::from_millis(1));
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    });
+}
+
+/// The new hubs that the log tells of.
+fn started(hub: &HubPart) -> Vec<Pid> {
+    let log = hub.part.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("started the new hub"));
+    let pids = lines.filter_map(|line| line.split_once("process=")?.1.trim().parse().ok());
+    pids.filter_map(Pid::from_raw).collect()
+}

@@ -1,0 +1,94 @@
+//! System calls of the hub that fail now and then, as the kernel lets them: nothing is
+//! lost by it. strace(1) makes them fail (`-e inject`).
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use slotway_tests::ledger::{Crowd, Ledger};
+use slotway_tests::repeats;
+use slotway_tests::system::{Folder, HubPart};
+
+slotway_tests::on_both_engines! {
+    calls_that_are_interrupted_lose_nothing
+    a_hub_that_cannot_accept_for_want_of_memory_or_descriptors_accepts_later
+}
+
+/// Calls that may be interrupted before they have done anything (signal(7)). Of
+/// futex(2) only waiting may, which the hub does not.
+const INTERRUPTIBLE: &str = "read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,accept4,\
+                             epoll_wait,epoll_pwait,io_uring_enter";
+
+/// strace, while it makes calls of another process fail.
+struct Injection {
+    strace: Child,
+}
+
+impl Injection {
+    /// Into all threads of a process that is running.
+    fn start(hub: &HubPart, faults: &[String]) -> Self {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-o", "/dev/null", "-p"]);
+        command.arg(hub.part.pid().as_raw_nonzero().to_string());
+        for fault in faults {
+            command.args(["-e", &format!("inject={fault}")]);
+        }
+        let strace = command.stderr(Stdio::piped()).spawn();
+        let mut strace = strace.expect("strace is installed (.ci/run does so)");
+        let said = strace.stderr.take().expect("it is piped");
+        let mut lines = BufReader::new(said).lines().map_while(Result::ok);
+        let line = lines.find(|line| line.contains("attached"));
+        assert!(line.is_some(), "strace attaches to a child of this user");
+        // It must be able to go on talking.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { strace }
+    }
+}
+
+impl Drop for Injection {
+    fn drop(&mut self) {
+        // On SIGTERM it lets go of the hub, which runs on.
+        let _ = rustix::process::kill_process(
+            rustix::process::Pid::from_child(&self.strace),
+            Signal::TERM,
+        );
+        let _ = self.strace.wait();
+    }
+}
+
+fn under_load(io: &str, faults: &[String]) -> String {
+    let folder = Folder::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_demo"));
+    let hub = HubPart::start_role(program, "hub-traceable", &["--io", io, "--timeout", "20"]);
+    let log = folder.path().join("ledger.log");
+    let ledger = Arc::new(Ledger::new(hub.address, &log, Duration::from_secs(20)));
+    let log = log.to_str().expect("a path of ours").to_owned();
+    let _worker = hub.start_worker_with("ledger", "one", &[&log]);
+    {
+        let _injection = Injection::start(&hub, faults);
+        let crowd = Crowd::start(&ledger, 4);
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(2) * repeats(1) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        crowd.stop();
+    }
+    let account = ledger.close();
+    println!("{account}");
+    assert!(account.is_clean(), "{account}\n{}", hub.part.log());
+    assert_eq!((account.refused(), account.cut), (0, 0), "{account}");
+    assert!(account.requests > 100, "{account}");
+    hub.part.log()
+}
+
+fn calls_that_are_interrupted_lose_nothing(io: &str) {
+    under_load(io, &[format!("{INTERRUPTIBLE}:error=EINTR:when=7+11")]);
+}
+
+fn a_hub_that_cannot_accept_for_want_of_memory_or_descriptors_accepts_later(io: &str) {
+    let log = under_load(io, &["accept4:error=ENFILE:when=3+7".to_owned()]);
+    assert!(log.contains("cannot accept"), "{log}");
+}
