@@ -9,6 +9,7 @@ use rustix::process::{Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::access::Secret;
 use crate::config::Config;
 use crate::hub::{Hub, StartError};
 use crate::upgrade::{Predecessor, Program};
@@ -45,7 +46,9 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> Result<(), StartError> {
+fn serve(mut config: Config) -> Result<(), StartError> {
+    let secret = std::env::var("HUB_SECRET").unwrap_or_default();
+    config.secret = Secret::new(&secret)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -9,12 +9,15 @@ use slotway_net::IoChoice;
 use slotway_shm_proto::layout::{Geometry, GeometryError};
 use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 
+use crate::access::Secret;
+use crate::cors::AllowedOrigin;
 use crate::http::forwarded::TrustedProxy;
 use crate::limits::{
     ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, BODY_RATE_MIN_DEFAULT, BODY_SECONDS_DEFAULT,
     DRAIN_SECONDS_DEFAULT, HEAD_BYTES_MAX, HEAD_SECONDS_DEFAULT, IDLE_SECONDS_DEFAULT,
-    LINE_BYTES_MAX, PING_SECONDS_DEFAULT, PORT_DEFAULT, QUEUE_COUNT_DEFAULT, SLOT_COUNT_DEFAULT,
-    TIMEOUT_SECONDS_DEFAULT, WRITE_SECONDS_DEFAULT,
+    LINE_BYTES_MAX, PING_SECONDS_DEFAULT, PORT_DEFAULT, QUEUE_COUNT_DEFAULT, SECRET_CHARS_MIN,
+    SLOT_COUNT_DEFAULT, SSE_BUFFER_COUNT_DEFAULT, SSE_SWEEP_MS_DEFAULT, TIMEOUT_SECONDS_DEFAULT,
+    WRITE_SECONDS_DEFAULT,
 };
 
 /// HTTP in, shared memory through, HTTP out.
@@ -131,6 +134,32 @@ pub struct Config {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub requests_per_connection: u64,
 
+    /// Events that wait for each client of an event stream; a slower one loses events, and
+    /// is told how many
+    #[arg(long, value_name = "N", default_value_t = SSE_BUFFER_COUNT_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub sse_buffer: u32,
+
+    /// Milliseconds after which a client of an event stream that got no event gets a
+    /// comment; one that is gone is noticed by it
+    #[arg(long, value_name = "MS", default_value_t = SSE_SWEEP_MS_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    pub sse_sweep_interval_ms: u64,
+
+    /// Origins whose web pages may read answers, or *; may be given again. None: the hub
+    /// leaves it to the workers
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_allow_origin: Vec<AllowedOrigin>,
+
+    /// Where /internal/ is answered: at every listener, or only at a Unix socket
+    #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
+    pub internal: Internal,
+
+    /// What peers that are not on this host must send as X-Hub-Secret; the command line
+    /// takes it from `HUB_SECRET`
+    #[arg(skip)]
+    pub secret: Option<Secret>,
+
     /// Unix socket at which workers attach, mode 0600
     /// [default: under `$XDG_RUNTIME_DIR`, /run, or a private folder in /tmp]
     #[arg(long, value_name = "PATH")]
@@ -143,6 +172,16 @@ pub struct Config {
     /// Tell each client in a Server-Timing field where its request's time went
     #[arg(long)]
     pub server_timing: bool,
+}
+
+/// Where the hub's own paths are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Internal {
+    /// At every listener
+    #[default]
+    All,
+    /// Only at a Unix socket of --listen
+    Socket,
 }
 
 /// Where to listen.
@@ -221,6 +260,18 @@ pub enum ConfigError {
     /// Reactors, slots or arenas outside their bounds.
     #[error("--reactors, --slots, --arena-bytes: {0}")]
     Geometry(#[from] GeometryError),
+    /// Others can reach it, and nothing keeps them out.
+    #[error(
+        "{0} can be reached from elsewhere: set HUB_SECRET (at least {SECRET_CHARS_MIN} characters), \
+             or listen on a loopback address"
+    )]
+    NoSecret(SocketAddr),
+    /// A secret that is easily guessed.
+    #[error("HUB_SECRET has fewer than {SECRET_CHARS_MIN} characters")]
+    SecretTooShort,
+    /// Nobody could register.
+    #[error("--internal socket needs a Unix socket among the --listen: unix:/path")]
+    NoInternalSocket,
 }
 
 impl Config {

@@ -10,7 +10,9 @@ use std::rc::Rc;
 
 use slotway_net::{Peer, Stream, monotonic_ns};
 
+use crate::access::must_know_secret;
 use crate::clock;
+use crate::cors;
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::forwarded::Client;
 use crate::http::parse::{HeadError, HeadScanner, RequestHead};
@@ -75,6 +77,10 @@ pub struct Connection {
     /// The current request may have run already and been given to another worker.
     pub(crate) is_repeated: bool,
     request_count: u64,
+    /// The peer must send the secret with every request.
+    pub(crate) must_know_secret: bool,
+    /// The allowed origin that the current request comes from.
+    pub(crate) cors: Option<cors::Grant>,
 }
 
 /// Serves a connection to its end.
@@ -100,6 +106,8 @@ pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer) {
         deadline_ms: 0,
         is_repeated: false,
         request_count: 0,
+        must_know_secret: must_know_secret(peer),
+        cors: None,
     };
     connection.state.learn_task().await;
     connection.run().await;
@@ -279,6 +287,7 @@ impl Connection {
         for (name, value) in &answer.fields {
             encode::field(&mut self.output, name, value);
         }
+        self.append_cors_fields(self.output.len());
         encode::end_fields(&mut self.output);
         if self.head.method != Some(slotway_shm_proto::Method::Head) {
             self.output.extend_from_slice(&answer.body);

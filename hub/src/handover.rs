@@ -22,6 +22,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use slotway_shm_proto::packet::{self, FD_COUNT_MAX};
 
+use crate::session::RouteOptions;
+
 /// In the environment of a hub that is to take over.
 pub const ENVIRONMENT: &str = "SLOTWAY_HANDOVER";
 
@@ -82,8 +84,8 @@ pub struct ExpectedWorker {
     pub worker_id: String,
     /// Its name.
     pub name: String,
-    /// Method, path, and whether safe requests may run again.
-    pub routes: Vec<(String, String, bool)>,
+    /// Method, path, and what else there is to them.
+    pub routes: Vec<(String, String, RouteOptions)>,
     /// Its session with the old hub.
     #[serde(skip)]
     pub session_id: u64,
@@ -190,7 +192,7 @@ mod tests {
         let workers = (0..500).map(|n| ExpectedWorker {
             worker_id: format!("{n:032}"),
             name: format!("worker {n}"),
-            routes: vec![("GET".to_owned(), format!("/{n}"), n % 2 == 0)],
+            routes: vec![("GET".to_owned(), format!("/{n}"), RouteOptions::default())],
             session_id: n,
         });
         let description = Description {

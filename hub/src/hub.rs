@@ -18,11 +18,13 @@ use rustix::process::Pid;
 use slotway_net::{Chosen, Engine, Listener, Refusal, RunError, choose, run};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::access::Access;
 use crate::bind::{BindError, OwnerLock, listen};
 use crate::config::{Config, ConfigError, ListenAddress};
 use crate::control::attach::AttachSocket;
 use crate::control::{self, ControlMessage};
 use crate::handover::{Description, ExpectedWorker};
+use crate::inspection::{self, Inspection};
 use crate::limits::MOVE_TIME;
 use crate::listener;
 use crate::ping;
@@ -182,6 +184,7 @@ impl Hub {
         inherited: Option<(Description, Vec<OwnedFd>)>,
     ) -> Result<Self, StartError> {
         let geometry = config.geometry()?;
+        let access = Access::new(&config)?;
         let fd_limit = raise_fd_limit();
         let reactor_count = geometry.lane_count();
         let Chosen { engine, refusal } = choose(config.io)?;
@@ -199,11 +202,23 @@ impl Hub {
         let attach = Arc::new(attach);
 
         let (control, messages) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(config, geometry, control.clone(), fd_limit));
+        let channels = (0..reactor_count).map(|_| mpsc::unbounded_channel());
+        let (inspections, questions): (_, Vec<_>) = channels.unzip();
+        let shared = Shared::new(
+            config,
+            geometry,
+            control.clone(),
+            fd_limit,
+            access,
+            inspections,
+        );
+        let shared = Arc::new(shared);
         let mut reactors = Vec::new();
-        for (index, sockets) in listeners.of_reactors.drain(..).enumerate() {
+        let sockets = listeners.of_reactors.drain(..);
+        for (index, (sockets, questions)) in sockets.zip(questions).enumerate() {
             let shared = Arc::clone(&shared);
-            reactors.push(start_reactor(engine, index as u32, shared, sockets)?);
+            let index = index as u32;
+            reactors.push(start_reactor(engine, index, shared, sockets, questions)?);
         }
         let path_text = attach.path().display().to_string();
         tokio::spawn(control::run(Arc::clone(&shared), path_text, messages));
@@ -281,6 +296,7 @@ impl Hub {
             timed_out = counters.timed_out.load(Ordering::Relaxed),
             worker_gone = counters.worker_gone.load(Ordering::Relaxed),
             bad_answer = counters.bad_answer.load(Ordering::Relaxed),
+            events_lost = counters.events_lost.load(Ordering::Relaxed),
             violations = counters.violations.load(Ordering::Relaxed),
             lost_wakes = counters.lost_wakes.load(Ordering::Relaxed),
             "faults counted"
@@ -427,6 +443,7 @@ fn start_reactor(
     index: u32,
     shared: Arc<Shared>,
     sockets: Vec<OwnedFd>,
+    questions: mpsc::UnboundedReceiver<Inspection>,
 ) -> Result<JoinHandle<()>, StartError> {
     let (started, has_started) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new()
@@ -442,7 +459,7 @@ fn start_reactor(
                 match listeners.and_then(|listeners| Ok((listeners, reactor?))) {
                     Ok((listeners, reactor)) => {
                         let _ = started.send(Ok(()));
-                        serve(reactor, listeners).await;
+                        serve(reactor, listeners, questions).await;
                     }
                     Err(error) => {
                         let _ = started.send(Err(StartError::Runtime(error)));
@@ -463,12 +480,17 @@ fn start_reactor(
     }
 }
 
-async fn serve(reactor: Rc<Reactor>, listeners: Vec<Rc<Listener>>) {
+async fn serve(
+    reactor: Rc<Reactor>,
+    listeners: Vec<Rc<Listener>>,
+    questions: mpsc::UnboundedReceiver<Inspection>,
+) {
     let mut tasks = vec![
         tokio::task::spawn_local(Rc::clone(&reactor).ring_marked_lanes()),
         tokio::task::spawn_local(Rc::clone(&reactor).sweep()),
         tokio::task::spawn_local(Rc::clone(&reactor).watch()),
         tokio::task::spawn_local(Rc::clone(&reactor).look_out()),
+        tokio::task::spawn_local(inspection::serve(Rc::clone(&reactor), questions)),
     ];
     if reactor.shared.config.ping > 0 {
         let interval = Duration::from_secs(reactor.shared.config.ping);

@@ -339,6 +339,14 @@ impl Lane {
         }
     }
 
+    /// Phase and generation of each slot.
+    pub fn slot_states(&self) -> Vec<(Phase, u32)> {
+        let slots = &self.inner.borrow().slots;
+        let all = 0..self.session.geometry.slot_count();
+        all.map(|index| (slots.phase(index), slots.generation(index)))
+            .collect()
+    }
+
     pub(crate) fn phase(&self, slot_index: u32) -> Phase {
         self.inner.borrow().slots.phase(slot_index)
     }

@@ -19,6 +19,9 @@
 //! worker had not begun to another, `lookout` notices clients that leave, `ping`
 //! workers that stand still. `upgrade` and `handover` replace the hub by a new one.
 //!
+//! `sse` is event streams: clients that stay, and are pushed events by workers.
+//!
+//! `access` says who may ask for what, `cors` which web pages may read answers.
 //! `admission` says whether another connection may come, `watch` until when each
 //! is waited for, `http/forwarded` whom a trusted proxy speaks for.
 //!
@@ -29,6 +32,7 @@
 //! Only the crate `slotway-net` knows the I/O engines. Every bound is in `limits`.
 #![forbid(unsafe_code)]
 
+mod access;
 mod admission;
 mod answer;
 mod bind;
@@ -39,12 +43,14 @@ mod completion;
 pub mod config;
 mod connection;
 mod control;
+mod cors;
 mod dispatch;
 mod download;
 mod exchange;
 mod handover;
 pub mod http;
 pub mod hub;
+mod inspection;
 mod instrumentation;
 mod lane;
 pub mod limits;
@@ -63,6 +69,7 @@ mod shared;
 #[cfg(test)]
 mod simulation;
 mod slot;
+mod sse;
 mod unix_socket;
 mod upgrade;
 mod upload;

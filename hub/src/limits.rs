@@ -109,6 +109,34 @@ pub const CHUNK_LINES_BYTES_MAX: usize = 16 * 1024;
 /// Trailer section of one request.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
+/// Events that wait for a client of an event stream; it loses further ones.
+pub const SSE_BUFFER_COUNT_DEFAULT: u32 = 256;
+
+/// Bytes of events that wait for a client of an event stream.
+pub const FEED_BYTES_MAX: usize = 1024 * 1024;
+
+/// How often a client of an event stream is told something, if only a comment: one
+/// that is gone is noticed by it.
+pub const SSE_SWEEP_MS_DEFAULT: u64 = 5000;
+
+/// How long telling a worker of a client waits before it looks for a free slot again.
+pub const SSE_SLOT_RETRY: Duration = Duration::from_millis(2);
+
+/// The type, id or source of an event.
+pub const EVENT_NAME_BYTES_MAX: usize = 256;
+
+/// The data of an event.
+pub const EVENT_DATA_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest time that an event may tell clients to wait before they connect again.
+pub const EVENT_RETRY_MS_MAX: u64 = 86_400_000;
+
+/// Characters of `HUB_SECRET`, without white space around them.
+pub const SECRET_CHARS_MIN: usize = 16;
+
+/// How long browsers may remember the answer to a preflight.
+pub const CORS_MAX_AGE_SECONDS: u32 = 600;
+
 /// A worker's name.
 pub const WORKER_NAME_BYTES_MAX: usize = 128;
 
@@ -167,5 +195,7 @@ const _: () = {
     assert!(LINE_BYTES_MAX >= 8000, "RFC 9112 section 3");
     assert!(HEAD_BYTES_MAX >= LINE_BYTES_MAX);
     assert!(REQUEST_FIELD_COUNT_MAX >= 100 && ROUTE_PARAM_COUNT_MAX >= 8);
+    assert!(EVENT_DATA_BYTES_MAX < FEED_BYTES_MAX);
+    assert!((EVENT_DATA_BYTES_MAX as u64) < CONTROL_BODY_BYTES_MAX);
     assert!(IDLE_BUFFER_BYTES < READ_BUFFER_BYTES && READ_BUFFER_BYTES < HEAD_BYTES_MAX);
 };

@@ -69,6 +69,8 @@ pub struct Reactor {
     /// Which clients leave while a worker has their request.
     pub lookout: Lookout,
     stopping: Cell<bool>,
+    /// Told when the routes have changed, or the hub stops.
+    pub changes: Notify,
 }
 
 impl Reactor {
@@ -106,6 +108,7 @@ impl Reactor {
             wait_room,
             lookout,
             stopping: Cell::new(false),
+            changes: Notify::new(),
         }))
     }
 
@@ -249,6 +252,17 @@ impl Reactor {
         }
         *self.routes.borrow_mut() = table;
         self.wait_room.grant_all();
+        self.changes.notify_waiters();
+    }
+
+    /// Number of the table that this reactor has.
+    pub fn routes_version(&self) -> u64 {
+        self.routes_version.get()
+    }
+
+    /// Its lanes.
+    pub fn open_lanes(&self) -> Vec<Rc<Lane>> {
+        self.lanes.borrow().iter().flatten().cloned().collect()
     }
 
     /// Its lanes of workers that take requests.
@@ -314,6 +328,7 @@ impl Reactor {
     /// Begins to stop: connections end after their request.
     pub fn begin_stop(&self) {
         self.stopping.set(true);
+        self.changes.notify_waiters();
     }
 
     /// Returns when all connections have ended, or at the limit, which ends

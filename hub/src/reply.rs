@@ -211,6 +211,10 @@ impl Connection {
             self.output.truncate(start);
             return Err(error.to_string());
         }
+        if self.cors.is_some() {
+            drop(date);
+            self.append_cors_fields(fields_start);
+        }
         encode::end_fields(&mut self.output);
         Ok(())
     }

@@ -61,14 +61,25 @@ impl Connection {
             let allow = Method::ALL.map(Method::as_str).join(", ");
             return Err(LocalAnswer::empty(200).with("Allow", allow).into());
         }
-        if control::is_control_path(self.text(self.head.path)) {
-            if !control::may_ask(self.text(self.head.path), self.peer) {
-                return Err(LocalAnswer::error(403, "only for peers on this host").into());
-            }
-            return self.answer_by_control(method).await;
+        if self.must_know_secret {
+            self.check_secret()?;
+        }
+        if !self.reactor.shared.config.cors_allow_origin.is_empty() {
+            self.apply_cors(method)?;
+        }
+        let path = self.text(self.head.path);
+        if control::is_control_path(path) {
+            self.check_control_access()?;
+            // On the heap, as all that is not a worker's: most connections never get here.
+            return Box::pin(self.answer_by_control(method)).await;
+        }
+        if control::is_event_path(path) {
+            return Box::pin(self.serve_events(method)).await;
         }
         self.client = self.find_client();
-        let (mut exchange, source) = if self.head.framing == Framing::Length(0) {
+        let (mut exchange, source) = if self.head.has_body() {
+            self.dispatch_with_body(method).await?
+        } else {
             let head_bytes = self.head.bytes;
             // Most requests are these: no future more than is needed.
             let input = std::mem::take(&mut self.input);
@@ -77,11 +88,10 @@ impl Connection {
             let exchange = match tried? {
                 Tried::Dispatched(exchange, _) => exchange,
                 Tried::NoSlot(_) => Box::pin(self.dispatch(NO_BODY)).await?.0,
+                Tried::IsStream(route) => return Box::pin(self.serve_sse_route(*route)).await,
             };
             self.use_input(head_bytes, Progress::Used);
             (exchange, None)
-        } else {
-            self.dispatch_with_body(method).await?
         };
         self.reactor.lookout.begin(&self.state);
         if let Some((ring, source)) = source
@@ -161,13 +171,13 @@ impl Connection {
         }
     }
 
-    fn use_input(&mut self, bytes: usize, progress: Progress) {
+    pub(crate) fn use_input(&mut self, bytes: usize, progress: Progress) {
         self.consume_input(bytes);
         self.progress = progress;
     }
 
     /// A part of the head as text. Targets are ASCII once parsed.
-    fn text(&self, span: Span) -> &str {
+    pub(crate) fn text(&self, span: Span) -> &str {
         text_of(&self.input, span)
     }
 
@@ -243,6 +253,7 @@ impl Connection {
             Tried::Dispatched(exchange, place) => Ok((exchange, place)),
             // On the heap, for the sake of all the connections that never wait.
             Tried::NoSlot(route) => Box::pin(self.dispatch_later(input, body, *route)).await,
+            Tried::IsStream(_) => Err(stream_takes_no_body().into()),
         }
     }
 
@@ -267,6 +278,7 @@ impl Connection {
             match self.try_dispatch(input, body, true)? {
                 Tried::Dispatched(exchange, body_place) => return Ok((exchange, body_place)),
                 Tried::NoSlot(another) => route = *another,
+                Tried::IsStream(_) => return Err(stream_takes_no_body().into()),
             }
         }
     }
@@ -282,6 +294,18 @@ impl Connection {
         let method = self.head.method.expect("answer_request refused others");
         reactor.with_routes(|table| {
             let (targets, params) = find_targets(table, method, text_of(input, self.head.path))?;
+            if let [
+                Target {
+                    is_sse: true,
+                    session,
+                    route_index,
+                },
+                ..,
+            ] = targets
+            {
+                let route = session.routes[*route_index as usize].clone();
+                return Ok(Tried::IsStream(Box::new(route)));
+            }
             let (lane, route_index) = least_loaded(targets, |target| reactor.lane(&target.session))
                 .ok_or_else(|| {
                     LocalAnswer::error(503, "the worker of this route is going away")
@@ -388,6 +412,12 @@ enum Tried {
     Dispatched(Exchange, BodyPlace),
     /// All slots for this route are in use, or others wait for one.
     NoSlot(Box<RouteSpec>),
+    /// Nothing: the route is an event stream.
+    IsStream(Box<RouteSpec>),
+}
+
+pub(crate) fn stream_takes_no_body() -> LocalAnswer {
+    LocalAnswer::error(400, "an event stream takes no body")
 }
 
 fn text_of(input: &[u8], span: Span) -> &str {

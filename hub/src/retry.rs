@@ -23,7 +23,7 @@ impl Connection {
         let route_index = head.route_index as usize;
         let was_begun = !gone.give_up();
         let may_repeat = !self.is_repeated
-            && session.retries[route_index]
+            && session.options[route_index].may_repeat
             && self.head.method.is_some_and(Method::is_safe);
         if (was_begun && !may_repeat) || head.body_ring_bytes > 0 {
             return Err(self.worker_gone().into());

@@ -17,6 +17,8 @@ pub struct Target {
     pub session: Arc<Session>,
     /// The route's index in its registration.
     pub route_index: u32,
+    /// Whether the route is an event stream; either all targets of a route are, or none.
+    pub is_sse: bool,
 }
 
 /// What answers one path pattern.
@@ -91,6 +93,7 @@ impl RouteTable {
                 let target = Target {
                     session: Arc::clone(session),
                     route_index: route_index as u32,
+                    is_sse: session.options[route_index].is_sse,
                 };
                 table.entries[entry_index].add(route.method, target);
             }
@@ -106,6 +109,12 @@ impl RouteTable {
         let entry = self.patterns.get(&route.path);
         let targets = entry.and_then(|index| self.entries[*index].targets(route.method));
         targets.unwrap_or_default()
+    }
+
+    /// The methods of a path, as the Allow field has them.
+    pub fn allow_of(&self, path: &str) -> Option<&str> {
+        let found = self.paths.at(path).ok()?;
+        Some(&self.entries[*found.value].allow)
     }
 
     /// Who answers `method` on `path` (raw, as sent).
@@ -189,7 +198,7 @@ pub fn check_conflicts(
         name,
         is_instance,
         routes,
-        retries: _,
+        options,
     } = registration;
     let mut paths = matchit::Router::new();
     let mut seen = std::collections::HashSet::new();
@@ -198,10 +207,18 @@ pub fn check_conflicts(
         .iter()
         .filter(|session| session.state() == SessionState::Live)
         .filter(|session| *is_instance || session.name != *name)
-        .flat_map(|session| session.routes.iter());
-    for route in others.chain(routes) {
+        .flat_map(|session| session.routes.iter().zip(&session.options));
+    let mut kinds = HashMap::new();
+    for (route, options) in others.chain(routes.iter().zip(options)) {
         if seen.insert(route.path.as_str()) {
             insert(&mut paths, &route.path, 0)?;
+        }
+        if *kinds.entry(route).or_insert(options.is_sse) != options.is_sse {
+            let with = if options.is_sse { "" } else { "event stream " };
+            return Err(RouteConflict {
+                path: route.path.clone(),
+                with: format!("{with}{}", route.path),
+            });
         }
     }
     Ok(())
@@ -238,7 +255,7 @@ impl RouteCell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::Life;
+    use crate::session::{Life, RouteOptions};
     use slotway_shm_proto::layout::Geometry;
     use slotway_shm_proto::region::HubRegions;
 
@@ -256,7 +273,7 @@ mod tests {
             index: id as usize,
             worker_id: id.to_string(),
             name: name.to_owned(),
-            retries: vec![false; routes.len()],
+            options: vec![RouteOptions::default(); routes.len()],
             routes,
             geometry,
             regions: HubRegions::create("slotway-test", &geometry).unwrap(),
@@ -322,7 +339,7 @@ mod tests {
         let registration = |name: &str, is_instance| Registration {
             name: name.to_owned(),
             is_instance,
-            retries: vec![false],
+            options: vec![RouteOptions::default()],
             routes: vec![RouteSpec {
                 method: Method::Get,
                 path: "/x/{other}".to_owned(),

@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
 use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::Geometry;
 use slotway_shm_proto::region::HubRegions;
@@ -15,6 +16,16 @@ pub struct RouteSpec {
     pub method: Method,
     /// The pattern, `{param}` and `{*rest}` as in matchit.
     pub path: String,
+}
+
+/// What else a registration says of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteOptions {
+    /// A request of a safe method that the worker may have begun with goes to another
+    /// one when this one is gone.
+    pub may_repeat: bool,
+    /// Clients stay, and are pushed events.
+    pub is_sse: bool,
 }
 
 /// Whether a session takes requests.
@@ -42,9 +53,8 @@ pub struct Session {
     pub name: String,
     /// Its routes; a slot's `route_index` counts these.
     pub routes: Vec<RouteSpec>,
-    /// For each route, whether a request of a safe method that the worker may have
-    /// begun with goes to another one when this one is gone.
-    pub retries: Vec<bool>,
+    /// For each route, what else there is to it.
+    pub options: Vec<RouteOptions>,
     /// Layout of the regions.
     pub geometry: Geometry,
     /// The shared memory.

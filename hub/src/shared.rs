@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use slotway_shm_proto::layout::Geometry;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::access::Access;
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::control::ControlMessage;
+use crate::inspection::Inspection;
 use crate::limits::OTHER_FD_COUNT;
 use crate::route::RouteCell;
+use crate::sse::registry::Registry;
 
 /// See the module.
 #[derive(Debug)]
@@ -30,6 +33,12 @@ pub struct Shared {
     pub admission: Admission,
     /// Faults counted.
     pub counters: Counters,
+    /// Who may ask for what.
+    pub access: Access,
+    /// Where each reactor is asked for the state of its slots.
+    pub inspections: Vec<mpsc::UnboundedSender<Inspection>>,
+    /// Clients of event streams.
+    pub streams: Registry,
     control: mpsc::UnboundedSender<ControlMessage>,
 }
 
@@ -54,6 +63,8 @@ pub struct Counters {
     pub bad_answer: AtomicU64,
     /// Completions that waited though their bell should have been rung: 0.
     pub lost_wakes: AtomicU64,
+    /// Events that a client of an event stream was too slow for.
+    pub events_lost: AtomicU64,
     /// Sessions ended because their worker broke the protocol.
     pub violations: AtomicU64,
 }
@@ -72,6 +83,8 @@ impl Shared {
         geometry: Geometry,
         control: mpsc::UnboundedSender<ControlMessage>,
         fd_limit: u64,
+        access: Access,
+        inspections: Vec<mpsc::UnboundedSender<Inspection>>,
     ) -> Self {
         let reactor_wakes = (0..geometry.lane_count()).map(|_| Notify::new()).collect();
         let count_max = config
@@ -86,6 +99,9 @@ impl Shared {
             stopping: false.into(),
             open: watch::Sender::new(false),
             counters: Counters::default(),
+            access,
+            inspections,
+            streams: Registry::default(),
             control,
         }
     }

@@ -18,7 +18,7 @@ use slotway_shm_proto::taking;
 
 use crate::exchange::{Exchange, Outcome};
 use crate::lane::Lane;
-use crate::session::{Life, RouteSpec, Session};
+use crate::session::{Life, RouteOptions, RouteSpec, Session};
 use crate::slot::Event;
 use crate::wait_room::WaitRoom;
 
@@ -65,7 +65,7 @@ fn pair() -> (Hub, Worker) {
             method: Method::Get,
             path: "/".to_owned(),
         }],
-        retries: vec![false],
+        options: vec![RouteOptions::default()],
         geometry,
         regions,
         eventfds: Vec::new(),

@@ -1,22 +1,24 @@
 //! The control thread: everything that is not a proxied request. It owns the
 //! registrations and the sessions, and is the only one to change the routes.
 //!
-//! `register` reads registrations, `attach` is the Unix socket's side,
+//! `register` reads registrations, `events` what is pushed to clients of event streams, `attach` is the Unix socket's side,
 //! `sessions` the set of both.
 
 pub mod attach;
+mod document;
+mod events;
 mod register;
 mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use slotway_net::Peer;
 use slotway_shm_proto::Method;
 use slotway_shm_proto::message::Goodbye;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::handover::ExpectedWorker;
+use crate::inspection;
 use crate::lane::Violation;
 use crate::local_answer::LocalAnswer;
 use crate::shared::{Counters, Shared};
@@ -67,17 +69,12 @@ pub enum ControlMessage {
 
 /// Whether the hub answers a path itself.
 pub fn is_control_path(path: &str) -> bool {
-    path == "/health" || path.starts_with("/internal/")
+    path == "/health" || path == "/internal" || path.starts_with("/internal/")
 }
 
-/// Whether a peer may ask for a path of the hub's own. Registering takes over
-/// routes, so it is for this host alone.
-pub fn may_ask(path: &str, peer: Peer) -> bool {
-    path == "/health"
-        || match peer {
-            Peer::Tcp(address) => address.ip().to_canonical().is_loopback(),
-            Peer::Unix => true,
-        }
+/// Whether a path is an event stream of the hub's own.
+pub fn is_event_path(path: &str) -> bool {
+    path == "/events" || path.starts_with("/events/")
 }
 
 /// Serves until told to stop.
@@ -107,8 +104,13 @@ pub async fn run(
                 body,
                 reply,
             } => {
-                // Nobody reads the reply if the client has left.
-                let _ = reply.send(answer(&mut sessions, method, &path, &body));
+                if path == "/internal/slots" && matches!(method, Method::Get | Method::Head) {
+                    inspect(&shared, &sessions, reply);
+                } else {
+                    let answer = answer(&shared, &mut sessions, method, &path, &body);
+                    // Nobody reads the reply if the client has left.
+                    let _ = reply.send(answer);
+                }
             }
             ControlMessage::Hello(greeting) => sessions.attach(&greeting),
             ControlMessage::WorkerGone(id, how) => sessions.worker_gone(id, how),
@@ -148,32 +150,33 @@ pub async fn run(
     }
 }
 
-fn answer(sessions: &mut Sessions, method: Method, path: &str, body: &[u8]) -> LocalAnswer {
+/// The reactors need time to answer.
+fn inspect(shared: &Arc<Shared>, sessions: &Sessions, reply: oneshot::Sender<LocalAnswer>) {
+    let (shared, sessions) = (Arc::clone(shared), sessions.all());
+    tokio::spawn(async move {
+        let report = inspection::inspect(&shared, &sessions).await;
+        let _ = reply.send(LocalAnswer::json(200, &report));
+    });
+}
+
+fn answer(
+    shared: &Shared,
+    sessions: &mut Sessions,
+    method: Method,
+    path: &str,
+    body: &[u8],
+) -> LocalAnswer {
     match (path, method) {
         ("/health", Method::Get | Method::Head) => sessions.health(),
-        ("/health", _) => wrong_method("GET, HEAD"),
         ("/internal/register", Method::Post) => sessions.register(body),
-        ("/internal/register", _) => wrong_method("POST"),
+        ("/internal/emit", Method::Post) => events::emit(shared, body),
+        ("/internal/sse-push", Method::Post) => events::push(shared, body),
+        ("/internal/register" | "/internal/emit" | "/internal/sse-push", _) => wrong_method("POST"),
+        ("/health" | "/internal/slots", _) => wrong_method("GET, HEAD"),
         _ => LocalAnswer::error(404, format!("no route for {path}")),
     }
 }
 
 fn wrong_method(allow: &'static str) -> LocalAnswer {
     LocalAnswer::error(405, format!("allowed here: {allow}")).with("Allow", allow)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_this_host_may_register() {
-        let peer = |text: &str| Peer::Tcp(std::net::SocketAddr::new(text.parse().unwrap(), 1));
-        assert!(may_ask("/internal/register", peer("127.0.0.1")));
-        assert!(may_ask("/internal/register", peer("::1")));
-        assert!(may_ask("/internal/register", peer("::ffff:127.0.0.1")));
-        assert!(may_ask("/internal/register", Peer::Unix));
-        assert!(!may_ask("/internal/register", peer("192.0.2.1")));
-        assert!(may_ask("/health", peer("192.0.2.1")));
-    }
 }

@@ -4,11 +4,12 @@ use serde::Deserialize;
 use slotway_shm_proto::Method;
 use slotway_shm_proto::limits::ROUTE_PARAM_COUNT_MAX;
 
-use crate::control::is_control_path;
+use crate::control::document;
+use crate::control::{is_control_path, is_event_path};
 use crate::limits::{ROUTE_COUNT_MAX, ROUTE_PATH_BYTES_MAX, WORKER_NAME_BYTES_MAX};
 use crate::local_answer::LocalAnswer;
 use crate::route::check_pattern;
-use crate::session::RouteSpec;
+use crate::session::{RouteOptions, RouteSpec};
 
 #[derive(Deserialize)]
 struct Document {
@@ -37,14 +38,13 @@ pub struct Registration {
     pub is_instance: bool,
     /// Its routes.
     pub routes: Vec<RouteSpec>,
-    /// For each route, whether a request of a safe method may run again elsewhere.
-    pub retries: Vec<bool>,
+    /// For each route, what else there is to it.
+    pub options: Vec<RouteOptions>,
 }
 
 /// Reads and checks a registration; the error is the answer, 400 or 501.
 pub fn read(body: &[u8]) -> Result<Registration, LocalAnswer> {
-    let document: Document = serde_json::from_slice(body)
-        .map_err(|error| LocalAnswer::error(400, format!("not a registration: {error}")))?;
+    let document: Document = document::read("a registration", body)?;
     let refuse = |field: &str, why: String| Err(LocalAnswer::field_error(400, field, why));
     if document.name.is_empty() {
         return refuse("name", "the name is empty".to_owned());
@@ -73,16 +73,8 @@ pub fn read(body: &[u8]) -> Result<Registration, LocalAnswer> {
         );
     }
     let mut routes: Vec<RouteSpec> = Vec::with_capacity(document.routes.len());
-    let retries = document.routes.iter().map(|route| route.retry).collect();
+    let mut options = Vec::with_capacity(document.routes.len());
     for (index, route) in document.routes.into_iter().enumerate() {
-        if route.sse {
-            let why = "this release has no event streams yet; leave sse out";
-            return Err(LocalAnswer::field_error(
-                501,
-                &format!("routes[{index}].sse"),
-                why,
-            ));
-        }
         let Some(method) = Method::from_token(route.method.as_bytes()) else {
             let known = Method::ALL.map(Method::as_str).join(", ");
             return refuse(
@@ -101,13 +93,21 @@ pub fn read(body: &[u8]) -> Result<Registration, LocalAnswer> {
             let why = format!("{} {} is there twice", spec.method, spec.path);
             return refuse(&format!("routes[{index}]"), why);
         }
+        if route.sse && spec.method != Method::Get {
+            let why = "clients of an event stream ask for it by GET".to_owned();
+            return refuse(&format!("routes[{index}].sse"), why);
+        }
         routes.push(spec);
+        options.push(RouteOptions {
+            may_repeat: route.retry,
+            is_sse: route.sse,
+        });
     }
     Ok(Registration {
         name: document.name,
         is_instance: document.instance,
         routes,
-        retries,
+        options,
     })
 }
 
@@ -129,11 +129,7 @@ fn check_path(path: &str) -> Result<(), String> {
     {
         return Err("the path has characters that no request's path can have".to_owned());
     }
-    let reserved = is_control_path(path)
-        || path == "/events"
-        || path.starts_with("/events/")
-        || path == "/__ping__";
-    if reserved {
+    if is_control_path(path) || is_event_path(path) || path == "/__ping__" {
         return Err("the path is reserved for the hub".to_owned());
     }
     check_pattern(path)?;
@@ -203,6 +199,14 @@ mod tests {
             ),
             (one_route("a", "GET", "/a b"), "no request's path can have"),
             (one_route("a", "GET", "/internal/x"), "reserved"),
+            (one_route("a", "GET", "/internal"), "reserved"),
+            (one_route("a", "GET", "/health"), "reserved"),
+            (one_route("a", "GET", "/__ping__"), "reserved"),
+            (one_route("a", "GET", "/events/x"), "reserved"),
+            (
+                r#"{"name":"a","routes":[{"method":"POST","path":"/s","sse":true}]}"#.to_owned(),
+                "\"field\":\"routes[0].sse\"",
+            ),
             (one_route("a", "GET", "/events"), "reserved"),
             (one_route("a", "GET", &"/{a}".repeat(17)), "more than 16"),
         ] {

@@ -117,6 +117,12 @@ impl Sessions {
         LocalAnswer::json(status, &json!({ "ok": is_ready, "workers": workers }))
     }
 
+    /// The sessions of all workers that are here.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        let sessions = self.attached.iter().map(|attached| &attached.session);
+        sessions.cloned().collect()
+    }
+
     fn is_stopping(&self) -> bool {
         self.shared.stopping.load(Ordering::Acquire)
     }
@@ -186,7 +192,7 @@ impl Sessions {
             name,
             is_instance,
             routes,
-            retries,
+            options,
         } = registration;
 
         let no_resources = |error: &dyn std::fmt::Display| {
@@ -226,7 +232,7 @@ impl Sessions {
             worker_id,
             name,
             routes,
-            retries,
+            options,
             geometry,
             regions,
             eventfds,
@@ -269,12 +275,12 @@ impl Sessions {
         let live = self.attached.iter().filter(|attached| attached.is_live());
         live.map(|attached| {
             let session = &attached.session;
-            let routes = session.routes.iter().zip(&session.retries);
-            let routes = routes.map(|(route, retries)| {
+            let routes = session.routes.iter().zip(&session.options);
+            let routes = routes.map(|(route, options)| {
                 (
                     route.method.as_str().to_owned(),
                     route.path.clone(),
-                    *retries,
+                    *options,
                 )
             });
             ExpectedWorker {
@@ -315,12 +321,12 @@ impl Sessions {
                 // They do not replace each other, whatever they did before.
                 is_instance: true,
                 routes: Vec::new(),
-                retries: Vec::new(),
+                options: Vec::new(),
             };
-            for (method, path, retries) in worker.routes {
+            for (method, path, options) in worker.routes {
                 if let Some(method) = Method::from_token(method.as_bytes()) {
                     registration.routes.push(RouteSpec { method, path });
-                    registration.retries.push(retries);
+                    registration.options.push(options);
                 }
             }
             self.expected.insert(worker.worker_id.clone());

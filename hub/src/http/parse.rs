@@ -96,6 +96,13 @@ pub struct RequestHead {
     pub bytes: usize,
 }
 
+impl RequestHead {
+    /// Whether a body comes behind it.
+    pub fn has_body(&self) -> bool {
+        self.framing != Framing::Length(0)
+    }
+}
+
 impl Default for RequestHead {
     fn default() -> Self {
         Self {

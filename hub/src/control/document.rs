@@ -1,0 +1,23 @@
+//! JSON documents from outside: what is wrong with one is said with its field.
+
+use serde::de::DeserializeOwned;
+
+use crate::local_answer::LocalAnswer;
+
+/// Reads a document; the error is the answer, 400.
+pub fn read<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, LocalAnswer> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let why = format!("not {what}: {}", error.inner());
+        // A dot stands for the document as a whole.
+        if path == "." {
+            LocalAnswer::error(400, why)
+        } else {
+            LocalAnswer::field_error(400, &path, why)
+        }
+    })?;
+    json.end()
+        .map_err(|error| LocalAnswer::error(400, format!("not {what}: {error}")))?;
+    Ok(read)
+}

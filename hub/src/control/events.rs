@@ -1,0 +1,97 @@
+//! `POST /internal/emit` and `POST /internal/sse-push`.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::document;
+use crate::local_answer::LocalAnswer;
+use crate::shared::Shared;
+use crate::sse::event::{Emitted, Event};
+use crate::sse::registry::{Reached, Topic};
+
+#[derive(Deserialize)]
+struct Push {
+    path: Option<String>,
+    pattern: Option<String>,
+    params: Option<HashMap<String, String>>,
+    connection: Option<String>,
+    event_type: String,
+    data: String,
+    id: Option<String>,
+    retry: Option<u64>,
+}
+
+/// `{source, event_type, data}` goes to everyone at `/events`, and at the channel that
+/// its data name.
+pub fn emit(shared: &Shared, body: &[u8]) -> LocalAnswer {
+    let try_emit = || -> Result<LocalAnswer, LocalAnswer> {
+        let emitted: Emitted = document::read("an event", body)?;
+        let frame = emitted.to_frame()?;
+        let nobody = HashMap::new();
+        count(shared, shared.streams.push(&Topic::All, &nobody, &frame));
+        if let Some(channel) = emitted.channel() {
+            let topic = Topic::Channel(channel);
+            count(shared, shared.streams.push(&topic, &nobody, &frame));
+        }
+        Ok(LocalAnswer::json(200, &json!({})))
+    };
+    try_emit().unwrap_or_else(|answer| answer)
+}
+
+/// An event for clients of SSE routes: by path, by pattern and parameters, or for one
+/// by its connection.
+pub fn push(shared: &Shared, body: &[u8]) -> LocalAnswer {
+    try_push(shared, body).unwrap_or_else(|answer| answer)
+}
+
+fn try_push(shared: &Shared, body: &[u8]) -> Result<LocalAnswer, LocalAnswer> {
+    let push: Push = document::read("an event to push", body)?;
+    let event = Event {
+        event_type: &push.event_type,
+        data: &push.data,
+        id: push.id.as_deref(),
+        retry_ms: push.retry,
+    };
+    let frame = event.to_frame()?;
+    let topic = match (push.path, push.pattern, push.connection) {
+        (Some(path), None, None) => Topic::Path(path),
+        (None, Some(pattern), None) => Topic::Pattern(pattern),
+        (None, None, Some(connection)) => Topic::Connection(connection),
+        (None, None, None) => {
+            let why = "one of path, pattern and connection is needed";
+            return Err(LocalAnswer::field_error(400, "path", why));
+        }
+        _ => {
+            let why = "only one of path, pattern and connection may be given";
+            return Err(LocalAnswer::field_error(400, "path", why));
+        }
+    };
+    if push.params.is_some() && !matches!(topic, Topic::Pattern(_)) {
+        let why = "parameters belong to a pattern";
+        return Err(LocalAnswer::field_error(400, "params", why));
+    }
+    let reached = shared
+        .streams
+        .push(&topic, &push.params.unwrap_or_default(), &frame);
+    count(shared, reached);
+    Ok(match reached {
+        Reached { queued: 1.., .. } => {
+            let (queued, lost) = (reached.queued, reached.lost);
+            LocalAnswer::json(200, &json!({ "ok": true, "queued": queued, "lost": lost }))
+        }
+        Reached { lost: 1.., .. } => {
+            LocalAnswer::error(503, "the client is too slow: its buffer is full")
+                .with("Retry-After", "1")
+        }
+        Reached { closing: 1.., .. } => LocalAnswer::error(410, "the connection is closing"),
+        Reached { .. } => LocalAnswer::error(404, "no such connection"),
+    })
+}
+
+fn count(shared: &Shared, reached: Reached) {
+    let counter = &shared.counters.events_lost;
+    counter.fetch_add(reached.lost, Ordering::Relaxed);
+}
