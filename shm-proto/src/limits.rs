@@ -45,6 +45,9 @@ pub const RING_ENTRIES_PER_SLOT: u32 = 3;
 /// Largest shared region: below the address space that one mapping may ask for.
 pub const REGION_BYTES_MAX: u64 = 1 << 40;
 
+/// An event that a worker sends over its session.
+pub const EMIT_BYTES_MAX: usize = 64 * 1024;
+
 const _: () = {
     assert!(
         LANE_COUNT_MAX + 2 <= 253,

@@ -6,6 +6,7 @@
 //!   Hello            ───────────────▶
 //!                    ◀───────────────   Welcome + [requests, responses, eventfd × lane]
 //!                                       or Refusal, then close
+//!   Emit             ───────────────▶   any number of times: an event for `/events`
 //!   Leaving          ───────────────▶   some time; the hub lets the worker finish
 //!                    ◀───────────────   Moving, perhaps: attach to the new hub as well
 //!                    ◀───────────────   Goodbye, some time, then close
@@ -16,7 +17,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::layout::{Geometry, GeometryError, LAYOUT_VERSION, MAGIC};
-use crate::limits::THREAD_COUNT_MAX;
+use crate::limits::{EMIT_BYTES_MAX, THREAD_COUNT_MAX};
 
 /// Length of a worker id: 128 random bits in hexadecimal.
 pub const WORKER_ID_BYTES: usize = 32;
@@ -30,6 +31,10 @@ const KIND_REFUSAL: u32 = 3;
 const KIND_GOODBYE: u32 = 4;
 const KIND_LEAVING: u32 = 5;
 const KIND_MOVING: u32 = 6;
+const KIND_EMIT: u32 = 7;
+
+/// Longest packet of a worker that has attached: an event.
+pub const WORKER_PACKET_BYTES_MAX: usize = size_of::<Envelope>() + EMIT_BYTES_MAX;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -95,6 +100,11 @@ pub struct Hello {
 /// A worker's last message: it wants no further request, and to finish what it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaving;
+
+/// An event of an attached worker's: the document of `POST /internal/emit`, of at most
+/// [`EMIT_BYTES_MAX`] bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Emit<'e>(pub &'e [u8]);
 
 /// Why the hub refuses to attach a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -291,6 +301,25 @@ impl Leaving {
     }
 }
 
+impl<'e> Emit<'e> {
+    /// The packet to send; `None` if it would be too long.
+    pub fn to_packet(self) -> Option<Vec<u8>> {
+        let envelope = Envelope::new(KIND_EMIT);
+        let fits = self.0.len() <= EMIT_BYTES_MAX;
+        fits.then(|| [bytemuck::bytes_of(&envelope), self.0].concat())
+    }
+
+    /// Reads what a worker sent after its hello.
+    pub fn from_packet(packet: &'e [u8]) -> Result<Self, MessageError> {
+        let is_emit = read_kind(packet)? == KIND_EMIT && packet.len() <= WORKER_PACKET_BYTES_MAX;
+        is_emit
+            .then(|| Self(&packet[size_of::<Envelope>()..]))
+            .ok_or(MessageError::Garbage {
+                bytes: packet.len(),
+            })
+    }
+}
+
 impl FromHub {
     /// The packet to send.
     pub fn to_packet(self) -> Vec<u8> {
@@ -364,6 +393,15 @@ mod tests {
         assert_eq!(Hello::from_packet(&hello.to_packet()), Ok(hello));
         assert_eq!(Leaving::from_packet(&Leaving.to_packet()), Ok(Leaving));
         assert!(Leaving::from_packet(&hello.to_packet()).is_err());
+        let emit = Emit(b"{}").to_packet().unwrap();
+        assert_eq!(Emit::from_packet(&emit), Ok(Emit(b"{}")));
+        assert!(Emit::from_packet(&Leaving.to_packet()).is_err());
+        assert!(Leaving::from_packet(&emit).is_err());
+        let most = vec![b'x'; EMIT_BYTES_MAX + 1];
+        assert!(Emit(&most).to_packet().is_none());
+        let packet = Emit(&most[1..]).to_packet().unwrap();
+        assert_eq!(packet.len(), WORKER_PACKET_BYTES_MAX);
+        assert!(Emit::from_packet(&[&packet[..], b"x"].concat()).is_err());
         let geometry = Geometry::new(2, 256, 65_536).unwrap();
         let mut messages = vec![FromHub::Welcome(geometry), FromHub::Moving([b'm'; 32])];
         messages.extend(Refusal::ALL.map(FromHub::Refused));

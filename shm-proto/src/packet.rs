@@ -44,11 +44,23 @@ pub fn send(socket: impl AsFd, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Res
     Ok(())
 }
 
+/// Sends one packet if there is room for it at once; else the error is `WouldBlock`.
+pub fn send_now(socket: impl AsFd, packet: &[u8]) -> io::Result<()> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    rustix::net::send(socket, packet, flags)?;
+    Ok(())
+}
+
 /// Receives one packet. Descriptors nobody expected are closed on drop, those
 /// beyond [`FD_COUNT_MAX`] by the kernel. A packet longer than any message
 /// comes back one byte longer than the longest, so that it reads as garbage.
 pub fn receive(socket: impl AsFd) -> io::Result<Packet> {
-    let mut bytes = vec![0; MESSAGE_BYTES_MAX + 1];
+    receive_up_to(socket, MESSAGE_BYTES_MAX)
+}
+
+/// Like [`receive`], for messages of at most so many bytes.
+pub fn receive_up_to(socket: impl AsFd, bytes_max: usize) -> io::Result<Packet> {
+    let mut bytes = vec![0; bytes_max + 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FD_COUNT_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = rustix::net::recvmsg(

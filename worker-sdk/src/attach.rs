@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use slotway_shm_proto::layout::Geometry;
@@ -11,7 +12,6 @@ use slotway_shm_proto::packet;
 use slotway_shm_proto::region::WorkerRegions;
 
 use crate::error::RunError;
-use crate::limits::CONNECT_TIME;
 use crate::register::Reservation;
 
 /// An attached session's parts.
@@ -24,13 +24,17 @@ pub(crate) struct Attachment {
     pub path: PathBuf,
 }
 
-/// Says hello and maps what the hub passes; blocks for at most [`CONNECT_TIME`].
-pub(crate) fn attach(reservation: &Reservation, thread_count: u32) -> Result<Attachment, RunError> {
+/// Says hello and maps what the hub passes; blocks for at most `limit`.
+pub(crate) fn attach(
+    reservation: &Reservation,
+    thread_count: u32,
+    limit: Duration,
+) -> Result<Attachment, RunError> {
     let failed = |error: io::Error| RunError::AttachSocket {
         path: reservation.attach.clone(),
         error,
     };
-    let socket = connect(&reservation.attach).map_err(failed)?;
+    let socket = connect(&reservation.attach, limit).map_err(failed)?;
     let hello = Hello {
         worker_id: reservation.worker_id,
         thread_count,
@@ -71,7 +75,7 @@ pub(crate) fn attach(reservation: &Reservation, thread_count: u32) -> Result<Att
     })
 }
 
-fn connect(path: &Path) -> io::Result<OwnedFd> {
+fn connect(path: &Path, limit: Duration) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -79,7 +83,7 @@ fn connect(path: &Path) -> io::Result<OwnedFd> {
         None,
     )?;
     for direction in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
-        sockopt::set_socket_timeout(&socket, direction, Some(CONNECT_TIME))?;
+        sockopt::set_socket_timeout(&socket, direction, Some(limit))?;
     }
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use slotway_shm_proto::BodyEnd;
 
-use crate::request_body::block_on;
+use crate::block_on::block_on;
 use crate::session::{Session, SlotKey};
 use crate::stream::{self, BodyClosed};
 

@@ -1,6 +1,19 @@
 //! Telling a handler that its answer is not wanted any more.
 
-use tokio_util::sync::CancellationToken;
+#[cfg(feature = "tokio")]
+pub use tokio_util::sync::CancellationToken;
+
+/// Nobody can ask for a token.
+#[cfg(not(feature = "tokio"))]
+#[derive(Debug)]
+pub(crate) enum CancellationToken {}
+
+#[cfg(not(feature = "tokio"))]
+impl CancellationToken {
+    pub fn cancel(&self) {
+        match *self {}
+    }
+}
 
 use crate::request::Request;
 use crate::session::{Session, SlotKey, TransferState};
@@ -31,6 +44,7 @@ impl Request {
     /// HubWorker::new("http://127.0.0.1:3200", "finder", ())
     ///     .handle_async("GET", "/find/{id}", |_, request| find(request));
     /// ```
+    #[cfg(feature = "tokio")]
     pub fn cancellation(&self) -> CancellationToken {
         let mut state = self.session.lock_transfer(self.key);
         state.begin(self.key);

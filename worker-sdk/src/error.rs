@@ -54,6 +54,9 @@ pub enum RunError {
     /// The hub's memory cannot be used.
     #[error("the shared memory cannot be used: {0}")]
     Region(#[from] RegionError),
+    /// An async handler without a runtime.
+    #[error("async handlers need a tokio runtime: start the worker in one")]
+    NoRuntime,
     /// Threads or descriptors ran out.
     #[error("cannot start the worker's threads: {0}")]
     Threads(#[source] io::Error),
@@ -88,7 +91,28 @@ impl RunError {
             | Self::RegistrationAnswer(_)
             | Self::Message(_)
             | Self::Region(_)
+            | Self::NoRuntime
             | Self::Threads(_) => false,
         }
     }
+}
+
+/// Why an event was not passed on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmitError {
+    /// The worker's hub URL is none; running it says what is wrong.
+    #[error("the worker's hub URL is none")]
+    Url,
+    /// The hub did not answer.
+    #[error("cannot reach the hub: {0}")]
+    Unreachable(String),
+    /// The hub refused it.
+    #[error("the hub refused the event with {status}: {answer}")]
+    Refused {
+        /// Status code.
+        status: u16,
+        /// What it said.
+        answer: String,
+    },
 }

@@ -1,40 +1,29 @@
 //! Handlers behind one type, and how they are run.
 
-use std::collections::HashMap;
-use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use slotway_shm_proto::layout::{RequestHead, request_flags};
-use tokio::runtime::Handle;
-use tokio_util::sync::ReusableBoxFuture;
 
-use crate::handler_response::HandlerResponse;
+#[cfg(feature = "tokio")]
+use crate::async_handler::{AsyncHandler, FutureCell};
 use crate::limits::SLOW_HANDLER_NS;
 use crate::pattern::RoutePattern;
 use crate::placement::Placement;
 use crate::request::Request;
-use crate::request_body::RequestBody;
 use crate::response::Response;
+pub(crate) use crate::runtime::Spawner;
 use crate::session::{Session, SlotKey};
 use crate::ticket::{Published, Ticket};
 
-/// The memory of an async handler's future, re-used between requests.
-type FutureCell = ReusableBoxFuture<'static, Response>;
+type PlainHandler<S> = Box<dyn Fn(&Arc<S>, &Request) -> Response + Send + Sync>;
 
-type PlainHandler<S> = Box<dyn Fn(&S, &Request) -> Response + Send + Sync>;
-type AsyncHandler<S> = Box<dyn Fn(Arc<S>, Request, Option<FutureCell>) -> FutureCell + Send + Sync>;
-
-type StreamHandler<S> = Box<dyn Fn(Arc<S>, Request, RequestBody) -> FutureCell + Send + Sync>;
-
-enum Kind<S> {
+pub(crate) enum Kind<S> {
     Plain(PlainHandler<S>),
+    #[cfg(feature = "tokio")]
     Async(AsyncHandler<S>),
-    Stream(StreamHandler<S>),
 }
 
 /// A route and its handler.
@@ -43,6 +32,8 @@ pub(crate) struct Route<S> {
     pub pattern: Arc<RoutePattern>,
     /// See [`crate::HubWorker::retry`].
     pub may_repeat: bool,
+    /// See [`crate::HubWorker::handle_sse`].
+    pub is_sse: bool,
     kind: Kind<S>,
     /// What the handler usually takes on the receiving thread; unknown counts
     /// as long.
@@ -54,17 +45,22 @@ pub(crate) struct HandlerScratch {
     /// What handlers usually take on this thread.
     pub usual_ns: u32,
     pub placement: Placement,
-    future: Option<FutureCell>,
-    runtime: Handle,
+    #[cfg(feature = "tokio")]
+    pub future: Option<FutureCell>,
+    #[cfg(feature = "tokio")]
+    pub spawner: Spawner,
 }
 
 impl HandlerScratch {
-    pub fn new(runtime: Handle, placement: Placement) -> Self {
+    #[cfg_attr(not(feature = "tokio"), expect(unused_variables))]
+    pub fn new(spawner: &Spawner, placement: Placement) -> Self {
         Self {
             usual_ns: UNKNOWN_NS,
             placement,
+            #[cfg(feature = "tokio")]
             future: None,
-            runtime,
+            #[cfg(feature = "tokio")]
+            spawner: spawner.clone(),
         }
     }
 
@@ -74,69 +70,30 @@ impl HandlerScratch {
     }
 }
 
+/// A request as the receiving thread hands it to a handler.
+pub(crate) struct Taken<'t> {
+    pub session: &'t Arc<Session>,
+    pub key: SlotKey,
+    pub head: RequestHead,
+    pub pattern: Arc<RoutePattern>,
+    /// A body that did not fit the arena.
+    pub collected: Option<Vec<u8>>,
+}
+
 impl<S: Send + Sync + 'static> Route<S> {
     pub fn plain<F>(method: &str, path: &str, handler: F) -> Self
     where
-        F: Fn(&S, &Request) -> Response + Send + Sync + 'static,
+        F: Fn(&Arc<S>, &Request) -> Response + Send + Sync + 'static,
     {
         Self::new(method, path, Kind::Plain(Box::new(handler)))
     }
 
-    pub fn asynchronous<F, Fut>(method: &str, path: &str, handler: F) -> Self
-    where
-        F: Fn(Arc<S>, Request) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Response> + Send + 'static,
-    {
-        let start: AsyncHandler<S> = Box::new(move |state, request, cell| {
-            let future = handler(state, request);
-            match cell {
-                Some(mut cell) => {
-                    cell.set(future);
-                    cell
-                }
-                None => ReusableBoxFuture::new(future),
-            }
-        });
-        Self::new(method, path, Kind::Async(start))
-    }
-
-    /// A handler that reads the body itself.
-    pub fn streaming<F, Fut>(method: &str, path: &str, handler: F) -> Self
-    where
-        F: Fn(Arc<S>, Request, RequestBody) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Response> + Send + 'static,
-    {
-        let start: StreamHandler<S> = Box::new(move |state, request, body| {
-            ReusableBoxFuture::new(handler(state, request, body))
-        });
-        Self::new(method, path, Kind::Stream(start))
-    }
-
-    /// A handler of the seed's form, which gets owned copies.
-    pub fn owned<F, Fut>(method: &str, path: &str, handler: F) -> Self
-    where
-        F: Fn(Arc<S>, HashMap<String, String>, Option<String>, Vec<u8>) -> Fut
-            + Send
-            + Sync
-            + 'static,
-        Fut: Future<Output = HandlerResponse> + Send + 'static,
-    {
-        Self::asynchronous(method, path, move |state, request| {
-            let params = request
-                .params()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect();
-            let query = request.query().map(str::to_owned);
-            let future = handler(state, params, query, request.body().to_vec());
-            async move { future.await.into_response(&request) }
-        })
-    }
-
-    fn new(method: &str, path: &str, kind: Kind<S>) -> Self {
+    pub(crate) fn new(method: &str, path: &str, kind: Kind<S>) -> Self {
         Self {
             method: method.to_owned(),
             pattern: Arc::new(RoutePattern::new(path)),
             may_repeat: false,
+            is_sse: false,
             kind,
             usual_ns: AtomicU32::new(UNKNOWN_NS),
         }
@@ -149,7 +106,11 @@ impl<S: Send + Sync + 'static> Route<S> {
 
     /// Whether the handler reads the body itself.
     pub fn reads_body(&self) -> bool {
-        matches!(self.kind, Kind::Stream(_))
+        match &self.kind {
+            Kind::Plain(_) => false,
+            #[cfg(feature = "tokio")]
+            Kind::Async(handler) => handler.reads_body(),
+        }
     }
 
     /// Whether answers that wait to be rung should not wait for this handler.
@@ -160,36 +121,29 @@ impl<S: Send + Sync + 'static> Route<S> {
     /// Learns from one run; returns the time now.
     pub fn learn(&self, started: Instant) -> Instant {
         let now = Instant::now();
-        let took = u32::try_from((now - started).as_nanos()).unwrap_or(u32::MAX);
         let usual = self.usual_ns.load(Ordering::Relaxed);
-        // A moving average over some eight runs; the first run stands alone.
-        let next = if usual == u32::MAX {
-            took
-        } else {
-            usual - usual / 8 + took / 8
-        };
+        let next = moving_average(usual, now - started);
         self.usual_ns.store(next, Ordering::Relaxed);
         now
     }
 
     /// Runs the handler for a request that was taken. `None`: the answer will
     /// come later, from the runtime.
+    #[cfg_attr(
+        not(feature = "tokio"),
+        expect(unused_variables, clippy::unnecessary_wraps)
+    )]
     pub fn run(
         &self,
         state: &Arc<S>,
-        session: &Arc<Session>,
-        key: SlotKey,
-        head: RequestHead,
-        collected: Option<Vec<u8>>,
+        taken: Taken<'_>,
         scratch: &mut HandlerScratch,
     ) -> Option<Published> {
-        let wants_times = head.flags & request_flags::WANTS_TIMES != 0;
-        let mut ticket = Ticket::new(Arc::clone(session), key, wants_times);
-        let pattern = Arc::clone(&self.pattern);
+        let wants_times = taken.head.flags & request_flags::WANTS_TIMES != 0;
+        let ticket = Ticket::new(Arc::clone(taken.session), taken.key, wants_times);
         match &self.kind {
             Kind::Plain(handler) => {
-                let request =
-                    Request::new(Arc::clone(session), key, head, pattern, collected, None);
+                let request = Request::new(taken, None);
                 let result = catch_unwind(AssertUnwindSafe(|| handler(state, &request)));
                 drop(request);
                 Some(match result {
@@ -197,66 +151,9 @@ impl<S: Send + Sync + 'static> Route<S> {
                     Err(_) => ticket.answer_failed(PANICKED),
                 })
             }
-            Kind::Async(start) => {
-                let [hold] = ticket.hold();
-                let hold = Some(hold);
-                let request =
-                    Request::new(Arc::clone(session), key, head, pattern, collected, hold);
-                let cell = scratch.future.take();
-                poll_once(session, ticket, scratch, || {
-                    start(Arc::clone(state), request, cell)
-                })
-            }
-            Kind::Stream(start) => {
-                let [hold, body_hold] = ticket.hold();
-                let hold = Some(hold);
-                let session = Arc::clone(session);
-                let request = Request::new(
-                    Arc::clone(&session),
-                    key,
-                    head,
-                    pattern,
-                    Some(Vec::new()),
-                    hold,
-                );
-                let whole = (head.body_ring_bytes == 0).then(|| request.slot_body().to_vec());
-                let body = RequestBody::new(Arc::clone(&session), key, body_hold, whole);
-                poll_once(&session, ticket, scratch, || {
-                    start(Arc::clone(state), request, body)
-                })
-            }
+            #[cfg(feature = "tokio")]
+            Kind::Async(handler) => handler.run(state, taken, ticket, scratch),
         }
-    }
-}
-
-/// Starts an async handler and polls it once: most are ready at once. Those
-/// that are not are polled again by the runtime, with a waker of its own.
-fn poll_once(
-    session: &Arc<Session>,
-    ticket: Ticket,
-    scratch: &mut HandlerScratch,
-    start: impl FnOnce() -> FutureCell,
-) -> Option<Published> {
-    let polled = catch_unwind(AssertUnwindSafe(|| {
-        let mut future = start();
-        let mut context = Context::from_waker(Waker::noop());
-        (Pin::new(&mut future).poll(&mut context), future)
-    }));
-    match polled {
-        Ok((Poll::Ready(response), future)) => {
-            let published = ticket.answer(response);
-            // A finished future may still own its request, which then holds
-            // the answer back: it must go.
-            scratch.future = (published == Published::Yes).then_some(future);
-            Some(published)
-        }
-        Ok((Poll::Pending, future)) => {
-            scratch
-                .runtime
-                .spawn(finish_later(Arc::clone(session), ticket, future));
-            None
-        }
-        Err(_) => Some(ticket.answer_failed(PANICKED)),
     }
 }
 
@@ -273,14 +170,4 @@ fn moving_average(usual_ns: u32, took: Duration) -> u32 {
     }
 }
 
-const PANICKED: &str = "the handler panicked";
-
-async fn finish_later(session: Arc<Session>, ticket: Ticket, mut future: FutureCell) {
-    let lane_index = ticket.lane_index();
-    // A panic here unwinds through the task, and the ticket answers 500.
-    let response = Pin::new(&mut future).await;
-    drop(future);
-    if ticket.answer(response) == Published::Yes {
-        session.ring(lane_index);
-    }
-}
+pub(crate) const PANICKED: &str = "the handler panicked";

@@ -1,33 +1,29 @@
-//! The worker: routes, state, and the loop that keeps it attached to its hub.
+//! The worker: routes, state and how it is run.
 
+#[cfg(feature = "tokio")]
 use std::collections::HashMap;
-use std::future::Future;
-use std::path::Path;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use slotway_shm_proto::doorbell::nudge_futex;
-use slotway_shm_proto::message::{Goodbye, Leaving, WORKER_ID_BYTES};
-use slotway_shm_proto::packet;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-
-use crate::attach::{self, Attachment, News};
+use crate::emitter::HubEmitter;
 use crate::error::RunError;
-use crate::handler::Route;
+use crate::handler::{Route, Spawner};
+#[cfg(feature = "tokio")]
 use crate::handler_response::HandlerResponse;
+use crate::hub_client::{HubClient, HubUrl};
+use crate::keeper::{Keeper, LiveSessions, Message, Serving};
 use crate::limits::{
-    RECONNECT_PAUSE_MAX, RECONNECT_PAUSE_MIN, THREAD_COUNT_BOUND, THREAD_COUNT_DEFAULT,
+    CONNECT_TIME_DEFAULT, EMITTER_CONNECTION_COUNT, HUB_URL_DEFAULT, THREAD_COUNT_BOUND,
+    THREAD_COUNT_DEFAULT,
 };
-use crate::register::{self, RegisterRequest, Reservation, RouteRegistration};
+use crate::register::{RegisterRequest, RouteRegistration};
 use crate::request::Request;
+#[cfg(feature = "tokio")]
 use crate::request_body::RequestBody;
 use crate::response::Response;
-use crate::serve::Receiver;
-use crate::session::Session;
+use crate::running_worker::RunningWorker;
 
 /// A worker of a hub: answers the routes it registers.
 ///
@@ -53,27 +49,42 @@ pub struct HubWorker<S: Send + Sync + 'static> {
     thread_count: u32,
     follows_hub: bool,
     is_instance: bool,
+    spin: Duration,
+    connect_timeout: Duration,
+    sessions: LiveSessions,
 }
 
 impl<S: Send + Sync + 'static> HubWorker<S> {
-    /// A worker that will register as `name` with the hub at `hub_url`. A
+    /// A worker that will register as `name` with the hub at `hub_url`:
+    /// `http://host:port`, or `unix:/path` for a hub that listens on a Unix socket. A
     /// worker that is there under the same name is replaced: it finishes what
     /// it has.
     pub fn new(hub_url: &str, name: &str, state: S) -> Self {
         Self {
-            hub_url: hub_url.trim_end_matches('/').to_owned(),
+            hub_url: hub_url.to_owned(),
             name: name.to_owned(),
             state: Arc::new(state),
             routes: Vec::new(),
             thread_count: THREAD_COUNT_DEFAULT,
             follows_hub: true,
             is_instance: false,
+            spin: Duration::ZERO,
+            connect_timeout: CONNECT_TIME_DEFAULT,
+            sessions: LiveSessions::default(),
         }
+    }
+
+    /// Like [`HubWorker::new`], with the hub that the environment's `HUB_URL` names, or
+    /// the one at `http://127.0.0.1:3200`.
+    pub fn from_env(name: &str, state: S) -> Self {
+        let url = std::env::var("HUB_URL").ok();
+        Self::new(url.as_deref().unwrap_or(HUB_URL_DEFAULT), name, state)
     }
 
     /// Adds a route whose handler gets owned copies: state, parameters, query
     /// and body. [`HubWorker::handle`] and [`HubWorker::handle_async`] copy
     /// nothing.
+    #[cfg(feature = "tokio")]
     pub fn route<F, Fut>(mut self, method: &str, path: &str, handler: F) -> Self
     where
         F: Fn(Arc<S>, HashMap<String, String>, Option<String>, Vec<u8>) -> Fut
@@ -86,6 +97,23 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         self
     }
 
+    /// Like [`HubWorker::handle_sse`], with a handler that gets owned copies: state,
+    /// parameters, query, and the JSON document as body.
+    #[cfg(feature = "tokio")]
+    pub fn sse_route<F, Fut>(mut self, path: &str, handler: F) -> Self
+    where
+        F: Fn(Arc<S>, HashMap<String, String>, Option<String>, Vec<u8>) -> Fut
+            + Send
+            + Sync
+            + 'static,
+        Fut: Future<Output = HandlerResponse> + Send + 'static,
+    {
+        let mut route = Route::owned("GET", path, handler);
+        route.is_sse = true;
+        self.routes.push(route);
+        self
+    }
+
     /// Adds a route with a plain function, which runs on the thread that
     /// received the request: no task, no allocation. Requests behind it wait
     /// until it returns, so it should not block for long unless there are
@@ -94,13 +122,49 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     where
         F: Fn(&S, &Request) -> Response + Send + Sync + 'static,
     {
+        let handler = move |state: &Arc<S>, request: &Request| handler(state, request);
         self.routes.push(Route::plain(method, path, handler));
+        self
+    }
+
+    /// Adds an event stream (Server-Sent Events): clients that `GET` the path stay
+    /// connected to the hub, and get what [`HubEmitter`] pushes. The handler is told
+    /// when one comes or goes, by a POST whose body is
+    ///
+    /// ```json
+    /// {"sse_lifecycle": "connect", "params": {"id": "7"}, "path": "/jobs/7/progress",
+    ///  "connection": "…", "last_event_id": "41"}
+    /// ```
+    ///
+    /// (or `"disconnect"`; `last_event_id` only where there is one). Its answer to
+    /// `connect` lets the client in if the status is 2xx, else the client gets it. A
+    /// worker that takes over is told of all clients that are there.
+    ///
+    /// ```
+    /// use slotway_worker_sdk::HubWorker;
+    ///
+    /// let worker = HubWorker::new("http://127.0.0.1:3200", "jobs", ());
+    /// let emitter = worker.emitter();
+    /// worker.handle_sse("/jobs/{id}/progress", |(), request| {
+    ///     request.response(200).empty()
+    /// });
+    /// // Elsewhere: emitter.sse_push("/jobs/7/progress", "progress", "80").await
+    /// ```
+    pub fn handle_sse<F>(mut self, path: &str, handler: F) -> Self
+    where
+        F: Fn(&S, &Request) -> Response + Send + Sync + 'static,
+    {
+        let handler = move |state: &Arc<S>, request: &Request| handler(state, request);
+        let mut route = Route::plain("GET", path, handler);
+        route.is_sse = true;
+        self.routes.push(route);
         self
     }
 
     /// Adds a route with an async function. It is polled once on the thread
     /// that received the request and goes to the tokio runtime only if it is
     /// not ready then.
+    #[cfg(feature = "tokio")]
     pub fn handle_async<F, Fut>(mut self, method: &str, path: &str, handler: F) -> Self
     where
         F: Fn(Arc<S>, Request) -> Fut + Send + Sync + 'static,
@@ -130,6 +194,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     ///     },
     /// );
     /// ```
+    #[cfg(feature = "tokio")]
     pub fn handle_stream<F, Fut>(mut self, method: &str, path: &str, handler: F) -> Self
     where
         F: Fn(Arc<S>, Request, RequestBody) -> Fut + Send + Sync + 'static,
@@ -179,19 +244,95 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         self
     }
 
+    /// How long a receiving thread looks for the next request before it sleeps; it
+    /// sleeps at once unless this says otherwise. A thread that looks answers some tens
+    /// of microseconds earlier and keeps a core busy: only for machines with cores to
+    /// spare.
+    pub fn spin(mut self, time: Duration) -> Self {
+        self.spin = time;
+        self
+    }
+
+    /// How long registering may take, and attaching after it, before the worker tries
+    /// again; 5 s unless this says otherwise.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit;
+        self
+    }
+
+    /// Pushes events to clients that listen.
+    pub fn emitter(&self) -> HubEmitter {
+        // A wrong URL is told when the worker runs.
+        let url = HubUrl::parse(&self.hub_url).ok();
+        let client = |url| HubClient::new(url, self.connect_timeout, EMITTER_CONNECTION_COUNT);
+        let hub = url.map(client);
+        HubEmitter::new(hub, &self.name, self.sessions.clone())
+    }
+
     /// The shared state.
     pub fn state(&self) -> Arc<S> {
         Arc::clone(&self.state)
     }
 
-    /// Registers, attaches and serves. When the hub goes away the worker
-    /// connects again, at once first and then with growing pauses; routes and
-    /// state stay.
+    /// Starts the worker on threads of its own, and returns at once: it registers,
+    /// attaches and serves. When the hub goes away the worker connects again, at once
+    /// first and then with growing pauses; routes and state stay.
     ///
-    /// Returns only with an error that trying again cannot mend: a refused
-    /// registration, or another worker that took over the name. Dropping the
-    /// future ends the session, and with it the requests that the worker has;
-    /// [`HubWorker::run_until`] finishes them.
+    /// Async handlers run in the tokio runtime that is current here.
+    pub fn start(self) -> Result<RunningWorker, RunError> {
+        let (sender, thread) = self.spawn(|outcome| outcome)?;
+        Ok(RunningWorker::new(sender, thread))
+    }
+
+    /// Like [`HubWorker::start`], and waits for the end: an error that trying again
+    /// cannot mend, like a refused registration or another worker that took over the
+    /// name. Blocks.
+    pub fn run_blocking(self) -> Result<(), RunError> {
+        self.start()?.wait()
+    }
+
+    /// `ended` is called with the outcome before the thread ends.
+    fn spawn<R: Send + 'static>(
+        self,
+        ended: impl FnOnce(Result<(), RunError>) -> R + Send + 'static,
+    ) -> Result<(Sender<Message>, JoinHandle<R>), RunError> {
+        let hub = HubClient::new(HubUrl::parse(&self.hub_url)?, self.connect_timeout, 0);
+        let spawner = Spawner::current();
+        #[cfg(feature = "tokio")]
+        if !spawner.is_there() && self.routes.iter().any(Route::is_async) {
+            return Err(RunError::NoRuntime);
+        }
+        let registration = RegisterRequest {
+            name: self.name.clone(),
+            routes: self.routes.iter().map(Route::registration).collect(),
+            instance: self.is_instance,
+        };
+        let serving = Serving {
+            name: self.name,
+            hub,
+            registration: Arc::new(registration),
+            routes: Arc::new(self.routes),
+            state: self.state,
+            thread_count: self.thread_count,
+            follows_hub: self.follows_hub,
+            spin: self.spin,
+            connect_timeout: self.connect_timeout,
+            spawner,
+            sessions: self.sessions,
+        };
+        let (keeper, sender) = Keeper::new(serving);
+        let thread = std::thread::Builder::new().name("slotway-keeper".to_owned());
+        let thread = thread.spawn(move || ended(keeper.run()));
+        Ok((sender, thread.map_err(RunError::Threads)?))
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl<S: Send + Sync + 'static> HubWorker<S> {
+    /// Like [`HubWorker::run_blocking`], without blocking.
+    ///
+    /// Dropping the future ends the session, and with it the requests that the worker
+    /// has; [`HubWorker::run_until`] finishes them.
     pub async fn run(self) -> Result<(), RunError> {
         self.run_until(std::future::pending()).await
     }
@@ -210,259 +351,31 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// # }
     /// ```
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let mut stop = pin!(stop);
-        register::check_url(&self.hub_url)?;
-        let registration = Arc::new(RegisterRequest {
-            name: self.name.clone(),
-            routes: self
-                .routes
-                .iter()
-                .map(|route| RouteRegistration {
-                    method: route.method.clone(),
-                    path: route.pattern.path().to_owned(),
-                    retry: route.may_repeat,
-                })
-                .collect(),
-            instance: self.is_instance,
-        });
-        let routes = Arc::new(self.routes);
-        let mut pause = Duration::ZERO;
-        loop {
-            let (hub_url, document) = (self.hub_url.clone(), Arc::clone(&registration));
-            let thread_count = self.thread_count;
-            let connecting = tokio::task::spawn_blocking(move || {
-                let reservation = register::register(&hub_url, &document)?;
-                attach::attach(&reservation, thread_count)
-            });
-            // An attachment that comes too late is dropped, which ends it.
-            let connected = tokio::select! {
-                connected = connecting => connected.expect("connecting does not panic"),
-                () = &mut stop => return Ok(()),
-            };
-            let error = match connected {
-                Ok(attachment) => {
-                    tracing::info!(worker = self.name, hub = self.hub_url, "attached");
-                    pause = Duration::ZERO;
-                    let (news, inbox) = mpsc::unbounded_channel();
-                    let serving = Serving {
-                        routes: Arc::clone(&routes),
-                        state: Arc::clone(&self.state),
-                        thread_count,
-                        follows_hub: self.follows_hub,
-                        news,
-                    };
-                    serve(attachment, serving, inbox, &mut stop).await
-                }
-                Err(error) => error,
-            };
-            if matches!(error, RunError::Ended(Goodbye::Left)) {
-                return Ok(());
-            }
-            if !error.is_transient() {
-                return Err(error);
-            }
-            tracing::warn!(worker = self.name, "{error}; connecting again in {pause:?}");
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = &mut stop => return Ok(()),
-            }
-            pause = next_pause(pause);
-        }
-    }
-}
-
-/// Doubles up to the bound; jitter keeps many workers of one hub apart.
-fn next_pause(pause: Duration) -> Duration {
-    let mut random = [0_u8; 1];
-    // Without random bytes there is no jitter, which is all that is lost.
-    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
-    let jitter = f64::from(random[0]) / 1024.0;
-    (pause * 2)
-        .clamp(RECONNECT_PAUSE_MIN, RECONNECT_PAUSE_MAX)
-        .mul_f64(1.0 - jitter)
-}
-
-/// What the sessions of one attachment share.
-struct Serving<S> {
-    routes: Arc<Vec<Route<S>>>,
-    state: Arc<S>,
-    thread_count: u32,
-    follows_hub: bool,
-    /// News of sessions, by their ids.
-    news: mpsc::UnboundedSender<(u64, News)>,
-}
-
-/// Serves a session to its end, or until `stop`, and says why it ended. If a new hub
-/// takes over meanwhile, the session with that one goes on.
-async fn serve<S: Send + Sync + 'static>(
-    attachment: Attachment,
-    serving: Serving<S>,
-    mut inbox: mpsc::UnboundedReceiver<(u64, News)>,
-    stop: &mut Pin<&mut impl Future<Output = ()>>,
-) -> RunError {
-    let path = attachment.path.clone();
-    let mut sessions = match start(attachment, &serving) {
-        Ok(connection) => vec![connection],
-        Err(error) => return error,
-    };
-    let mut is_stopping = false;
-    // What ends the worker, though another session may still be finishing.
-    let mut last_word = None;
-    loop {
+        let (done, mut outcome) = tokio::sync::oneshot::channel();
+        let (sender, thread) = self.spawn(move |result| {
+            // Nobody listens if this future was dropped.
+            let _ = done.send(result);
+            Ok(())
+        })?;
+        // Ends the worker if this future is dropped.
+        let running = RunningWorker::new(sender, thread);
+        let ended = |result: Result<_, _>| result.expect("the keeper does not panic");
         tokio::select! {
-            Some((id, news)) = inbox.recv() => match news {
-                News::Moving(worker_id) => match move_to(&path, worker_id, &serving).await {
-                    Ok(connection) => {
-                        tracing::info!("attached to the new hub; the older session goes on to its end");
-                        if is_stopping {
-                            connection.leave();
-                        }
-                        sessions.push(connection);
-                    }
-                    Err(error) => tracing::warn!("cannot attach to the new hub: {error}"),
-                },
-                News::Ended(goodbye) => {
-                    sessions.retain(|connection| connection.0.id != id);
-                    let end = goodbye.map_or(RunError::Disconnected, RunError::Ended);
-                    if !end.is_transient() && last_word.is_none() {
-                        last_word = Some(end);
-                        // Who has been replaced, or put out, is so everywhere.
-                        sessions.iter().for_each(Connection::leave);
-                    } else if sessions.is_empty() && last_word.is_none() {
-                        // A worker that is to stop does not come back.
-                        return if is_stopping {
-                            RunError::Ended(Goodbye::Left)
-                        } else {
-                            end
-                        };
-                    }
-                    if sessions.is_empty()
-                        && let Some(end) = last_word.take()
-                    {
-                        return end;
-                    }
-                }
-            },
-            () = &mut *stop, if !is_stopping => {
-                is_stopping = true;
-                sessions.iter().for_each(Connection::leave);
-            }
+            result = &mut outcome => return ended(result),
+            () = stop => running.stop(),
         }
+        ended(outcome.await)
     }
 }
 
-async fn move_to<S: Send + Sync + 'static>(
-    path: &Path,
-    worker_id: [u8; WORKER_ID_BYTES],
-    serving: &Serving<S>,
-) -> Result<Connection, RunError> {
-    let reservation = Reservation {
-        worker_id,
-        attach: path.to_owned(),
-    };
-    let thread_count = serving.thread_count;
-    let attaching = tokio::task::spawn_blocking(move || attach::attach(&reservation, thread_count));
-    let attachment = attaching.await.expect("attaching does not panic")?;
-    start(attachment, serving)
-}
-
-/// Starts the threads of a session.
-fn start<S: Send + Sync + 'static>(
-    attachment: Attachment,
-    serving: &Serving<S>,
-) -> Result<Connection, RunError> {
-    let Attachment {
-        geometry,
-        regions,
-        eventfds,
-        socket,
-        path: _,
-    } = attachment;
-    let session = Arc::new(Session::new(geometry, regions, eventfds, socket));
-    let connection = Connection(Arc::clone(&session));
-    let mut threads = Vec::new();
-    for thread_index in 0..serving.thread_count {
-        let receiver = Receiver {
-            session: Arc::clone(&session),
-            routes: Arc::clone(&serving.routes),
-            state: Arc::clone(&serving.state),
-            thread_index,
-            thread_count: serving.thread_count,
-            follows_hub: serving.follows_hub,
-            runtime: Handle::current(),
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("slotway-{thread_index}"))
-            .spawn(move || receiver.run());
-        match thread {
-            Ok(thread) => threads.push(thread),
-            Err(error) => {
-                end(&session, threads);
-                return Err(RunError::Threads(error));
-            }
+impl<S: Send + Sync + 'static> Route<S> {
+    fn registration(&self) -> RouteRegistration {
+        RouteRegistration {
+            method: self.method.clone(),
+            path: self.pattern.path().to_owned(),
+            retry: self.may_repeat,
+            sse: self.is_sse,
         }
-    }
-    let (shared, news) = (Arc::clone(&session), serving.news.clone());
-    let watcher = std::thread::Builder::new()
-        .name("slotway-session".to_owned())
-        .spawn(move || watch(&shared, threads, &news));
-    if let Err(error) = watcher {
-        // Threads that cannot be watched are ended by the flag alone.
-        session.ended.store(true, Ordering::Release);
-        return Err(RunError::Threads(error));
-    }
-    Ok(connection)
-}
-
-/// Ends the session when it goes, also when `run` is dropped half-way.
-struct Connection(Arc<Session>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.disconnect();
-    }
-}
-
-impl Connection {
-    /// Tells the hub that this worker wants to finish what it has and go.
-    fn leave(&self) {
-        // In vain only if the session has ended, which is told in its own way.
-        let _ = packet::send(&self.0.connection, &Leaving.to_packet(), &[]);
-    }
-}
-
-fn watch(
-    session: &Session,
-    threads: Vec<JoinHandle<()>>,
-    news: &mpsc::UnboundedSender<(u64, News)>,
-) {
-    loop {
-        let heard = attach::wait_for_news(&session.connection);
-        if let News::Ended(_) = heard {
-            session.ended.store(true, Ordering::Release);
-        }
-        // Nobody listens when `run` was dropped.
-        let _ = news.send((session.id, heard));
-        if let News::Ended(_) = heard {
-            return end(session, threads);
-        }
-    }
-}
-
-/// Ends the receiving threads: those that sleep are woken, those in a handler
-/// end after it.
-fn end(session: &Session, threads: Vec<JoinHandle<()>>) {
-    session.ended.store(true, Ordering::Release);
-    session.wake_all_handlers();
-    for (thread_index, thread) in threads.into_iter().enumerate() {
-        let line = session.geometry.thread_line(thread_index as u32);
-        while !thread.is_finished() {
-            // Again and again, for a thread may be just about to sleep.
-            nudge_futex(session.regions.requests.u32_at(line));
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        // A handler's panic is caught; another has been printed by its thread.
-        let _ = thread.join();
     }
 }
 
@@ -471,20 +384,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_to_their_bound_and_no_further() {
-        let mut pause = next_pause(Duration::ZERO);
-        assert!(pause <= RECONNECT_PAUSE_MIN && pause >= RECONNECT_PAUSE_MIN / 2);
-        for _ in 0..20 {
-            pause = next_pause(pause);
-            assert!(pause <= RECONNECT_PAUSE_MAX);
-        }
-        assert!(pause > RECONNECT_PAUSE_MAX / 2);
+    fn a_url_that_is_none_is_an_error_at_once() {
+        let result = HubWorker::new("nonsense", "w", ()).run_blocking();
+        assert!(matches!(result, Err(RunError::Url { .. })));
     }
 
-    #[tokio::test]
-    async fn a_url_that_is_none_is_an_error_at_once() {
-        let result = HubWorker::new("nonsense", "w", ()).run().await;
-        assert!(matches!(result, Err(RunError::Url { .. })));
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn async_handlers_without_a_runtime_are_an_error_at_once() {
+        let worker = HubWorker::new("http://127.0.0.1:9", "w", ());
+        let worker = worker.handle_async("GET", "/", |_, request| async move {
+            request.response(200).empty()
+        });
+        assert!(matches!(worker.start(), Err(RunError::NoRuntime)));
+    }
+
+    #[test]
+    fn a_worker_without_a_hub_can_be_stopped() {
+        // Port 9 is discard; nobody listens there.
+        let worker = HubWorker::new("http://127.0.0.1:9", "w", ())
+            .start()
+            .unwrap();
+        worker.stop();
+        assert!(worker.wait().is_ok());
     }
 
     #[test]

@@ -35,26 +35,39 @@
 //! bodies that do not fit a slot's arena, `stream` those that a handler reads
 //! (`request_body`) or writes (`body_sender`) itself.
 #![deny(unsafe_code)]
+#![cfg_attr(
+    not(feature = "tokio"),
+    allow(dead_code, reason = "some parts serve async handlers alone")
+)]
 
+#[cfg(feature = "tokio")]
+mod async_handler;
 mod attach;
+mod block_on;
 mod body_pool;
 mod body_sender;
 mod cancellation;
 mod clock;
+mod emitter;
 mod error;
 mod handler;
 mod handler_response;
+mod hub_client;
 mod hub_worker;
 #[allow(unsafe_code)]
 mod in_place;
+mod keeper;
 pub mod limits;
 mod pattern;
 mod placement;
 mod register;
 mod request;
+#[cfg(feature = "tokio")]
 mod request_body;
 mod response;
 mod ring_copy;
+mod running_worker;
+mod runtime;
 mod serve;
 mod session;
 mod stream;
@@ -62,12 +75,16 @@ mod ticket;
 mod transfer;
 
 pub use body_sender::BodySender;
-pub use error::RunError;
+#[cfg(feature = "tokio")]
+pub use cancellation::CancellationToken;
+pub use emitter::{HubEmitter, SseEvent, SseTarget};
+pub use error::{EmitError, RunError};
 pub use handler_response::HandlerResponse;
 pub use hub_worker::HubWorker;
 pub use request::Request;
+#[cfg(feature = "tokio")]
 pub use request_body::RequestBody;
 pub use response::{Response, ResponseBuilder};
+pub use running_worker::{RunningWorker, Stopper};
 pub use slotway_shm_proto::message::{Goodbye, Refusal};
 pub use stream::BodyClosed;
-pub use tokio_util::sync::CancellationToken;

@@ -40,8 +40,12 @@ pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// See [`RECONNECT_PAUSE_MIN`].
 pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(3);
 
-/// How long registering over HTTP, and attaching after it, may take.
-pub const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// How long registering over HTTP, and attaching after it, may take, unless
+/// `connect_timeout` says otherwise. So may a push over HTTP.
+pub const CONNECT_TIME_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Where the hub is unless `HUB_URL` says otherwise.
+pub const HUB_URL_DEFAULT: &str = "http://127.0.0.1:3200";
 
 /// Buffers of large bodies that a session keeps for the next ones, and the largest
 /// of them: together as much as a worker holds beyond what it needs.
@@ -49,8 +53,11 @@ pub const SPARE_BODY_COUNT_MAX: usize = 8;
 /// See [`SPARE_BODY_COUNT_MAX`].
 pub const SPARE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Largest answer to a registration.
-pub const REGISTER_ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// Idle connections to the hub that an emitter keeps for its next events.
+pub const EMITTER_CONNECTION_COUNT: usize = 4;
+
+/// Largest answer of the hub's own.
+pub const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 const _: () = {
     assert!(UNRUNG_COUNT_MAX <= 64, "some tens of answers");

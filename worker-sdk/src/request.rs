@@ -9,6 +9,7 @@ use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::{FieldEntry, RequestHead, Span, request_flags};
 
 use crate::clock;
+use crate::handler::Taken;
 use crate::pattern::RoutePattern;
 use crate::response::{AnswerLock, ResponseBuilder};
 use crate::session::{Session, SlotKey};
@@ -50,21 +51,20 @@ impl Drop for Request {
 }
 
 impl Request {
-    pub(crate) fn new(
-        session: Arc<Session>,
-        key: SlotKey,
-        head: RequestHead,
-        pattern: Arc<RoutePattern>,
-        collected: Option<Vec<u8>>,
-        hold: Option<Hold>,
-    ) -> Self {
-        let arena_offset = session.offsets(key).request_arena;
-        Self {
+    pub(crate) fn new(taken: Taken<'_>, hold: Option<Hold>) -> Self {
+        let Taken {
             session,
+            key,
+            head,
+            pattern,
+            collected,
+        } = taken;
+        Self {
+            session: Arc::clone(session),
             key,
             answer: AnswerLock::default(),
             head,
-            arena_offset,
+            arena_offset: session.offsets(key).request_arena,
             pattern,
             collected,
             _hold: hold,

@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slotway_shm_proto::doorbell::{SleepEpoch, Wake, wait_futex};
 use slotway_shm_proto::layout::{PING_ROUTE_INDEX, RequestHead};
 use slotway_shm_proto::ring::{Entry, SubmissionKind};
-use tokio::runtime::Handle;
 
-use crate::handler::{HandlerScratch, Route};
+use crate::handler::{HandlerScratch, Route, Spawner, Taken};
 use crate::limits::{
     LANE_BURST_COUNT, LATE_BELL_TIME, SLEEP_TIME_MAX, UNRUNG_COUNT_MAX, UNRUNG_TIME_MAX,
 };
@@ -28,7 +27,9 @@ pub(crate) struct Receiver<S> {
     pub thread_index: u32,
     pub thread_count: u32,
     pub follows_hub: bool,
-    pub runtime: Handle,
+    /// How long to look for work before sleeping.
+    pub spin: Duration,
+    pub spawner: Spawner,
 }
 
 /// Answers given and not rung for yet.
@@ -48,12 +49,10 @@ const _: () = assert!(
 impl<S: Send + Sync + 'static> Receiver<S> {
     /// Serves until the session ends.
     pub fn run(self) {
-        // Futures are polled here first, and may want timers or sockets then.
-        let runtime = self.runtime.clone();
-        let _entered = runtime.enter();
-        let mut scratch = HandlerScratch::new(runtime.clone(), Placement::new(self.home_lane()));
+        let _entered = self.spawner.enter();
+        let mut scratch = HandlerScratch::new(&self.spawner, Placement::new(self.home_lane()));
         while !self.session.has_ended() {
-            if !self.drain(&mut scratch) {
+            if !self.drain(&mut scratch) && !self.spin() {
                 self.sleep();
                 scratch
                     .placement
@@ -195,7 +194,14 @@ impl<S: Send + Sync + 'static> Receiver<S> {
             scratch.placement.let_go();
         }
         let started = Instant::now();
-        let published = route.run(&self.state, &self.session, key, head, collected, scratch);
+        let taken = Taken {
+            session: &self.session,
+            key,
+            head,
+            pattern: Arc::clone(&route.pattern),
+            collected,
+        };
+        let published = route.run(&self.state, taken, scratch);
         let now = route.learn(started);
         scratch.learn(now - started);
         if let Some(published) = published {
@@ -205,6 +211,21 @@ impl<S: Send + Sync + 'static> Receiver<S> {
                 unrung.ring(&self.session);
             }
         }
+    }
+
+    /// Looks for work for a while, if the worker is to. Says whether there is any.
+    fn spin(&self) -> bool {
+        if self.spin.is_zero() {
+            return false;
+        }
+        let start = Instant::now();
+        while start.elapsed() < self.spin && !self.session.has_ended() {
+            if self.has_work() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
     }
 
     /// Sleeps until the hub rings this thread.

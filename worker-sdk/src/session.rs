@@ -15,9 +15,8 @@ use slotway_shm_proto::region::WorkerRegions;
 use slotway_shm_proto::ring::{CompletionKind, CompletionProducer, NoticeGate, SubmissionIn};
 use slotway_shm_proto::taking::{self, CANCELLED};
 
-use tokio_util::sync::CancellationToken;
-
 use crate::body_pool::BodyPool;
+use crate::cancellation::CancellationToken;
 use crate::transfer::Transfer;
 
 /// See the module.

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::net::{SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
 use slotway_net::readable;
-use slotway_shm_proto::message::{FromHub, Hello, Leaving, MessageError, Refusal};
+use slotway_shm_proto::message::{
+    Emit, FromHub, Hello, Leaving, MessageError, Refusal, WORKER_PACKET_BYTES_MAX,
+};
 use slotway_shm_proto::packet;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -219,8 +221,13 @@ async fn read_hello(socket: &OwnedFd) -> Result<(Hello, Option<Pid>), Refusal> {
 
 /// Waits for the end of a session: its connection closes, its process ends
 /// (a child may hold the connection open), or it sends what it must not. Calls
-/// `leaving` when the worker says that it is.
-pub async fn watch(socket: OwnedFd, pid: Option<Pid>, leaving: impl Fn()) -> &'static str {
+/// `leaving` when the worker says that it is, and `emit` with each event.
+pub async fn watch(
+    socket: OwnedFd,
+    pid: Option<Pid>,
+    leaving: impl Fn(),
+    emit: impl Fn(&[u8]),
+) -> &'static str {
     let process_end = async {
         let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
         match pidfd.and_then(|fd| readable(fd).ok()) {
@@ -240,7 +247,9 @@ pub async fn watch(socket: OwnedFd, pid: Option<Pid>, leaving: impl Fn()) -> &'s
         let mut has_said_leaving = false;
         loop {
             let received = connection
-                .async_io(Interest::READABLE, |socket| packet::receive(socket))
+                .async_io(Interest::READABLE, |socket| {
+                    packet::receive_up_to(socket, WORKER_PACKET_BYTES_MAX)
+                })
                 .await;
             match received {
                 Ok(packet) if packet.bytes.is_empty() => return "its connection closed",
@@ -251,6 +260,10 @@ pub async fn watch(socket: OwnedFd, pid: Option<Pid>, leaving: impl Fn()) -> &'s
                 {
                     leaving();
                 }
+                Ok(packet) if packet.fds.is_empty() => match Emit::from_packet(&packet.bytes) {
+                    Ok(Emit(document)) => emit(document),
+                    Err(_) => return "it sent a message where none is due",
+                },
                 Ok(_) => return "it sent a message where none is due",
                 Err(_) => return "its connection closed",
             }

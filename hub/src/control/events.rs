@@ -41,6 +41,15 @@ pub fn emit(shared: &Shared, body: &[u8]) -> LocalAnswer {
     try_emit().unwrap_or_else(|answer| answer)
 }
 
+/// Like [`emit`], for a worker that gets no answer.
+pub fn emit_over_session(shared: &Shared, worker: &str, document: &[u8]) {
+    let answer = emit(shared, document);
+    if answer.status != 200 {
+        let why = String::from_utf8_lossy(&answer.body);
+        tracing::warn!(worker, "an event was refused: {}", why.trim());
+    }
+}
+
 /// An event for clients of SSE routes: by path, by pattern and parameters, or for one
 /// by its connection.
 pub fn push(shared: &Shared, body: &[u8]) -> LocalAnswer {

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::ControlMessage;
 use super::attach::{self, Greeting};
+use super::events;
 use super::register::{self, Registration};
 use crate::handover::ExpectedWorker;
 use crate::limits::{RESERVATION_COUNT_MAX, RESERVATION_TIME};
@@ -242,9 +243,11 @@ impl Sessions {
         });
         let end_watch = tokio::spawn({
             let (shared, pid) = (Arc::clone(&self.shared), greeting.pid);
+            let worker = session.name.clone();
             async move {
                 let leaving = || shared.tell_control(ControlMessage::WorkerLeaves(id));
-                let how = attach::watch(watched, pid, leaving).await;
+                let emit = |document: &[u8]| events::emit_over_session(&shared, &worker, document);
+                let how = attach::watch(watched, pid, leaving, emit).await;
                 shared.tell_control(ControlMessage::WorkerGone(id, how));
             }
         });

@@ -1,0 +1,165 @@
+//! Async handlers: polled once where the request was received, since most are ready
+//! then, and by the runtime after that.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use tokio_util::sync::ReusableBoxFuture;
+
+use crate::handler::{HandlerScratch, Kind, PANICKED, Route, Taken};
+use crate::handler_response::HandlerResponse;
+use crate::request::Request;
+use crate::request_body::RequestBody;
+use crate::response::Response;
+use crate::session::Session;
+use crate::ticket::{Published, Ticket};
+
+/// The memory of an async handler's future, re-used between requests.
+pub(crate) type FutureCell = ReusableBoxFuture<'static, Response>;
+
+type Whole<S> = Box<dyn Fn(Arc<S>, Request, Option<FutureCell>) -> FutureCell + Send + Sync>;
+type Reading<S> = Box<dyn Fn(Arc<S>, Request, RequestBody) -> FutureCell + Send + Sync>;
+
+/// See the module.
+pub(crate) enum AsyncHandler<S> {
+    /// Gets the body with the request.
+    Whole(Whole<S>),
+    /// Reads the body itself.
+    Reading(Reading<S>),
+}
+
+impl<S: Send + Sync + 'static> Route<S> {
+    pub fn asynchronous<F, Fut>(method: &str, path: &str, handler: F) -> Self
+    where
+        F: Fn(Arc<S>, Request) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        let start: Whole<S> = Box::new(move |state, request, cell| {
+            let future = handler(state, request);
+            match cell {
+                Some(mut cell) => {
+                    cell.set(future);
+                    cell
+                }
+                None => ReusableBoxFuture::new(future),
+            }
+        });
+        Self::new(method, path, Kind::Async(AsyncHandler::Whole(start)))
+    }
+
+    /// A handler that reads the body itself.
+    pub fn streaming<F, Fut>(method: &str, path: &str, handler: F) -> Self
+    where
+        F: Fn(Arc<S>, Request, RequestBody) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
+    {
+        let start: Reading<S> = Box::new(move |state, request, body| {
+            ReusableBoxFuture::new(handler(state, request, body))
+        });
+        Self::new(method, path, Kind::Async(AsyncHandler::Reading(start)))
+    }
+
+    /// A handler of the seed's form, which gets owned copies.
+    pub fn owned<F, Fut>(method: &str, path: &str, handler: F) -> Self
+    where
+        F: Fn(Arc<S>, HashMap<String, String>, Option<String>, Vec<u8>) -> Fut
+            + Send
+            + Sync
+            + 'static,
+        Fut: Future<Output = HandlerResponse> + Send + 'static,
+    {
+        Self::asynchronous(method, path, move |state, request| {
+            let params = request
+                .params()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+            let query = request.query().map(str::to_owned);
+            let future = handler(state, params, query, request.body().to_vec());
+            async move { future.await.into_response(&request) }
+        })
+    }
+}
+
+impl<S> AsyncHandler<S> {
+    pub fn reads_body(&self) -> bool {
+        matches!(self, Self::Reading(_))
+    }
+
+    pub fn run(
+        &self,
+        state: &Arc<S>,
+        taken: Taken<'_>,
+        mut ticket: Ticket,
+        scratch: &mut HandlerScratch,
+    ) -> Option<Published> {
+        let session = taken.session;
+        match self {
+            Self::Whole(start) => {
+                let [hold] = ticket.hold();
+                let request = Request::new(taken, Some(hold));
+                let cell = scratch.future.take();
+                poll_once(session, ticket, scratch, || {
+                    start(Arc::clone(state), request, cell)
+                })
+            }
+            Self::Reading(start) => {
+                let [hold, body_hold] = ticket.hold();
+                let (key, streams) = (taken.key, taken.head.body_ring_bytes > 0);
+                let taken = Taken {
+                    collected: Some(Vec::new()),
+                    ..taken
+                };
+                let request = Request::new(taken, Some(hold));
+                let whole = (!streams).then(|| request.slot_body().to_vec());
+                let body = RequestBody::new(Arc::clone(session), key, body_hold, whole);
+                poll_once(session, ticket, scratch, || {
+                    start(Arc::clone(state), request, body)
+                })
+            }
+        }
+    }
+}
+
+/// Starts an async handler and polls it once: most are ready at once. Those
+/// that are not are polled again by the runtime, with a waker of its own.
+fn poll_once(
+    session: &Arc<Session>,
+    ticket: Ticket,
+    scratch: &mut HandlerScratch,
+    start: impl FnOnce() -> FutureCell,
+) -> Option<Published> {
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        let mut future = start();
+        let mut context = Context::from_waker(Waker::noop());
+        (Pin::new(&mut future).poll(&mut context), future)
+    }));
+    match polled {
+        Ok((Poll::Ready(response), future)) => {
+            let published = ticket.answer(response);
+            // A finished future may still own its request, which then holds
+            // the answer back: it must go.
+            scratch.future = (published == Published::Yes).then_some(future);
+            Some(published)
+        }
+        Ok((Poll::Pending, future)) => {
+            scratch
+                .spawner
+                .spawn(finish_later(Arc::clone(session), ticket, future));
+            None
+        }
+        Err(_) => Some(ticket.answer_failed(PANICKED)),
+    }
+}
+
+async fn finish_later(session: Arc<Session>, ticket: Ticket, mut future: FutureCell) {
+    let lane_index = ticket.lane_index();
+    // A panic here unwinds through the task, and the ticket answers 500.
+    let response = Pin::new(&mut future).await;
+    drop(future);
+    if ticket.answer(response) == Published::Yes {
+        session.ring(lane_index);
+    }
+}
