@@ -44,7 +44,7 @@ pub struct Dispatch<'r> {
     pub head: &'r RequestHead,
     /// The bytes it was parsed from.
     pub head_bytes: &'r [u8],
-    /// Raw parameters, in the pattern's order.
+    /// Raw parameters, in the pattern's order: parts of `head_bytes`.
     pub params: &'r matchit::Params<'r, 'r>,
     /// Index of the route in the worker's registration.
     pub route_index: u32,

@@ -420,7 +420,7 @@ pub(crate) fn stream_takes_no_body() -> LocalAnswer {
     LocalAnswer::error(400, "an event stream takes no body")
 }
 
-fn text_of(input: &[u8], span: Span) -> &str {
+pub(crate) fn text_of(input: &[u8], span: Span) -> &str {
     let bytes = &input[span.offset as usize..][..span.bytes as usize];
     std::str::from_utf8(bytes).expect("the parser lets only ASCII targets through")
 }

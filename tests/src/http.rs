@@ -73,8 +73,8 @@ impl Connection {
         self.stream.write_all(bytes.as_ref())
     }
 
-    /// Reads one response to a request of `method`.
-    pub fn read_response(&mut self, method: &str) -> io::Result<Response> {
+    /// Reads the head of a response; its body is still to come.
+    pub fn read_head(&mut self) -> io::Result<Response> {
         let head_bytes = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
                 break end + 4;
@@ -89,11 +89,17 @@ impl Connection {
             .strip_prefix("HTTP/1.1 ")
             .and_then(|rest| rest.get(..3)?.parse().ok())
             .ok_or_else(|| io::Error::other(format!("no status line: {line:?}")))?;
-        let mut response = Response {
+        Ok(Response {
             status,
             fields: fields.trim_end().to_owned(),
             body: vec![],
-        };
+        })
+    }
+
+    /// Reads one response to a request of `method`.
+    pub fn read_response(&mut self, method: &str) -> io::Result<Response> {
+        let mut response = self.read_head()?;
+        let status = response.status;
         let length = response
             .field("content-length")
             .map_or(0, |n| n.parse().unwrap_or(0));
@@ -129,29 +135,33 @@ impl Connection {
 
     fn read_chunks(&mut self) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
-        loop {
-            let line_bytes = loop {
-                match find(&self.buffer, b"\r\n") {
-                    Some(end) => break end + 2,
-                    None => self.fill()?,
-                }
-            };
-            let line: Vec<u8> = self.buffer.drain(..line_bytes).collect();
-            let size = std::str::from_utf8(line.trim_ascii())
-                .ok()
-                .and_then(|text| usize::from_str_radix(text, 16).ok())
-                .ok_or_else(|| io::Error::other(format!("no chunk size: {line:?}")))?;
-            while self.buffer.len() < size + 2 {
-                self.fill()?;
-            }
-            body.extend(self.buffer.drain(..size));
-            if self.buffer.drain(..2).as_slice() != b"\r\n" {
-                return Err(io::Error::other("no CRLF behind a chunk"));
-            }
-            if size == 0 {
-                return Ok(body);
-            }
+        while let Some(chunk) = self.read_chunk()? {
+            body.extend(chunk);
         }
+        Ok(body)
+    }
+
+    /// Reads one chunk of a body; `None` is its end.
+    pub fn read_chunk(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let line_bytes = loop {
+            match find(&self.buffer, b"\r\n") {
+                Some(end) => break end + 2,
+                None => self.fill()?,
+            }
+        };
+        let line: Vec<u8> = self.buffer.drain(..line_bytes).collect();
+        let size = std::str::from_utf8(line.trim_ascii())
+            .ok()
+            .and_then(|text| usize::from_str_radix(text, 16).ok())
+            .ok_or_else(|| io::Error::other(format!("no chunk size: {line:?}")))?;
+        while self.buffer.len() < size + 2 {
+            self.fill()?;
+        }
+        let chunk = self.buffer.drain(..size).collect();
+        if self.buffer.drain(..2).as_slice() != b"\r\n" {
+            return Err(io::Error::other("no CRLF behind a chunk"));
+        }
+        Ok((size > 0).then_some(chunk))
     }
 
     /// Whether reading has failed in the middle of an answer's body.

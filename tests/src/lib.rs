@@ -5,10 +5,12 @@
 //! itself, started again as `PROGRAM role NAME …`: so every part is there
 //! wherever the program was built. `roles` has the parts, `system` starts and
 //! ends them, `http` is a client that says exactly what it is told to, `wrk` runs
-//! the other load generator; `http_corpus` and `smuggling` are requests to try a front end with, `ledger` says
-//! whether every request got exactly one answer.
+//! the other load generator; `http_corpus` and `smuggling` are requests to try a front
+//! end with, `event_stream` is a client of Server-Sent Events, `ledger` says whether
+//! every request got exactly one answer.
 #![forbid(unsafe_code)]
 
+pub mod event_stream;
 pub mod fake_worker;
 pub mod http;
 pub mod http_corpus;
@@ -18,6 +20,7 @@ pub mod odd_worker;
 pub mod roles;
 pub mod scribbler;
 pub mod smuggling;
+pub mod sse_worker;
 pub mod successor;
 pub mod system;
 pub mod wrk;

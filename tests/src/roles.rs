@@ -62,6 +62,7 @@ pub fn play() -> Option<ExitCode> {
                 worker
             })
         }
+        "sse" => run_until_told(crate::sse_worker::worker(first, second)),
         "odd" => run(crate::odd_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
         "axum" => serve_axum(false),

@@ -17,7 +17,7 @@ use crate::dispatch::{self, Dispatch, DispatchBody};
 use crate::exchange::{Exchange, Outcome};
 use crate::limits::SSE_SLOT_RETRY;
 use crate::local_answer::LocalAnswer;
-use crate::request::{Instead, least_loaded};
+use crate::request::{Instead, least_loaded, text_of};
 use crate::route::Lookup;
 use crate::session::{RouteSpec, Session, SessionState};
 use crate::slot::Event;
@@ -167,7 +167,9 @@ impl Connection {
         self.head.method = Some(Method::Post);
         reactor.with_routes(|table| {
             let gone = || LocalAnswer::error(503, "no worker for this event stream");
-            let Lookup::Found { targets, params } = table.lookup(Method::Get, &client.path) else {
+            // In the input, since the slot's parameters point into the head there.
+            let path = text_of(&self.input, self.head.path);
+            let Lookup::Found { targets, params } = table.lookup(Method::Get, path) else {
                 return Err(gone().into());
             };
             let is_it = |session: &Session| {

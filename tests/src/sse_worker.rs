@@ -1,0 +1,59 @@
+//! A worker with event streams, which remembers what it was told of their clients.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use slotway_worker_sdk::{HubWorker, SseEvent, SseTarget};
+
+/// What it was told.
+#[derive(Debug, Default)]
+pub struct State {
+    told: Mutex<Vec<Value>>,
+}
+
+/// The worker, for a hub at `hub_url`. `GET /sse-told` says what it was told; a GET of
+/// `/sse-push/{room}/{type}` pushes to a room, and of `/sse-emit/{type}` emits.
+pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
+    let worker = HubWorker::new(hub_url, name, State::default());
+    let (pusher, emitter) = (worker.emitter(), worker.emitter());
+    worker
+        .handle_sse("/sse/{room}", |state, request| {
+            let mut told: Value = serde_json::from_slice(request.body()).expect("JSON");
+            if told["params"]["room"] == "forbidden" {
+                return request.response(403).text("not you");
+            }
+            told["method"] = request.method().into();
+            told["cookie"] = request.header("cookie").into();
+            let mut all = state.told.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(told);
+            request.response(204).empty()
+        })
+        .handle("GET", "/sse-told", |state, request| {
+            let told = state.told.lock().unwrap_or_else(PoisonError::into_inner);
+            request.response(200).json(&*told)
+        })
+        .handle_async("GET", "/sse-push/{room}/{type}", move |_, request| {
+            let emitter = pusher.clone();
+            async move {
+                let room = request.param("room").unwrap_or_default();
+                let event_type = request.param("type").unwrap_or_default();
+                let target = SseTarget::pattern("/sse/{room}").param("room", room);
+                let event = SseEvent::new(event_type, "from the worker").id("w");
+                match emitter.push(&target, &event).await {
+                    Ok(()) => request.response(200).empty(),
+                    Err(error) => request.response(500).text(error),
+                }
+            }
+        })
+        .handle_async("GET", "/sse-emit/{type}", move |_, request| {
+            let emitter = emitter.clone();
+            async move {
+                let data = json!({"channel": "jobs", "n": 1}).to_string();
+                let event_type = request.param("type").unwrap_or_default();
+                match emitter.emit(event_type, &data).await {
+                    Ok(()) => request.response(200).empty(),
+                    Err(error) => request.response(500).text(error),
+                }
+            }
+        })
+}

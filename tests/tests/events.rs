@@ -1,0 +1,331 @@
+//! Event streams: what is emitted and pushed reaches who listens, and workers know of
+//! their clients.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use slotway_tests::event_stream::EventStream;
+use slotway_tests::http::{self, Connection, Response};
+use slotway_tests::system::{HubPart, Part, wait_until};
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_demo"))
+}
+
+slotway_tests::on_both_engines! {
+    what_is_emitted_reaches_everyone_at_events_and_at_its_channel
+    a_worker_emits_over_its_session_and_pushes_over_http
+    a_worker_is_told_of_a_client_and_that_it_left_once
+    pushes_reach_clients_by_path_by_pattern_and_by_connection
+    a_client_that_the_worker_does_not_want_gets_the_workers_answer
+    a_slow_client_is_told_what_it_lost_and_its_pusher_503
+    a_killed_workers_clients_stay_and_the_next_is_told_of_them
+    a_replaced_worker_knows_all_of_a_thousand_clients_and_one_push_reaches_them
+    silent_streams_get_comments_and_a_client_that_is_gone_is_noticed
+    streams_end_properly_when_the_hub_stops
+    a_1_0_client_gets_its_events_without_chunks
+}
+
+fn start(io: &str, flags: &[&str]) -> (HubPart, Part) {
+    let hub = HubPart::start(program(), &[&["--io", io], flags].concat());
+    let worker = hub.start_worker("sse", "rooms");
+    (hub, worker)
+}
+
+fn post(hub: &HubPart, path: &str, document: &Value) -> Response {
+    http::request(hub.address, "POST", path, document.to_string().as_bytes())
+}
+
+fn push(hub: &HubPart, target: &Value, event_type: &str, data: &str) -> Response {
+    let mut document = json!({"event_type": event_type, "data": data});
+    for (name, value) in target.as_object().unwrap() {
+        document[name] = value.clone();
+    }
+    post(hub, "/internal/sse-push", &document)
+}
+
+/// What the worker was told.
+fn told(hub: &HubPart) -> Vec<Value> {
+    let response = http::get(hub.address, "/sse-told");
+    assert_eq!(response.status, 200, "{}", response.text());
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+fn await_told(hub: &HubPart, count: usize) -> Vec<Value> {
+    wait_until("the worker is told", || told(hub).len() >= count);
+    told(hub)
+}
+
+fn what_is_emitted_reaches_everyone_at_events_and_at_its_channel(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--reactors", "2"]);
+    let mut all: Vec<_> = (0..4)
+        .map(|_| EventStream::open(hub.address, "/events"))
+        .collect();
+    let mut jobs = EventStream::open(hub.address, "/events/jobs");
+    let mut spaced = EventStream::open(hub.address, "/events/a%20b");
+    assert_eq!(all[0].head.field("content-type"), Some("text/event-stream"));
+    let events = [
+        json!({"source": "s", "event_type": "one", "data": "{\"channel\":\"jobs\"}"}),
+        json!({"source": "s", "event_type": "two", "data": "{\"channel\":\"a b\"}"}),
+        json!({"source": "s", "event_type": "three", "data": "no JSON\nat all"}),
+    ];
+    for event in &events {
+        let response = post(&hub, "/internal/emit", event);
+        assert_eq!((response.status, response.text().trim()), (200, "{}"));
+    }
+    for stream in &mut all {
+        for expected in &events {
+            let event = stream.event();
+            assert_eq!(event.event_type, expected["event_type"].as_str().unwrap());
+            let data: Value = serde_json::from_str(&event.data).unwrap();
+            assert_eq!(data, *expected);
+        }
+    }
+    assert_eq!(jobs.event().event_type, "one");
+    assert_eq!(spaced.event().event_type, "two");
+    post(&hub, "/internal/emit", &events[0]);
+    assert_eq!(jobs.event().event_type, "one", "nothing came between");
+    let head = http::request(hub.address, "POST", "/events", b"");
+    assert_eq!((head.status, head.field("allow")), (405, Some("GET, HEAD")));
+    assert_eq!(http::get(hub.address, "/events/a/b").status, 404);
+}
+
+fn a_worker_emits_over_its_session_and_pushes_over_http(io: &str) {
+    let (hub, _worker) = start(io, &[]);
+    let mut jobs = EventStream::open(hub.address, "/events/jobs");
+    let mut room = EventStream::open(hub.address, "/sse/a");
+    assert_eq!(http::get(hub.address, "/sse-emit/done").status, 200);
+    let event = jobs.event();
+    assert_eq!(event.event_type, "done");
+    let data: Value = serde_json::from_str(&event.data).unwrap();
+    assert_eq!(data["source"], "rooms");
+    let pushed = http::get(hub.address, "/sse-push/a/news");
+    assert_eq!(pushed.status, 200, "{}", pushed.text());
+    let event = room.event();
+    assert_eq!(event.data, "from the worker");
+    assert_eq!(event.id.as_deref(), Some("w"));
+    let nobody = http::get(hub.address, "/sse-push/b/news");
+    assert!(nobody.text().contains("404"), "{}", nobody.text());
+}
+
+fn a_worker_is_told_of_a_client_and_that_it_left_once(io: &str) {
+    let (hub, _worker) = start(io, &["--sse-sweep-interval-ms", "50"]);
+    let fields = "Cookie: a=b\r\nLast-Event-ID: 41\r\n";
+    let stream = EventStream::open_with(hub.address, "/sse/a%20room?x=1", fields);
+    assert_eq!(stream.head.status, 200);
+    let connect = &told(&hub)[0];
+    assert_eq!(connect["sse_lifecycle"], "connect");
+    assert_eq!(connect["params"], json!({"room": "a room"}));
+    assert_eq!(connect["path"], "/sse/a%20room");
+    assert_eq!(connect["last_event_id"], "41");
+    assert_eq!(
+        (&connect["method"], &connect["cookie"]),
+        (&json!("POST"), &json!("a=b"))
+    );
+    drop(stream);
+    let all = await_told(&hub, 2);
+    assert_eq!(all[1]["sse_lifecycle"], "disconnect");
+    assert_eq!(all[1]["connection"], connect["connection"]);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(told(&hub).len(), 2, "told once");
+    let gone = push(&hub, &json!({"path": "/sse/a%20room"}), "e", "");
+    assert_eq!(gone.status, 404);
+}
+
+fn pushes_reach_clients_by_path_by_pattern_and_by_connection(io: &str) {
+    let (hub, _worker) = start(io, &["--reactors", "2"]);
+    let mut streams: Vec<_> = ["a", "a", "b"]
+        .iter()
+        .map(|room| EventStream::open(hub.address, &format!("/sse/{room}")))
+        .collect();
+    let connection = told(&hub)[2]["connection"].clone();
+    let queued = |target: Value, event_type: &str| {
+        let response = push(&hub, &target, event_type, "d");
+        assert_eq!(response.status, 200, "{}", response.text());
+        let answer: Value = serde_json::from_slice(&response.body).unwrap();
+        answer["queued"].as_u64().unwrap()
+    };
+    assert_eq!(queued(json!({"path": "/sse/a"}), "path"), 2);
+    assert_eq!(
+        queued(
+            json!({"pattern": "/sse/{room}", "params": {"room": "b"}}),
+            "params"
+        ),
+        1
+    );
+    assert_eq!(
+        queued(json!({"pattern": "/sse/{room}", "params": {}}), "pattern"),
+        3
+    );
+    assert_eq!(queued(json!({"connection": connection}), "connection"), 1);
+    let seen: Vec<Vec<_>> = streams
+        .iter_mut()
+        .zip([2, 2, 3])
+        .map(|(stream, count)| (0..count).map(|_| stream.event().event_type).collect())
+        .collect();
+    assert_eq!(seen[0], ["path", "pattern"]);
+    assert_eq!(seen[1], ["path", "pattern"]);
+    assert_eq!(seen[2], ["params", "pattern", "connection"]);
+}
+
+fn a_client_that_the_worker_does_not_want_gets_the_workers_answer(io: &str) {
+    let (hub, _worker) = start(io, &[]);
+    let refused = http::get(hub.address, "/sse/forbidden");
+    assert_eq!((refused.status, refused.text().as_str()), (403, "not you"));
+    let nobody = push(&hub, &json!({"path": "/sse/forbidden"}), "e", "");
+    assert_eq!(nobody.status, 404);
+    let posted = http::request(hub.address, "POST", "/sse/a", b"");
+    assert_eq!(posted.status, 405);
+    let mut with_body = Connection::open(hub.address);
+    with_body.send("GET /sse/a HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi");
+    assert_eq!(with_body.read_response("GET").unwrap().status, 400);
+    let mut head = Connection::open(hub.address);
+    head.send("HEAD /sse/a HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(head.read_response("HEAD").unwrap().status, 200);
+    assert!(told(&hub).is_empty());
+}
+
+fn a_slow_client_is_told_what_it_lost_and_its_pusher_503(io: &str) {
+    let (hub, _worker) = start(io, &["--sse-buffer", "4"]);
+    let mut slow = EventStream::open(hub.address, "/sse/slow");
+    let mut reads = EventStream::open(hub.address, "/events");
+    let target = json!({"path": "/sse/slow"});
+    let large = "x".repeat(200_000);
+    let mut pushed = 0;
+    let refused = loop {
+        let response = push(&hub, &target, "large", &large);
+        if response.status != 200 {
+            break response;
+        }
+        pushed += 1;
+        assert!(pushed < 1000, "its buffer never fills");
+    };
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.field("retry-after").is_some());
+    assert_eq!(push(&hub, &target, "large", &large).status, 503);
+    // Others are not held up.
+    let event = json!({"source": "s", "event_type": "e", "data": ""});
+    assert_eq!(post(&hub, "/internal/emit", &event).status, 200);
+    assert_eq!(reads.event().event_type, "e");
+    let lagged = loop {
+        let event = slow.event();
+        if event.event_type == "lagged" {
+            break event;
+        }
+        assert_eq!(event.data.len(), large.len());
+        pushed -= 1;
+    };
+    assert_eq!((pushed, lagged.data.as_str()), (0, "{\"lost\":2}"));
+    assert_eq!(push(&hub, &target, "again", "").status, 200);
+    assert_eq!(slow.event().event_type, "again");
+}
+
+fn a_killed_workers_clients_stay_and_the_next_is_told_of_them(io: &str) {
+    let (hub, mut worker) = start(io, &[]);
+    let mut stream = EventStream::open_with(hub.address, "/sse/a", "Last-Event-ID: 1\r\n");
+    let before = told(&hub)[0].clone();
+    let target = json!({"path": "/sse/a", "id": "2"});
+    assert_eq!(push(&hub, &target, "e", "").status, 200);
+    assert_eq!(stream.event().id.as_deref(), Some("2"));
+    worker.signal(Signal::KILL);
+    worker.wait();
+    // While nobody is there it is still connected.
+    assert_eq!(
+        push(&hub, &json!({"path": "/sse/a"}), "between", "").status,
+        200
+    );
+    assert_eq!(stream.event().event_type, "between");
+    let _next = hub.start_worker("sse", "rooms");
+    let connect = &await_told(&hub, 1)[0];
+    assert_eq!(connect["sse_lifecycle"], "connect");
+    assert_eq!(connect["connection"], before["connection"]);
+    assert_eq!(connect["last_event_id"], "2", "what it has got since");
+    assert_eq!(http::get(hub.address, "/sse-push/a/news").status, 200);
+    assert_eq!(stream.event().event_type, "news");
+}
+
+fn a_replaced_worker_knows_all_of_a_thousand_clients_and_one_push_reaches_them(io: &str) {
+    const COUNT: usize = 1000;
+    let (hub, _worker) = start(io, &["--slots", "8"]);
+    let asked: Vec<_> = (0..COUNT)
+        .map(|n| EventStream::begin(hub.address, &format!("/sse/r{}", n % 10), ""))
+        .collect();
+    let mut streams: Vec<_> = asked.into_iter().map(|asked| asked.finish()).collect();
+    assert!(streams.iter().all(|stream| stream.head.status == 200));
+    assert_eq!(told(&hub).len(), COUNT);
+    let _next = hub.start_worker("sse", "rooms");
+    let all = await_told(&hub, COUNT);
+    assert_eq!(all.len(), COUNT, "each once");
+    let connections: std::collections::HashSet<_> = all
+        .iter()
+        .map(|told| told["connection"].to_string())
+        .collect();
+    assert_eq!(connections.len(), COUNT);
+    let response = push(&hub, &json!({"pattern": "/sse/{room}"}), "all", "d");
+    let answer: Value = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(answer, json!({"ok": true, "queued": COUNT, "lost": 0}));
+    for stream in &mut streams {
+        assert_eq!(stream.event().event_type, "all");
+    }
+}
+
+fn silent_streams_get_comments_and_a_client_that_is_gone_is_noticed(io: &str) {
+    let (hub, _worker) = start(io, &["--sse-sweep-interval-ms", "20"]);
+    let mut stream = EventStream::open(hub.address, "/sse/a");
+    stream.await_comment();
+    stream.await_comment();
+    // A half-closed client is still there.
+    let half = EventStream::open(hub.address, "/sse/half");
+    let shut = half
+        .connection()
+        .stream()
+        .shutdown(std::net::Shutdown::Write);
+    shut.unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let mut half = half;
+    half.await_comment();
+    assert_eq!(told(&hub).len(), 2);
+    assert_eq!(
+        push(&hub, &json!({"path": "/sse/half"}), "e", "").status,
+        200
+    );
+    assert_eq!(half.event().event_type, "e");
+    let start = Instant::now();
+    drop(stream);
+    let all = await_told(&hub, 3);
+    println!("noticed after {:?}", start.elapsed());
+    assert_eq!(all[2]["sse_lifecycle"], "disconnect");
+    assert_eq!(all[2]["params"]["room"], "a");
+}
+
+fn streams_end_properly_when_the_hub_stops(io: &str) {
+    let (mut hub, _worker) = start(io, &["--drain-timeout", "20"]);
+    let mut stream = EventStream::open(hub.address, "/sse/a");
+    let mut events = EventStream::open(hub.address, "/events");
+    assert_eq!(stream.head.field("connection"), Some("close"));
+    assert_eq!(
+        push(&hub, &json!({"path": "/sse/a"}), "last", "").status,
+        200
+    );
+    hub.part.signal(Signal::TERM);
+    assert_eq!(stream.event().event_type, "last");
+    assert_eq!(stream.next_event().unwrap(), None, "a proper end");
+    assert_eq!(events.next_event().unwrap(), None);
+    assert!(hub.part.wait().success());
+}
+
+fn a_1_0_client_gets_its_events_without_chunks(io: &str) {
+    let (hub, _worker) = start(io, &[]);
+    let mut old = Connection::open(hub.address);
+    old.send("GET /events HTTP/1.0\r\n\r\n");
+    let head = old.read_head().unwrap();
+    assert_eq!((head.status, head.field("transfer-encoding")), (200, None));
+    let event = json!({"source": "s", "event_type": "e", "data": "d"});
+    assert_eq!(post(&hub, "/internal/emit", &event).status, 200);
+    let mut bytes = [0; 200];
+    let count = std::io::Read::read(&mut old.stream(), &mut bytes).unwrap();
+    let text = String::from_utf8_lossy(&bytes[..count]);
+    assert!(text.starts_with("event: e\ndata: {"), "{text:?}");
+}
