@@ -263,6 +263,7 @@ pub struct HubPart {
     /// Its attach socket.
     pub socket: PathBuf,
     program: PathBuf,
+    other_address: Option<SocketAddr>,
     _folder: Folder,
 }
 
@@ -274,28 +275,43 @@ impl HubPart {
 
     /// Starts one that listens where its flags say; its first URL is TCP.
     pub fn start_listening(program: &Path, flags: &[&str]) -> Self {
-        Self::start_with(program, "hub", &[], flags)
+        Self::start_with(program, "hub", &[], flags, "")
     }
 
     /// Starts one in another role.
     pub fn start_role(program: &Path, role: &str, flags: &[&str]) -> Self {
-        Self::start_with(program, role, &["--port", "0"], flags)
+        Self::start_with(program, role, &["--port", "0"], flags, "")
     }
 
-    fn start_with(program: &Path, role: &str, listen: &[&str], flags: &[&str]) -> Self {
+    /// Starts one with a `HUB_SECRET`, that listens where its flags say.
+    pub fn start_with_secret(program: &Path, flags: &[&str], secret: &str) -> Self {
+        Self::start_with(program, "hub", &[], flags, secret)
+    }
+
+    fn start_with(
+        program: &Path,
+        role: &str,
+        listen: &[&str],
+        flags: &[&str],
+        secret: &str,
+    ) -> Self {
         let folder = Folder::new();
         let socket = folder.path().join("attach.sock");
         let socket_text = socket.to_str().expect("a path of ours is text").to_owned();
         let mut arguments = vec!["--socket", &socket_text];
         arguments.extend_from_slice(listen);
         arguments.extend_from_slice(flags);
-        let mut part = Part::start(program, role, &arguments);
+        let mut part = Part::start_with_secret(program, role, &arguments, secret);
         let line = part.first_line();
+        let other_address = line
+            .split_once("http://")
+            .and_then(|(_, rest)| address_in(rest));
         let address = address_in(&line)
             .unwrap_or_else(|| panic!("no address in {line:?}; log:\n{}", part.log()));
         Self {
             part,
             address,
+            other_address,
             socket,
             program: program.to_owned(),
             _folder: folder,
@@ -307,6 +323,11 @@ impl HubPart {
         format!("http://{}", self.address)
     }
 
+    /// Where else it listens.
+    pub fn other_address(&self) -> SocketAddr {
+        self.other_address.expect("it listens on two addresses")
+    }
+
     /// Starts a worker and waits until its routes are live.
     pub fn start_worker(&self, role: &str, name: &str) -> Part {
         self.start_worker_with(role, name, &[])
@@ -314,9 +335,13 @@ impl HubPart {
 
     /// Starts a worker with further arguments, and waits until its routes are live.
     pub fn start_worker_with(&self, role: &str, name: &str, rest: &[&str]) -> Part {
+        self.start_worker_through(&self.url(), role, name, rest)
+    }
+
+    /// Starts a worker that registers at `url`, and waits until its routes are live.
+    pub fn start_worker_through(&self, url: &str, role: &str, name: &str, rest: &[&str]) -> Part {
         let before = self.part.log().matches("attached worker").count();
-        let url = self.url();
-        let arguments = [&[url.as_str(), name], rest].concat();
+        let arguments = [&[url, name], rest].concat();
         let part = Part::start(&self.program, role, &arguments);
         let start = Instant::now();
         while self.part.log().matches("attached worker").count() == before {
@@ -335,6 +360,18 @@ impl HubPart {
         let response = http::get(self.address, "/health");
         String::from_utf8_lossy(&response.body).into_owned()
     }
+}
+
+/// Raises this process's soft limit of open files to the hard one, for tests with many
+/// connections.
+pub fn raise_fd_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised).expect("up to the hard limit it may be raised");
 }
 
 /// Waits until something is so.

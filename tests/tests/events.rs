@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use slotway_tests::event_stream::EventStream;
 use slotway_tests::http::{self, Connection, Response};
-use slotway_tests::system::{HubPart, Part, wait_until};
+use slotway_tests::system::{HubPart, Part, raise_fd_limit, wait_until};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -248,6 +248,7 @@ fn a_killed_workers_clients_stay_and_the_next_is_told_of_them(io: &str) {
 
 fn a_replaced_worker_knows_all_of_a_thousand_clients_and_one_push_reaches_them(io: &str) {
     const COUNT: usize = 1000;
+    raise_fd_limit();
     let (hub, _worker) = start(io, &["--slots", "8"]);
     let asked: Vec<_> = (0..COUNT)
         .map(|n| EventStream::begin(hub.address, &format!("/sse/r{}", n % 10), ""))

@@ -10,8 +10,8 @@ pub fn read<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, LocalAnsw
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let why = format!("not {what}: {}", error.inner());
-        // A dot stands for the document as a whole.
-        if path == "." {
+        // A dot stands for the document as a whole, a question mark for no knowing.
+        if path == "." || path.contains('?') {
             LocalAnswer::error(400, why)
         } else {
             LocalAnswer::field_error(400, &path, why)
