@@ -184,6 +184,8 @@ impl Connection {
         match length {
             _ if encode::is_bodiless(status) => BodyFraming::None,
             Some(bytes) => BodyFraming::Length(bytes),
+            // Nothing is framed, and what a GET's length is nobody knows.
+            None if self.head.method == Some(Method::Head) => BodyFraming::None,
             None if self.head.http_1_0 => BodyFraming::UntilClose,
             None => BodyFraming::Chunked,
         }

@@ -10,6 +10,7 @@
 //! every request got exactly one answer.
 #![forbid(unsafe_code)]
 
+pub mod axum_app;
 pub mod event_stream;
 pub mod fake_worker;
 pub mod http;

@@ -65,6 +65,8 @@ pub fn play() -> Option<ExitCode> {
         "sse" => run_until_told(crate::sse_worker::worker(first, second)),
         "odd" => run(crate::odd_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
+        "axum-app" => serve_axum_app(),
+        "axum-service" => serve_axum_behind(first, second),
         "axum" => serve_axum(false),
         "catch-all" => serve_axum(true),
         "axum-echo" => serve_axum_echo(rest.first()),
@@ -78,14 +80,16 @@ pub fn play() -> Option<ExitCode> {
 
 /// Runs until SIGTERM, and finishes what it has.
 fn run_until_told<S: Send + Sync>(worker: HubWorker<S>) -> ExitCode {
+    run(async { worker.run_until(until_told()).await })
+}
+
+/// SIGTERM. In a runtime.
+fn until_told() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    run(async {
-        let mut told = signal(SignalKind::terminate()).expect("a handler of SIGTERM");
-        let stop = async move {
-            told.recv().await;
-        };
-        worker.run_until(stop).await
-    })
+    let mut told = signal(SignalKind::terminate()).expect("a handler of SIGTERM");
+    async move {
+        told.recv().await;
+    }
 }
 
 fn run(worker: impl Future<Output = Result<(), RunError>>) -> ExitCode {
@@ -131,6 +135,36 @@ fn serve_axum(catch_all: bool) -> ExitCode {
             .expect("axum serves until it is killed");
     });
     ExitCode::SUCCESS
+}
+
+/// The service of [`crate::axum_app`] as its authors run it.
+fn serve_axum_app() -> ExitCode {
+    let runtime = tokio::runtime::Runtime::new().expect("a tokio runtime starts");
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        println!("axum listens on http://{address}, ready");
+        let router = crate::axum_app::router();
+        let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+        axum::serve(listener, service)
+            .await
+            .expect("axum serves until it is killed");
+    });
+    ExitCode::SUCCESS
+}
+
+/// The same service behind a hub.
+fn serve_axum_behind(hub_url: &str, name: &str) -> ExitCode {
+    let router = crate::axum_app::router();
+    let worker = HubWorker::new(hub_url, name, ());
+    run(async {
+        let stop = until_told();
+        slotway_worker_sdk::serve(router)
+            .on(worker)
+            .with_graceful_shutdown(stop)
+            .await
+    })
 }
 
 /// axum echoing bodies on one thread: on TCP, or on a Unix socket of this path.

@@ -217,6 +217,11 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         self
     }
 
+    #[cfg(feature = "tower")]
+    pub(crate) fn add(&mut self, route: Route<S>) {
+        self.routes.push(route);
+    }
+
     /// How many threads receive requests, 1 to 64; 1 unless this says
     /// otherwise.
     pub fn threads(mut self, count: u32) -> Self {

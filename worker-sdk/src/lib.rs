@@ -69,6 +69,10 @@ mod ring_copy;
 mod running_worker;
 mod runtime;
 mod serve;
+#[cfg(feature = "tower")]
+mod service;
+#[cfg(feature = "tower")]
+mod service_body;
 mod session;
 mod stream;
 mod ticket;
@@ -86,5 +90,9 @@ pub use request::Request;
 pub use request_body::RequestBody;
 pub use response::{Response, ResponseBuilder};
 pub use running_worker::{RunningWorker, Stopper};
+#[cfg(feature = "tower")]
+pub use service::{BoxError, RequestContext, Serve, ServeUntil, serve};
+#[cfg(feature = "tower")]
+pub use service_body::Body;
 pub use slotway_shm_proto::message::{Goodbye, Refusal};
 pub use stream::BodyClosed;

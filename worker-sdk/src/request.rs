@@ -167,6 +167,19 @@ impl Request {
         })
     }
 
+    /// Length of the body, if that is known.
+    #[cfg(feature = "tower")]
+    pub(crate) fn body_length(&self) -> Option<u64> {
+        let bytes = self.head.body_bytes;
+        (bytes != slotway_shm_proto::layout::BODY_BYTES_UNKNOWN).then_some(bytes)
+    }
+
+    /// Whether the client spoke HTTP/1.0.
+    #[cfg(feature = "tower")]
+    pub(crate) fn is_http_1_0(&self) -> bool {
+        self.head.flags & request_flags::HTTP_1_0 != 0
+    }
+
     /// `https` where a proxy that the hub trusts says so, else `http`.
     pub fn scheme(&self) -> &'static str {
         if self.head.flags & request_flags::HTTPS == 0 {

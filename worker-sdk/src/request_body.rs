@@ -84,6 +84,13 @@ impl RequestBody {
         Ok(Some(all))
     }
 
+    /// More of the body, without a copy of it; empty at its end.
+    #[cfg(feature = "tower")]
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, BodyClosed>> {
+        self.poll_fill(cx)
+            .map_ok(|_| std::mem::take(&mut self.piece))
+    }
+
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, BodyClosed>> {
         match self.source {
             Source::Whole => {
