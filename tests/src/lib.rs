@@ -12,6 +12,7 @@
 
 pub mod axum_app;
 pub mod event_stream;
+pub mod extractor_worker;
 pub mod fake_worker;
 pub mod http;
 pub mod http_corpus;

@@ -7,9 +7,18 @@ use rustix::process::{PTracer, set_ptracer};
 use slotway_loadgen::echo::{Echo, Stall};
 use slotway_worker_sdk::{HubWorker, RunError};
 
+#[allow(
+    dead_code,
+    reason = "its main is for `cargo run --example axum_service`"
+)]
+#[path = "../../worker-sdk/examples/axum_service.rs"]
+pub mod axum_service;
 #[allow(dead_code, reason = "its main is for `cargo run --example echo`")]
 #[path = "../../worker-sdk/examples/echo.rs"]
 pub mod echo;
+#[allow(dead_code, reason = "its main is for `cargo run --example items`")]
+#[path = "../../worker-sdk/examples/items.rs"]
+pub mod items;
 #[allow(dead_code, reason = "its main is for `cargo run --example seed_api`")]
 #[path = "../../worker-sdk/examples/seed_api.rs"]
 pub mod seed_api;
@@ -64,6 +73,19 @@ pub fn play() -> Option<ExitCode> {
         }
         "sse" => run_until_told(crate::sse_worker::worker(first, second)),
         "odd" => run(crate::odd_worker::worker(first, second).run()),
+        // With the hub of `HUB_URL`, as the README runs them.
+        "readme-axum" => run(async { slotway_worker_sdk::serve(axum_service::router()).await }),
+        "readme-items" => {
+            let worker = HubWorker::from_env(second, items::Items::default());
+            match items::worker(worker).run_blocking() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("worker: {error}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+        "extractors" => run(crate::extractor_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
         "axum-app" => serve_axum_app(),
         "axum-service" => serve_axum_behind(first, second),

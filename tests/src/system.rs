@@ -28,14 +28,19 @@ pub struct Part {
 impl Part {
     /// Starts `program role NAME ARGUMENTS`; its log goes to this value.
     pub fn start(program: &Path, role: &str, arguments: &[&str]) -> Self {
-        Self::start_with_secret(program, role, arguments, "")
+        Self::start_with(program, role, arguments, ("HUB_SECRET", ""))
     }
 
-    /// Like [`Part::start`], with a `HUB_SECRET` in its environment.
-    pub fn start_with_secret(program: &Path, role: &str, arguments: &[&str], secret: &str) -> Self {
+    /// Like [`Part::start`], with a variable in its environment.
+    pub fn start_with(
+        program: &Path,
+        role: &str,
+        arguments: &[&str],
+        variable: (&str, &str),
+    ) -> Self {
         let mut command = Command::new(program);
         command
-            .env("HUB_SECRET", secret)
+            .env(variable.0, variable.1)
             .arg("role")
             .arg(role)
             .args(arguments)
@@ -301,7 +306,7 @@ impl HubPart {
         let mut arguments = vec!["--socket", &socket_text];
         arguments.extend_from_slice(listen);
         arguments.extend_from_slice(flags);
-        let mut part = Part::start_with_secret(program, role, &arguments, secret);
+        let mut part = Part::start_with(program, role, &arguments, ("HUB_SECRET", secret));
         let line = part.first_line();
         let other_address = line
             .split_once("http://")
@@ -342,7 +347,7 @@ impl HubPart {
     pub fn start_worker_through(&self, url: &str, role: &str, name: &str, rest: &[&str]) -> Part {
         let before = self.part.log().matches("attached worker").count();
         let arguments = [&[url, name], rest].concat();
-        let part = Part::start(&self.program, role, &arguments);
+        let part = Part::start_with(&self.program, role, &arguments, ("HUB_URL", url));
         let start = Instant::now();
         while self.part.log().matches("attached worker").count() == before {
             assert!(

@@ -34,202 +34,153 @@ fn error_of(response: &Response) -> (String, Option<String>) {
     (text("error").expect("an error"), text("field"))
 }
 
+/// What is wrong with a document: status, the field that is named if one is, and a word
+/// of the reason.
+type Wrong<'w> = (&'w str, u16, Option<&'w str>, &'w str);
+
+fn are_refused(hub: &HubPart, path: &str, cases: &[Wrong<'_>]) {
+    for (document, status, field, why) in cases {
+        let response = post(hub.address, path, document);
+        let shown = &document[..document.len().min(100)];
+        assert_eq!(response.status, *status, "{shown}: {}", response.text());
+        let (error, named) = error_of(&response);
+        assert!(error.contains(why), "{shown}: {error}");
+        assert_eq!(named.as_deref(), *field, "{shown}: {error}");
+    }
+}
+
 #[test]
-fn a_wrong_document_is_refused_with_its_field_and_does_nothing() {
+fn a_wrong_registration_is_refused_with_its_field_and_does_nothing() {
     let hub = HubPart::start(program(), &[]);
-    let register = "/internal/register";
-    let (emit, push) = ("/internal/emit", "/internal/sse-push");
-    let long = "x".repeat(300_000);
-    let route = |route: &str| format!(r#"{{"name":"w","routes":[{route}]}}"#);
-    let cases = [
-        (register, "{".to_owned(), 400, None, "EOF"),
+    let path = "/internal/register";
+    let wrong: &[Wrong<'_>] = &[
+        ("{", 400, None, "EOF"),
+        (r#"{"name":"w"}"#, 400, None, "missing field `routes`"),
+        (r#"{"name":7,"routes":[]}"#, 400, Some("name"), "a string"),
+    ];
+    are_refused(&hub, path, wrong);
+    let long_name = json!({"name": "x".repeat(200), "routes": []}).to_string();
+    are_refused(&hub, path, &[(&long_name, 400, Some("name"), "128")]);
+    for (route, field, why) in [
         (
-            register,
-            r#"{"name":"w"}"#.to_owned(),
-            400,
-            None,
-            "missing field `routes`",
-        ),
-        (
-            register,
-            r#"{"name":7,"routes":[]}"#.to_owned(),
-            400,
-            Some("name"),
-            "expected a string",
-        ),
-        (
-            register,
-            route(r#"{"method":"GET","path":7}"#),
-            400,
-            Some("routes[0].path"),
+            json!({"method": "GET", "path": 7}),
+            "routes[0].path",
             "string",
         ),
         (
-            register,
-            route(r#"{"method":"GET","path":"/x","sse":"yes"}"#),
-            400,
-            Some("routes[0].sse"),
+            json!({"method": "GET", "path": "/x", "sse": "yes"}),
+            "routes[0].sse",
             "boolean",
         ),
         (
-            register,
-            route(r#"{"method":"PUT","path":"/x","sse":true}"#),
-            400,
-            Some("routes[0].sse"),
+            json!({"method": "PUT", "path": "/x", "sse": true}),
+            "routes[0].sse",
             "GET",
         ),
         (
-            register,
-            route(r#"{"method":"GET","path":"/internal/x"}"#),
-            400,
-            Some("routes[0].path"),
+            json!({"method": "GET", "path": "/internal/x"}),
+            "routes[0].path",
             "reserved",
         ),
         (
-            register,
-            route(r#"{"method":"GET","path":"/health"}"#),
-            400,
-            Some("routes[0].path"),
+            json!({"method": "GET", "path": "/health"}),
+            "routes[0].path",
             "reserved",
         ),
         (
-            register,
-            route(r#"{"method":"GET","path":"/events/x"}"#),
-            400,
-            Some("routes[0].path"),
+            json!({"method": "GET", "path": "/events/x"}),
+            "routes[0].path",
             "reserved",
         ),
         (
-            register,
-            route(r#"{"method":"GET","path":"/__ping__"}"#),
-            400,
-            Some("routes[0].path"),
+            json!({"method": "GET", "path": "/__ping__"}),
+            "routes[0].path",
             "reserved",
         ),
+    ] {
+        let document = json!({"name": "w", "routes": [route]}).to_string();
+        are_refused(&hub, path, &[(&document, 400, Some(field), why)]);
+    }
+    let twice = json!({"method": "GET", "path": "/x"});
+    let document = json!({"name": "w", "routes": [twice, twice]}).to_string();
+    are_refused(&hub, path, &[(&document, 400, Some("routes[1]"), "twice")]);
+    assert_eq!(http::get(hub.address, path).status, 405);
+    assert_eq!(http::get(hub.address, "/internal/nonsense").status, 404);
+    let health: Value = serde_json::from_str(&hub.health()).unwrap();
+    assert_eq!(health, json!({"ok": true, "workers": []}));
+}
+
+#[test]
+fn a_wrong_event_is_refused_with_its_field() {
+    let hub = HubPart::start(program(), &[]);
+    let long = "x".repeat(300_000);
+    let emitted = |source: &str, data: &str| {
+        json!({"source": source, "event_type": "e", "data": data}).to_string()
+    };
+    let wrong: &[Wrong<'_>] = &[
+        ("[]", 400, None, "not an event"),
+        (r#"{"source":"s","event_type":"e"}"#, 400, None, "`data`"),
         (
-            register,
-            format!(r#"{{"name":"{}","routes":[]}}"#, &long[..200]),
-            400,
-            Some("name"),
-            "128",
-        ),
-        (
-            register,
-            route(r#"{"method":"GET","path":"/x"},{"method":"GET","path":"/x"}"#),
-            400,
-            Some("routes[1]"),
-            "twice",
-        ),
-        (emit, "[]".to_owned(), 400, None, "not an event"),
-        (
-            emit,
-            r#"{"source":"s","event_type":"e"}"#.to_owned(),
-            400,
-            None,
-            "`data`",
-        ),
-        (
-            emit,
-            r#"{"source":"s","event_type":"e","data":{}}"#.to_owned(),
+            r#"{"source":"s","event_type":"e","data":{}}"#,
             400,
             Some("data"),
             "string",
         ),
         (
-            emit,
-            r#"{"source":"s","event_type":"","data":""}"#.to_owned(),
+            r#"{"source":"s","event_type":"","data":""}"#,
             400,
             Some("event_type"),
             "empty",
         ),
+        (&emitted(&long[..300], ""), 400, Some("source"), "256"),
+        (&emitted("s", &long), 413, Some("data"), "bytes"),
+    ];
+    are_refused(&hub, "/internal/emit", wrong);
+    let too_large = "x".repeat((1 << 20) + 1);
+    assert_eq!(post(hub.address, "/internal/emit", &too_large).status, 413);
+
+    let pushed = |more: &str| format!(r#"{{"event_type":"e","data":""{more}}}"#);
+    let wrong: &[Wrong<'_>] = &[
+        (&pushed(""), 400, Some("path"), "needed"),
         (
-            emit,
-            format!(
-                r#"{{"source":"{}","event_type":"e","data":""}}"#,
-                &long[..300]
-            ),
-            400,
-            Some("source"),
-            "256",
-        ),
-        (
-            emit,
-            format!(r#"{{"source":"s","event_type":"e","data":"{long}"}}"#),
-            413,
-            Some("data"),
-            "bytes",
-        ),
-        (
-            push,
-            r#"{"event_type":"e","data":""}"#.to_owned(),
-            400,
-            Some("path"),
-            "needed",
-        ),
-        (
-            push,
-            r#"{"path":"/x","pattern":"/x","event_type":"e","data":""}"#.to_owned(),
+            &pushed(r#","path":"/x","pattern":"/x""#),
             400,
             Some("path"),
             "only one",
         ),
         (
-            push,
-            r#"{"path":"/x","params":{},"event_type":"e","data":""}"#.to_owned(),
+            &pushed(r#","path":"/x","params":{}"#),
             400,
             Some("params"),
             "pattern",
         ),
         (
-            push,
-            r#"{"path":"/x","event_type":"e\nid: 1","data":""}"#.to_owned(),
+            &pushed(r#","pattern":"/x","params":{"a":1}"#),
             400,
-            Some("event_type"),
-            "line end",
+            Some("params.a"),
+            "string",
         ),
         (
-            push,
-            r#"{"path":"/x","event_type":"e","data":"","id":"\u0000"}"#.to_owned(),
+            &pushed(r#","path":"/x","id":"\u0000""#),
             400,
             Some("id"),
             "NUL",
         ),
         (
-            push,
-            r#"{"path":"/x","event_type":"e","data":"","retry":-1}"#.to_owned(),
+            &pushed(r#","path":"/x","retry":-1"#),
             400,
             Some("retry"),
             "integer",
         ),
         (
-            push,
-            r#"{"path":"/x","event_type":"e","data":""}"#.to_owned(),
-            404,
-            None,
-            "no such connection",
-        ),
-        (
-            push,
-            r#"{"event_type":"e","data":"","pattern":"/x","params":{"a":1}}"#.to_owned(),
+            r#"{"path":"/x","event_type":"e\nid: 1","data":""}"#,
             400,
-            Some("params.a"),
-            "string",
+            Some("event_type"),
+            "line end",
         ),
+        (&pushed(r#","path":"/x""#), 404, None, "no such connection"),
     ];
-    for (path, document, status, field, why) in cases {
-        let response = post(hub.address, path, &document);
-        let shown = &document[..document.len().min(100)];
-        assert_eq!(response.status, status, "{shown}: {}", response.text());
-        let (error, named) = error_of(&response);
-        assert!(error.contains(why), "{shown}: {error}");
-        assert_eq!(named.as_deref(), field, "{shown}: {error}");
-    }
-    let too_large = "x".repeat(1 << 20);
-    assert_eq!(post(hub.address, emit, &(too_large + "x")).status, 413);
-    assert_eq!(http::get(hub.address, register).status, 405);
-    assert_eq!(http::get(hub.address, "/internal/nonsense").status, 404);
-    let health: Value = serde_json::from_str(&hub.health()).unwrap();
-    assert_eq!(health, json!({"ok": true, "workers": []}));
+    are_refused(&hub, "/internal/sse-push", wrong);
 }
 
 #[test]
@@ -426,7 +377,7 @@ fn cross_origin_requests_are_answered_where_they_are_allowed() {
 fn a_hub_that_others_can_reach_does_not_start_without_a_secret() {
     for secret in ["", "   ", "fifteen chars.."] {
         let arguments = ["--port", "0", "--bind", "0.0.0.0"];
-        let mut hub = Part::start_with_secret(program(), "hub", &arguments, secret);
+        let mut hub = Part::start_with(program(), "hub", &arguments, ("HUB_SECRET", secret));
         assert_eq!(hub.wait().code(), Some(2), "{secret:?}");
         hub.wait_for_log("HUB_SECRET");
     }

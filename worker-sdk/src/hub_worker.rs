@@ -10,6 +10,9 @@ use std::time::Duration;
 use crate::emitter::HubEmitter;
 use crate::error::RunError;
 use crate::handler::{Route, Spawner};
+use crate::handler_fn::BlockingHandler;
+#[cfg(feature = "tokio")]
+use crate::handler_fn::{AsyncHandler, StreamHandler};
 #[cfg(feature = "tokio")]
 use crate::handler_response::HandlerResponse;
 use crate::hub_client::{HubClient, HubUrl};
@@ -124,6 +127,83 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     {
         let handler = move |state: &Arc<S>, request: &Request| handler(state, request);
         self.routes.push(Route::plain(method, path, handler));
+        self
+    }
+
+    /// Adds a route with a function of extractors: each argument is made of the request
+    /// ([`FromRequest`](crate::FromRequest)), and what it returns becomes the answer ([`IntoAnswer`](crate::IntoAnswer)).
+    /// Runs on the thread that received the request, like [`HubWorker::handle`].
+    ///
+    /// ```
+    /// use slotway_worker_sdk::{Error, HubWorker, Json, Path, State};
+    ///
+    /// fn find(State(items): State<Vec<String>>, Path(id): Path<usize>) -> Result<Json<String>, Error> {
+    ///     let item = items.get(id).ok_or_else(|| Error::not_found("no such item"))?;
+    ///     Ok(Json(item.clone()))
+    /// }
+    ///
+    /// HubWorker::new("http://127.0.0.1:3200", "items", vec!["first".to_owned()])
+    ///     .on_blocking("GET", "/items/{id}", find);
+    /// ```
+    pub fn on_blocking<Args, H>(mut self, method: &str, path: &str, handler: H) -> Self
+    where
+        H: BlockingHandler<Args, S>,
+    {
+        let handler = move |state: &Arc<S>, request: &Request| handler.call(state, request);
+        self.routes.push(Route::plain(method, path, handler));
+        self
+    }
+
+    /// Like [`HubWorker::on_blocking`], with an async function. Arguments are made
+    /// before it starts.
+    ///
+    /// ```
+    /// use slotway_worker_sdk::{HubWorker, Json, Query};
+    ///
+    /// #[derive(serde::Deserialize, serde::Serialize)]
+    /// struct Page { page: u32 }
+    ///
+    /// async fn list(Query(page): Query<Page>) -> Json<Page> {
+    ///     Json(page)
+    /// }
+    ///
+    /// HubWorker::new("http://127.0.0.1:3200", "items", ()).on("GET", "/items", list);
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn on<Args: 'static, H>(mut self, method: &str, path: &str, handler: H) -> Self
+    where
+        H: AsyncHandler<Args, S>,
+    {
+        let handler = Arc::new(handler);
+        let start = move |state, request| Arc::clone(&handler).call(state, request);
+        self.routes.push(Route::asynchronous(method, path, start));
+        self
+    }
+
+    /// Like [`HubWorker::on`], with a last argument that is the body while it arrives:
+    /// see [`HubWorker::handle_stream`].
+    ///
+    /// ```
+    /// use slotway_worker_sdk::{BodyClosed, Error, HubWorker, Path, RequestBody};
+    ///
+    /// async fn store(Path(name): Path<String>, mut body: RequestBody) -> Result<String, Error> {
+    ///     let mut bytes = 0;
+    ///     while let Some(piece) = body.next().await.map_err(Error::internal)? {
+    ///         bytes += piece.len();
+    ///     }
+    ///     Ok(format!("{name}: {bytes} bytes"))
+    /// }
+    ///
+    /// HubWorker::new("http://127.0.0.1:3200", "files", ()).on_stream("PUT", "/files/{name}", store);
+    /// ```
+    #[cfg(feature = "tokio")]
+    pub fn on_stream<Args: 'static, H>(mut self, method: &str, path: &str, handler: H) -> Self
+    where
+        H: StreamHandler<Args, S>,
+    {
+        let handler = Arc::new(handler);
+        let start = move |state, request, body| Arc::clone(&handler).call(state, request, body);
+        self.routes.push(Route::streaming(method, path, start));
         self
     }
 

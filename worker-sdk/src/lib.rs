@@ -50,14 +50,18 @@ mod cancellation;
 mod clock;
 mod emitter;
 mod error;
+mod extract;
 mod handler;
+mod handler_fn;
 mod handler_response;
 mod hub_client;
 mod hub_worker;
 #[allow(unsafe_code)]
 mod in_place;
+mod into_answer;
 mod keeper;
 pub mod limits;
+mod path_params;
 mod pattern;
 mod placement;
 mod register;
@@ -83,8 +87,13 @@ pub use body_sender::BodySender;
 pub use cancellation::CancellationToken;
 pub use emitter::{HubEmitter, SseEvent, SseTarget};
 pub use error::{EmitError, RunError};
+pub use extract::{FromRequest, Headers, Json, Path, Query, State};
+pub use handler_fn::BlockingHandler;
+#[cfg(feature = "tokio")]
+pub use handler_fn::{AsyncHandler, StreamHandler};
 pub use handler_response::HandlerResponse;
 pub use hub_worker::HubWorker;
+pub use into_answer::{Error, IntoAnswer};
 pub use request::Request;
 #[cfg(feature = "tokio")]
 pub use request_body::RequestBody;
