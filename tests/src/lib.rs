@@ -27,6 +27,19 @@ pub mod successor;
 pub mod system;
 pub mod wrk;
 
+/// Whether a program is there that a test needs beside this project. In CI it must be:
+/// `.ci/run` installs all of them.
+pub fn has_program(name: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&folders).any(|folder| folder.join(name).is_file());
+    let is_ci = std::env::var_os("CI").is_some();
+    assert!(is_there || !is_ci, "{name} is missing");
+    if !is_there {
+        println!("skipped: {name} is not installed (.ci/run installs it)");
+    }
+    is_there
+}
+
 /// How often something is repeated: so often, or `SLOTWAY_SOAK` times that (`just soak`).
 pub fn repeats(count: u32) -> u32 {
     let factor = std::env::var("SLOTWAY_SOAK").ok();

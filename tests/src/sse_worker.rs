@@ -9,10 +9,28 @@ use slotway_worker_sdk::{HubWorker, SseEvent, SseTarget};
 #[derive(Debug, Default)]
 pub struct State {
     told: Mutex<Vec<Value>>,
+    /// What a browser says that it has seen.
+    seen: Mutex<Vec<String>>,
 }
 
+/// Says what it sees. A fetch that fails, since no worker is there, is tried again.
+const PAGE: &str = r#"<!doctype html><title>events</title><script>
+async function tell(text) {
+    for (;;) {
+        try {
+            const answer = await fetch('/browser-seen/' + encodeURIComponent(text), {method: 'POST'});
+            if (answer.ok) return;
+        } catch (error) {}
+        await new Promise((done) => setTimeout(done, 20));
+    }
+}
+const source = new EventSource('/sse/browser');
+source.addEventListener('news', (event) => tell(event.data + ' ' + event.lastEventId));
+</script>"#;
+
 /// The worker, for a hub at `hub_url`. `GET /sse-told` says what it was told; a GET of
-/// `/sse-push/{room}/{type}` pushes to a room, and of `/sse-emit/{type}` emits.
+/// `/sse-push/{room}/{type}` pushes to a room, and of `/sse-emit/{type}` emits;
+/// `/browser` is a page that listens, and tells `/browser-seen`.
 pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
     let worker = HubWorker::new(hub_url, name, State::default());
     let (pusher, emitter) = (worker.emitter(), worker.emitter());
@@ -31,6 +49,18 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
         .handle("GET", "/sse-told", |state, request| {
             let told = state.told.lock().unwrap_or_else(PoisonError::into_inner);
             request.response(200).json(&*told)
+        })
+        .handle("GET", "/browser", |_, request| {
+            request.response(200).bytes("text/html", PAGE.as_bytes())
+        })
+        .handle("POST", "/browser-seen/{text}", |state, request| {
+            let mut seen = state.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push(request.param("text").unwrap_or_default().to_owned());
+            request.response(200).empty()
+        })
+        .handle("GET", "/browser-seen", |state, request| {
+            let seen = state.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            request.response(200).json(&*seen)
         })
         .handle_async("GET", "/sse-push/{room}/{type}", move |_, request| {
             let emitter = pusher.clone();

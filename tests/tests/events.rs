@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use slotway_tests::event_stream::EventStream;
+use slotway_tests::event_stream::{Asked, EventStream};
 use slotway_tests::http::{self, Connection, Response};
 use slotway_tests::system::{HubPart, Part, raise_fd_limit, wait_until};
 
@@ -253,7 +253,7 @@ fn a_replaced_worker_knows_all_of_a_thousand_clients_and_one_push_reaches_them(i
     let asked: Vec<_> = (0..COUNT)
         .map(|n| EventStream::begin(hub.address, &format!("/sse/r{}", n % 10), ""))
         .collect();
-    let mut streams: Vec<_> = asked.into_iter().map(|asked| asked.finish()).collect();
+    let mut streams: Vec<_> = asked.into_iter().map(Asked::finish).collect();
     assert!(streams.iter().all(|stream| stream.head.status == 200));
     assert_eq!(told(&hub).len(), COUNT);
     let _next = hub.start_worker("sse", "rooms");

@@ -49,7 +49,10 @@ impl Connection {
                 return Err(answer.with("Allow", "GET, HEAD").into());
             }
         }
-        self.may_stream()?;
+        self.refuse_body()?;
+        if self.reactor.is_stopping() {
+            return self.begin_and_end().await;
+        }
         let shared = Arc::clone(&self.reactor.shared);
         let count_max = shared.config.sse_buffer as usize;
         let listening = shared.streams.enter(vec![topic], Params::new(), count_max);
@@ -63,7 +66,10 @@ impl Connection {
         if self.head.method == Some(Method::Head) {
             return Err(head_alone().into());
         }
-        self.may_stream()?;
+        self.refuse_body()?;
+        if self.reactor.is_stopping() {
+            return self.begin_and_end().await;
+        }
         let mut client = self.sse_client(route)?;
         let shared = Arc::clone(&self.reactor.shared);
         let topics = vec![
@@ -89,15 +95,20 @@ impl Connection {
         self.end_stream(end).await
     }
 
-    fn may_stream(&self) -> Result<(), Instead> {
-        if self.reactor.is_stopping() {
-            let answer = LocalAnswer::error(503, "the hub is stopping");
-            return Err(answer.with("Retry-After", "1").into());
-        }
+    fn refuse_body(&self) -> Result<(), Instead> {
         if self.head.has_body() {
             return Err(stream_takes_no_body().into());
         }
         Ok(())
+    }
+
+    /// The hub stops, and this is a last request on an old connection. A browser would
+    /// take any error for final; after an empty stream it comes back, over a new
+    /// connection, to the hub that is there then.
+    async fn begin_and_end(&mut self) -> Result<Then, Instead> {
+        let begun = self.send_stream_head().await;
+        begun.map_err(|_| Instead::ClientGone)?;
+        self.end_stream(End::HubEnds).await
     }
 
     fn sse_client(&self, route: RouteSpec) -> Result<Client, LocalAnswer> {
