@@ -10,6 +10,8 @@ fmt:
 # Lints, all of them denied
 clippy:
     cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy -p slotway-worker-sdk --lib --no-default-features -- -D warnings
+    cargo clippy -p slotway-worker-sdk --lib --features tower -- -D warnings
 
 # The README's test command
 test:

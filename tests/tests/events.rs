@@ -17,6 +17,7 @@ fn program() -> &'static Path {
 slotway_tests::on_both_engines! {
     what_is_emitted_reaches_everyone_at_events_and_at_its_channel
     a_worker_emits_over_its_session_and_pushes_over_http
+    the_seeds_api_has_event_streams
     a_worker_is_told_of_a_client_and_that_it_left_once
     pushes_reach_clients_by_path_by_pattern_and_by_connection
     a_client_that_the_worker_does_not_want_gets_the_workers_answer
@@ -107,6 +108,27 @@ fn a_worker_emits_over_its_session_and_pushes_over_http(io: &str) {
     assert_eq!(event.data, "from the worker");
     assert_eq!(event.id.as_deref(), Some("w"));
     let nobody = http::get(hub.address, "/sse-push/b/news");
+    assert!(nobody.text().contains("404"), "{}", nobody.text());
+}
+
+fn the_seeds_api_has_event_streams(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io]);
+    let _worker = hub.start_worker("seed", "seed-api");
+    let mut all = EventStream::open(hub.address, "/events");
+    let mut seven = EventStream::open(hub.address, "/api/users/7/changes");
+    let told = http::request(hub.address, "POST", "/api/users/7/changes", b"new name");
+    assert_eq!(
+        (told.status, told.text().as_str()),
+        (200, r#"{"source":"seed-api"}"#)
+    );
+    let events = [seven.event(), seven.event()].map(|event| (event.event_type, event.data));
+    let expected = ["by-path", "by-pattern"].map(|of| (of.to_owned(), "new name".to_owned()));
+    assert_eq!(events, expected);
+    let emitted: Value = serde_json::from_str(&all.event().data).unwrap();
+    let document = json!({"source": "seed-api", "event_type": "changed", "data": "new name"});
+    assert_eq!(emitted, document);
+    let nobody = http::request(hub.address, "POST", "/api/users/8/changes", b"");
+    assert_eq!(nobody.status, 502);
     assert!(nobody.text().contains("404"), "{}", nobody.text());
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use slotway_worker_sdk::{HandlerResponse, HubWorker};
+use slotway_worker_sdk::{HandlerResponse, HubEmitter, HubWorker};
 
 /// What the handlers share.
 pub struct Counter {
@@ -29,12 +29,56 @@ pub fn worker(hub_url: &str) -> HubWorker<Counter> {
     let state = Counter {
         requests: AtomicU64::new(0),
     };
-    HubWorker::new(hub_url, "seed-api", state)
+    let worker = HubWorker::new(hub_url, "seed-api", state);
+    let emitter = worker.emitter();
+    worker
+        .sse_route("/api/users/{id}/changes", watch)
+        .route(
+            "POST",
+            "/api/users/{id}/changes",
+            move |_, params, _, body| tell(emitter.clone(), params, body),
+        )
         .route("GET", "/api/users/{id}", get_user)
         .route("POST", "/api/users", create_user)
         .route("GET", "/api/status/{code}", |_, params, _, _| async move {
             HandlerResponse::status(params["code"].parse().unwrap_or(400))
         })
+}
+
+/// Is told when a client begins or ends to listen: `{"sse_lifecycle": …, "params": …}`.
+async fn watch(
+    state: Arc<Counter>,
+    _params: HashMap<String, String>,
+    _query: Option<String>,
+    body: Vec<u8>,
+) -> HandlerResponse {
+    let told: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    if told["sse_lifecycle"] == "connect" {
+        state.requests.fetch_add(1, Ordering::Relaxed);
+    }
+    HandlerResponse::ok()
+}
+
+/// Tells everyone who listens to a user, and everyone who listens to everything.
+async fn tell(
+    emitter: HubEmitter,
+    params: HashMap<String, String>,
+    body: Vec<u8>,
+) -> HandlerResponse {
+    let data = String::from_utf8_lossy(&body);
+    let path = format!("/api/users/{}/changes", params["id"]);
+    let told = async {
+        emitter.sse_push(&path, "by-path", &data).await?;
+        let pattern = "/api/users/{id}/changes";
+        emitter
+            .sse_push_by_pattern(pattern, params, "by-pattern", &data)
+            .await?;
+        emitter.emit("changed", &data).await
+    };
+    match told.await {
+        Ok(()) => HandlerResponse::ok_json(&serde_json::json!({ "source": emitter.source() })),
+        Err(error) => HandlerResponse::error(502, &error.to_string()),
+    }
 }
 
 async fn get_user(

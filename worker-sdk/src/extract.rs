@@ -31,6 +31,14 @@ pub trait FromRequest<S>: Sized {
 }
 
 /// The worker's state.
+///
+/// ```
+/// use slotway_worker_sdk::State;
+///
+/// async fn greet(State(greeting): State<String>) -> String {
+///     format!("{greeting}!")
+/// }
+/// ```
 #[derive(Debug)]
 pub struct State<S>(pub Arc<S>);
 
@@ -42,6 +50,15 @@ impl<S> FromRequest<S> for State<S> {
 
 /// The path's parameters, decoded: one value, a tuple in the pattern's order, or a
 /// struct or map by their names. 400 if they do not fit.
+///
+/// ```
+/// use slotway_worker_sdk::Path;
+///
+/// async fn day(Path((year, month, day)): Path<(u16, u8, u8)>) -> String {
+///     format!("{day}.{month}.{year}")
+/// }
+/// # slotway_worker_sdk::HubWorker::new("http://h", "w", ()).on("GET", "/{year}/{month}/{day}", day);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Path<T>(pub T);
 
@@ -55,6 +72,18 @@ impl<S, T: DeserializeOwned> FromRequest<S> for Path<T> {
 }
 
 /// The query, as a struct or map. 400 if it does not fit.
+///
+/// ```
+/// use slotway_worker_sdk::Query;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Search { text: String, limit: Option<u32> }
+///
+/// async fn search(Query(search): Query<Search>) -> String {
+///     format!("{} of {}", search.limit.unwrap_or(10), search.text)
+/// }
+/// # slotway_worker_sdk::HubWorker::new("http://h", "w", ()).on("GET", "/search", search);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Query<T>(pub T);
 
@@ -71,6 +100,15 @@ impl<S, T: DeserializeOwned> FromRequest<S> for Query<T> {
 /// The body as JSON; as an answer, `application/json`. 415 if the request's
 /// Content-Type is not JSON, 400 if the body is none, 422 with the field if it does
 /// not fit.
+///
+/// ```
+/// use slotway_worker_sdk::Json;
+///
+/// async fn double(Json(numbers): Json<Vec<i64>>) -> Json<Vec<i64>> {
+///     Json(numbers.into_iter().map(|number| number * 2).collect())
+/// }
+/// # slotway_worker_sdk::HubWorker::new("http://h", "w", ()).on("POST", "/double", double);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Json<T>(pub T);
 
@@ -104,6 +142,15 @@ fn is_json(content_type: &str) -> bool {
 }
 
 /// All header fields, copied, in the client's order.
+///
+/// ```
+/// use slotway_worker_sdk::Headers;
+///
+/// async fn agent(headers: Headers) -> String {
+///     headers.get("user-agent").unwrap_or("nobody").to_owned()
+/// }
+/// # slotway_worker_sdk::HubWorker::new("http://h", "w", ()).on("GET", "/agent", agent);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Headers(pub Vec<(String, Vec<u8>)>);
 

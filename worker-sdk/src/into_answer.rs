@@ -32,6 +32,18 @@ pub trait IntoAnswer {
 }
 
 /// An answer that says what is wrong: a status and `{"error": …}`.
+///
+/// ```
+/// use slotway_worker_sdk::{Error, Path};
+///
+/// async fn half(Path(number): Path<u64>) -> Result<String, Error> {
+///     if number % 2 == 1 {
+///         return Err(Error::new(422, "an odd number"));
+///     }
+///     Ok((number / 2).to_string())
+/// }
+/// # slotway_worker_sdk::HubWorker::new("http://h", "w", ()).on("GET", "/half/{n}", half);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     status: u16,

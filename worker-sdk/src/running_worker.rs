@@ -29,6 +29,20 @@ pub struct RunningWorker {
 }
 
 /// Stops a worker from another thread.
+///
+/// ```no_run
+/// # use slotway_worker_sdk::{HubWorker, RunError};
+/// # fn example(worker: HubWorker<()>) -> Result<(), RunError> {
+/// let worker = worker.start()?;
+/// let stopper = worker.stopper();
+/// std::thread::spawn(move || {
+///     let mut line = String::new();
+///     let _ = std::io::stdin().read_line(&mut line);
+///     stopper.stop();
+/// });
+/// worker.wait()
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Stopper(Sender<Message>);
 

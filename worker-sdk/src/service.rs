@@ -26,8 +26,18 @@ use crate::request_body::RequestBody;
 use crate::response::Response;
 use crate::service_body::Body;
 
-/// What a service finds among a request's extensions (with axum:
-/// `Extension<RequestContext>`).
+/// What a service finds among a request's extensions.
+///
+/// ```
+/// use axum::{Extension, Router, routing::get};
+/// use slotway_worker_sdk::RequestContext;
+///
+/// async fn who(Extension(context): Extension<RequestContext>) -> String {
+///     format!("{} over {}", context.peer.ip(), context.scheme)
+/// }
+///
+/// let router: Router = Router::new().route("/who", get(who));
+/// ```
 #[derive(Clone, Debug)]
 pub struct RequestContext {
     /// See [`Request::peer`].
