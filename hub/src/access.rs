@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use slotway_net::Peer;
+use slotway_shm_proto::layout::{FieldEntry, Span};
 use subtle::ConstantTimeEq;
 
 use crate::config::{Config, ConfigError, Internal, ListenAddress};
@@ -13,8 +14,11 @@ use crate::limits::SECRET_CHARS_MIN;
 use crate::local_answer::LocalAnswer;
 use crate::request::Instead;
 
-/// The field that carries the secret. Workers do not get to see it.
+/// The field that carries the secret. The parser drops it, so no worker sees it.
 pub const SECRET_FIELD: &[u8] = b"x-hub-secret";
+
+/// What proxies add to requests of others.
+const PROXY_FIELDS: [&[u8]; 4] = [b"x-forwarded-for", b"forwarded", b"x-real-ip", b"via"];
 
 /// What peers that are not on this host must know. Not shown in logs.
 #[derive(Clone)]
@@ -85,32 +89,28 @@ fn is_loopback(address: SocketAddr) -> bool {
 impl Connection {
     /// The value of the first header field of a name.
     pub(crate) fn field_value(&self, name: &[u8]) -> Option<&[u8]> {
-        let bytes_of = |span: slotway_shm_proto::layout::Span| {
-            &self.input[span.offset as usize..][..span.bytes as usize]
-        };
-        let mut fields = self.head.fields.iter();
+        self.value_in(&self.head.fields, name)
+    }
+
+    fn value_in(&self, fields: &[FieldEntry], name: &[u8]) -> Option<&[u8]> {
+        let bytes_of = |span: Span| &self.input[span.offset as usize..][..span.bytes as usize];
+        let mut fields = fields.iter();
         let field = fields.find(|field| bytes_of(field.name).eq_ignore_ascii_case(name))?;
         Some(bytes_of(field.value))
     }
 
-    /// Whether the peer has sent the secret, which nobody else gets to see.
-    pub(crate) fn check_secret(&mut self) -> Result<(), LocalAnswer> {
+    /// Whether the peer has sent the secret.
+    pub(crate) fn check_secret(&self) -> Result<(), LocalAnswer> {
         let secret = self.reactor.shared.access.secret.as_ref();
-        let sent = self.field_value(SECRET_FIELD);
+        let sent = self.value_in(&self.head.dropped, SECRET_FIELD);
         let is_right = secret
             .zip(sent)
             .is_some_and(|(secret, sent)| secret.is(sent));
-        if !is_right {
-            let why = "peers that are not on this host must send X-Hub-Secret";
-            return Err(LocalAnswer::error(401, why).with("WWW-Authenticate", "X-Hub-Secret"));
+        if is_right {
+            return Ok(());
         }
-        let (input, head) = (&self.input, &mut self.head);
-        let is_secret = |name: slotway_shm_proto::layout::Span| {
-            input[name.offset as usize..][..name.bytes as usize].eq_ignore_ascii_case(SECRET_FIELD)
-        };
-        let secrets = head.fields.extract_if(.., |field| is_secret(field.name));
-        head.dropped.extend(secrets);
-        Ok(())
+        let why = "peers that are not on this host must send X-Hub-Secret";
+        Err(LocalAnswer::error(401, why).with("WWW-Authenticate", "X-Hub-Secret"))
     }
 
     /// Whether the peer may ask for a path of the hub's own.
@@ -122,6 +122,13 @@ impl Connection {
         let is_tcp = matches!(self.peer, Peer::Tcp(_));
         if self.reactor.shared.access.internal == Internal::Socket && is_tcp {
             return refuse("only on the hub's Unix socket");
+        }
+        // The peer is a proxy that speaks for somebody, who may be anywhere.
+        let is_proxied = PROXY_FIELDS
+            .iter()
+            .any(|name| self.field_value(name).is_some());
+        if is_proxied {
+            return refuse("not through a proxy");
         }
         // A page that a browser on this host shows must not register workers. Browsers
         // send Origin with every POST, and Sec-Fetch-Site to this host with all else.

@@ -109,10 +109,23 @@ pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer) {
         must_know_secret: must_know_secret(peer),
         cors: None,
     };
+    // Also if a panic ends the connection: the hub waits for all of them when it stops.
+    let _entered = Entered { reactor, id };
     connection.state.learn_task().await;
     connection.run().await;
     drop(connection);
-    reactor.remove_connection(id);
+}
+
+/// A connection's place in the reactor's list.
+struct Entered {
+    reactor: Rc<Reactor>,
+    id: u64,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.reactor.remove_connection(self.id);
+    }
 }
 
 impl Connection {
@@ -150,6 +163,7 @@ impl Connection {
 
     /// Reads until a whole head is there; false when the client has no more.
     async fn read_head(&mut self) -> Result<bool, HeadError> {
+        self.cors = None;
         let mut scanner = HeadScanner::new(self.reactor.head_limits);
         self.progress = Progress::Unused;
         let mut wait = Wait::Worker;

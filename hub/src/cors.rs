@@ -86,9 +86,14 @@ impl Connection {
         answer
     }
 
-    /// Writes the fields of an answer to an allowed origin. A worker's own, which
+    /// Writes the fields of an answer, to an allowed origin or not. A worker's own, which
     /// begin at `own_fields_start` in the output, count more.
     pub(crate) fn append_cors_fields(&mut self, own_fields_start: usize) {
+        let allowed = &self.reactor.shared.config.cors_allow_origin;
+        // A cache must not give one origin's answer to another.
+        if allowed.iter().any(|origin| *origin != AllowedOrigin::Any) {
+            encode::field(&mut self.output, "Vary", "Origin");
+        }
         let Some(grant) = self.cors else { return };
         let own = self.output[own_fields_start..].split(|byte| *byte == b'\n');
         for line in own {
@@ -97,12 +102,9 @@ impl Connection {
                 return;
             }
         }
-        match &self.reactor.shared.config.cors_allow_origin[grant] {
+        match &allowed[grant] {
             AllowedOrigin::Any => encode::field(&mut self.output, NAME, "*"),
-            AllowedOrigin::One(origin) => {
-                encode::field(&mut self.output, NAME, origin);
-                encode::field(&mut self.output, "Vary", "Origin");
-            }
+            AllowedOrigin::One(origin) => encode::field(&mut self.output, NAME, origin),
         }
     }
 }

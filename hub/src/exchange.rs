@@ -68,10 +68,11 @@ impl Exchange {
         self.lane.session.geometry.arena_bytes()
     }
 
-    /// Writes into the request arena.
+    /// Writes into the request arena. That a write stays in it is checked here, once
+    /// more: behind it are other clients' slots.
     #[inline]
     pub fn write_arena(&self, offset: u32, bytes: &[u8]) {
-        debug_assert!(u64::from(offset) + bytes.len() as u64 <= u64::from(self.arena_bytes()));
+        assert!(u64::from(offset) + bytes.len() as u64 <= u64::from(self.arena_bytes()));
         self.lane
             .session
             .regions
@@ -86,7 +87,7 @@ impl Exchange {
         offset: u32,
         bytes: u32,
     ) -> Result<usize, Errno> {
-        debug_assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
+        assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
         let start = self.offsets.request_arena + u64::from(offset);
         let requests = &self.lane.session.regions.requests;
         requests.receive(socket, start, bytes as usize)
@@ -204,7 +205,7 @@ impl Exchange {
     /// been checked by [`crate::answer`].
     #[inline]
     pub fn append_from_arena(&self, offset: u32, bytes: u32, out: &mut Vec<u8>) {
-        debug_assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
+        assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
         let start = self.offsets.response_arena + u64::from(offset);
         self.lane
             .session
@@ -222,7 +223,7 @@ impl Exchange {
         offset: u32,
         bytes: u32,
     ) -> Result<usize, Errno> {
-        debug_assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
+        assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
         let start = self.offsets.response_arena + u64::from(offset);
         let responses = &self.lane.session.regions.responses;
         responses.send(socket, head, start, bytes as usize)

@@ -119,8 +119,9 @@ pub const FEED_BYTES_MAX: usize = 1024 * 1024;
 /// that is gone is noticed by it.
 pub const SSE_SWEEP_MS_DEFAULT: u64 = 5000;
 
-/// How long telling a worker of a client waits before it looks for a free slot again.
-pub const SSE_SLOT_RETRY: Duration = Duration::from_millis(2);
+/// How long telling a worker of a client waits before it looks again whether the
+/// route's full queue has room.
+pub const SSE_QUEUE_RETRY: Duration = Duration::from_millis(50);
 
 /// The type, id or source of an event.
 pub const EVENT_NAME_BYTES_MAX: usize = 256;
@@ -133,6 +134,9 @@ pub const EVENT_RETRY_MS_MAX: u64 = 86_400_000;
 
 /// Characters of `HUB_SECRET`, without white space around them.
 pub const SECRET_CHARS_MIN: usize = 16;
+
+/// What is told of a document that is wrong: it may quote as much of it as it likes.
+pub const DOCUMENT_ERROR_CHARS_MAX: usize = 300;
 
 /// How long browsers may remember the answer to a preflight.
 pub const CORS_MAX_AGE_SECONDS: u32 = 600;

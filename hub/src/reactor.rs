@@ -255,11 +255,6 @@ impl Reactor {
         self.changes.notify_waiters();
     }
 
-    /// Number of the table that this reactor has.
-    pub fn routes_version(&self) -> u64 {
-        self.routes_version.get()
-    }
-
     /// Its lanes.
     pub fn open_lanes(&self) -> Vec<Rc<Lane>> {
         self.lanes.borrow().iter().flatten().cloned().collect()

@@ -213,7 +213,7 @@ impl Connection {
             self.output.truncate(start);
             return Err(error.to_string());
         }
-        if self.cors.is_some() {
+        if !self.reactor.shared.config.cors_allow_origin.is_empty() {
             drop(date);
             self.append_cors_fields(fields_start);
         }

@@ -278,7 +278,11 @@ impl Connection {
             match self.try_dispatch(input, body, true)? {
                 Tried::Dispatched(exchange, body_place) => return Ok((exchange, body_place)),
                 Tried::NoSlot(another) => route = *another,
-                Tried::IsStream(_) => return Err(stream_takes_no_body().into()),
+                Tried::IsStream(_) => {
+                    let why = "the route has become an event stream";
+                    let answer = LocalAnswer::error(503, why).with("Retry-After", "1");
+                    return Err(answer.into());
+                }
             }
         }
     }

@@ -109,6 +109,7 @@ pub struct Emit<'e>(pub &'e [u8]);
 /// Why the hub refuses to attach a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum Refusal {
     /// The packet is no Hello.
     #[error("the hub could not read the hello message")]
@@ -158,6 +159,7 @@ impl Refusal {
 /// Why the hub ends a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[repr(u32)]
+#[non_exhaustive]
 pub enum Goodbye {
     /// A worker of the same name has taken over.
     #[error("a worker of the same name has taken over its routes")]

@@ -30,6 +30,14 @@ impl<S> FromRequest<S> for ApiKey {
         let key = key.ok_or_else(|| Error::new(401, "x-api-key is missing"))?;
         Ok(Self(key.to_owned()))
     }
+
+    fn from_request_if_any(
+        _: &std::sync::Arc<S>,
+        request: &Request,
+    ) -> Result<Option<Self>, Error> {
+        let key = request.header("x-api-key");
+        Ok(key.map(|key| Self(key.to_owned())))
+    }
 }
 
 /// An error of a service's own.
@@ -78,6 +86,19 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<String> {
         .on("GET", "/x/key", async |ApiKey(key): ApiKey| key)
         .on("GET", "/x/maybe", async |key: Option<ApiKey>| {
             key.map_or("nobody".to_owned(), |key| key.0)
+        })
+        .on("GET", "/x/page-maybe", async |page: Option<Query<Page>>| {
+            page.map_or("none".to_owned(), |Query(page)| page.page.to_string())
+        })
+        .on(
+            "POST",
+            "/x/order-maybe",
+            async |order: Option<Json<Order>>| {
+                order.map_or("none".to_owned(), |Json(order)| order.name)
+            },
+        )
+        .on("GET", "/x/mistake/{a}/{b}", async |Path(one): Path<u8>| {
+            one.to_string()
         })
         .on("GET", "/x/later", async || {
             tokio::time::sleep(Duration::from_millis(5)).await;

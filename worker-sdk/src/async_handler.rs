@@ -94,19 +94,20 @@ impl<S> AsyncHandler<S> {
         taken: Taken<'_>,
         mut ticket: Ticket,
         scratch: &mut HandlerScratch,
+        is_long: bool,
     ) -> Option<Published> {
         let session = taken.session;
         match self {
             Self::Whole(start) => {
-                let [hold] = ticket.hold();
+                let hold = ticket.hold();
                 let request = Request::new(taken, Some(hold));
                 let cell = scratch.future.take();
-                poll_once(session, ticket, scratch, || {
-                    start(Arc::clone(state), request, cell)
-                })
+                let start = || start(Arc::clone(state), request, cell);
+                begin(session, ticket, scratch, is_long, start)
             }
             Self::Reading(start) => {
-                let [hold, body_hold] = ticket.hold();
+                let hold = ticket.hold();
+                ticket.reads_body = true;
                 let (key, streams) = (taken.key, taken.head.body_ring_bytes > 0);
                 let taken = Taken {
                     collected: Some(Vec::new()),
@@ -114,25 +115,29 @@ impl<S> AsyncHandler<S> {
                 };
                 let request = Request::new(taken, Some(hold));
                 let whole = (!streams).then(|| request.slot_body().to_vec());
-                let body = RequestBody::new(Arc::clone(session), key, body_hold, whole);
-                poll_once(session, ticket, scratch, || {
-                    start(Arc::clone(state), request, body)
-                })
+                let body = RequestBody::new(Arc::clone(session), key, whole);
+                let start = || start(Arc::clone(state), request, body);
+                begin(session, ticket, scratch, is_long, start)
             }
         }
     }
 }
 
 /// Starts an async handler and polls it once: most are ready at once. Those
-/// that are not are polled again by the runtime, with a waker of its own.
-fn poll_once(
+/// that are not are polled again by the runtime, with a waker of its own; so are those
+/// that usually take long even for that.
+fn begin(
     session: &Arc<Session>,
     ticket: Ticket,
     scratch: &mut HandlerScratch,
+    is_long: bool,
     start: impl FnOnce() -> FutureCell,
 ) -> Option<Published> {
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let mut future = start();
+        if is_long {
+            return (Poll::Pending, future);
+        }
         let mut context = Context::from_waker(Waker::noop());
         (Pin::new(&mut future).poll(&mut context), future)
     }));

@@ -151,10 +151,11 @@ impl HubEmitter {
 
     /// An event for everyone at `GET /events`; if `data` is a JSON object with a
     /// `channel`, also for everyone at `GET /events/{channel}`. It travels over the
-    /// worker's session if there is one, and over HTTP else. Blocks in that case.
+    /// worker's session if there is one (then `Ok` says that it is sent, in the order of
+    /// all that one thread emits), and over HTTP else. Blocks while the hub does not read.
     pub fn emit_blocking(&self, event_type: &str, data: &str) -> Result<(), EmitError> {
         let document = self.emitted(event_type, data);
-        if self.emit_over_session(event_type, &document) {
+        if self.emit_over_sessions(event_type, &document) {
             return Ok(());
         }
         self.post("/internal/emit", &document)
@@ -175,16 +176,26 @@ impl HubEmitter {
         serde_json::to_vec(&emitted).expect("strings serialise")
     }
 
-    /// Only what the hub will take: it does not answer there.
-    fn emit_over_session(&self, event_type: &str, document: &[u8]) -> bool {
+    /// The packet for a session's connection; only of what the hub will take, since it
+    /// does not answer there.
+    fn packet(&self, event_type: &str, document: &[u8]) -> Option<Vec<u8>> {
         let is_plain = (1..=64).contains(&event_type.len())
             && self.source.len() <= 128
             && !event_type.chars().any(char::is_control);
-        let session = self.sessions.latest().filter(|_| is_plain);
-        session
-            .zip(Emit(document).to_packet())
-            // It may be full, or just gone: HTTP knows.
-            .is_some_and(|(session, packet)| packet::send_now(&session.connection, &packet).is_ok())
+        Emit(document).to_packet().filter(|_| is_plain)
+    }
+
+    /// Over every session: while a new hub takes over, some clients are still at the
+    /// old one, and each is at one alone. False: over none.
+    fn emit_over_sessions(&self, event_type: &str, document: &[u8]) -> bool {
+        let Some(packet) = self.packet(event_type, document) else {
+            return false;
+        };
+        let sessions = self.sessions.all();
+        let sent = sessions
+            .iter()
+            .filter(|session| packet::send(&session.connection, &packet, &[]).is_ok());
+        sent.count() > 0
     }
 
     fn post(&self, path: &str, document: &[u8]) -> Result<(), EmitError> {
@@ -205,10 +216,20 @@ impl HubEmitter {
     /// Like [`HubEmitter::emit_blocking`], without blocking.
     pub async fn emit(&self, event_type: &str, data: &str) -> Result<(), EmitError> {
         let document = self.emitted(event_type, data);
-        if self.emit_over_session(event_type, &document) {
+        if let Some(packet) = self.packet(event_type, &document)
+            && let [session] = &self.sessions.all()[..]
+            && packet::send_now(&session.connection, &packet).is_ok()
+        {
             return Ok(());
         }
-        self.post_later("/internal/emit", document).await
+        let (this, event_type) = (self.clone(), event_type.to_owned());
+        in_background(move || {
+            if this.emit_over_sessions(&event_type, &document) {
+                return Ok(());
+            }
+            this.post("/internal/emit", &document)
+        })
+        .await
     }
 
     /// An event for the clients of an SSE route that asked for this path. See
@@ -247,9 +268,28 @@ impl HubEmitter {
 
     async fn post_later(&self, path: &'static str, document: Vec<u8>) -> Result<(), EmitError> {
         let this = self.clone();
-        let posting = tokio::task::spawn_blocking(move || this.post(path, &document));
-        posting.await.expect("posting does not panic")
+        in_background(move || this.post(path, &document)).await
     }
+}
+
+/// Runs what blocks on a thread for that: of the runtime, or of its own where there is
+/// none.
+#[cfg(feature = "tokio")]
+async fn in_background(
+    run: impl FnOnce() -> Result<(), EmitError> + Send + 'static,
+) -> Result<(), EmitError> {
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    let run = move || {
+        // Nobody listens if the future was dropped.
+        let _ = done.send(run());
+    };
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn_blocking(run);
+    } else {
+        std::thread::spawn(run);
+    }
+    let ended = || EmitError::Unreachable("the runtime is shutting down".to_owned());
+    outcome.await.unwrap_or_else(|_| Err(ended()))
 }
 
 fn pushed(target: &SseTarget, event: &SseEvent) -> Vec<u8> {

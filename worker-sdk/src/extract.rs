@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use crate::into_answer::Error;
-use crate::path_params::PathParams;
+use crate::path_params::{PathError, PathParams};
 use crate::request::Request;
 
 /// An argument of a handler. The error is the answer instead of the handler's.
@@ -28,6 +28,13 @@ use crate::request::Request;
 pub trait FromRequest<S>: Sized {
     /// Makes it of a request.
     fn from_request(state: &Arc<S>, request: &Request) -> Result<Self, Error>;
+
+    /// Makes it of a request that has it: for arguments that are an `Option`. `None` is
+    /// for what is not there; what is there and wrong stays an error. Unless this says
+    /// otherwise, there is no telling, and all that is missing is an error.
+    fn from_request_if_any(state: &Arc<S>, request: &Request) -> Result<Option<Self>, Error> {
+        Self::from_request(state, request).map(Some)
+    }
 }
 
 /// The worker's state.
@@ -49,7 +56,7 @@ impl<S> FromRequest<S> for State<S> {
 }
 
 /// The path's parameters, decoded: one value, a tuple in the pattern's order, or a
-/// struct or map by their names. 400 if they do not fit.
+/// struct or map by their names. 400 if a value does not fit.
 ///
 /// ```
 /// use slotway_worker_sdk::Path;
@@ -67,7 +74,16 @@ impl<S, T: DeserializeOwned> FromRequest<S> for Path<T> {
         let params = PathParams(request.params().collect());
         T::deserialize(params)
             .map(Self)
-            .map_err(|error| Error::new(400, format!("path parameter: {error}")))
+            .map_err(|error| match error {
+                PathError::Value(why) => Error::new(400, format!("path parameter: {why}")),
+                // No client can mend that.
+                PathError::Handler(why) => {
+                    let pattern = request.route_pattern();
+                    Error::internal(format_args!(
+                        "{pattern}: the handler's Path does not fit: {why}"
+                    ))
+                }
+            })
     }
 }
 
@@ -94,6 +110,14 @@ impl<S, T: DeserializeOwned> FromRequest<S> for Query<T> {
         serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(pairs))
             .map(Self)
             .map_err(|error| Error::new(400, format!("query: {error}")))
+    }
+
+    /// `None` without a query.
+    fn from_request_if_any(state: &Arc<S>, request: &Request) -> Result<Option<Self>, Error> {
+        let has_query = request.query().is_some_and(|query| !query.is_empty());
+        has_query
+            .then(|| Self::from_request(state, request))
+            .transpose()
     }
 }
 
@@ -126,6 +150,14 @@ impl<S, T: DeserializeOwned> FromRequest<S> for Json<T> {
         json.end()
             .map_err(|error| Error::new(400, format!("body: {error}")))?;
         Ok(Self(value))
+    }
+
+    /// `None` without a body.
+    fn from_request_if_any(state: &Arc<S>, request: &Request) -> Result<Option<Self>, Error> {
+        let has_body = !request.body().is_empty() || request.header("content-type").is_some();
+        has_body
+            .then(|| Self::from_request(state, request))
+            .transpose()
     }
 }
 
@@ -195,10 +227,10 @@ impl<S> FromRequest<S> for String {
     }
 }
 
-/// `None` where there would be an error.
+/// `None` where it is not there; see [`FromRequest::from_request_if_any`].
 impl<S, T: FromRequest<S>> FromRequest<S> for Option<T> {
     fn from_request(state: &Arc<S>, request: &Request) -> Result<Self, Error> {
-        Ok(T::from_request(state, request).ok())
+        T::from_request_if_any(state, request)
     }
 }
 

@@ -9,6 +9,8 @@ use slotway_shm_proto::layout::{RequestHead, request_flags};
 
 #[cfg(feature = "tokio")]
 use crate::async_handler::{AsyncHandler, FutureCell};
+#[cfg(feature = "tokio")]
+use crate::limits::OFFLOAD_NS;
 use crate::limits::SLOW_HANDLER_NS;
 use crate::pattern::RoutePattern;
 use crate::placement::Placement;
@@ -152,7 +154,11 @@ impl<S: Send + Sync + 'static> Route<S> {
                 })
             }
             #[cfg(feature = "tokio")]
-            Kind::Async(handler) => handler.run(state, taken, ticket, scratch),
+            Kind::Async(handler) => {
+                let usual_ns = self.usual_ns.load(Ordering::Relaxed);
+                let is_long = usual_ns != UNKNOWN_NS && usual_ns > OFFLOAD_NS;
+                handler.run(state, taken, ticket, scratch, is_long)
+            }
         }
     }
 }

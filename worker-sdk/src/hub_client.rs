@@ -4,9 +4,10 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -36,12 +37,12 @@ impl HubUrl {
             })
         };
         if let Some(path) = url.strip_prefix("unix:") {
-            // As many slashes as people put there.
+            // Some write three slashes, as in other URLs.
             let path = PathBuf::from(format!("/{}", path.trim_start_matches('/')));
-            return if path.file_name().is_some() {
+            return if url.starts_with("unix:/") && path.file_name().is_some() {
                 Ok(Self::Unix(path))
             } else {
-                refuse("there is no path")
+                refuse("a path from the root is needed: unix:/path")
             };
         }
         let uri: Uri = match url.parse() {
@@ -150,10 +151,23 @@ impl Connector for UnixConnector {
     ) -> Result<Option<UnixTransport>, Error> {
         let config = details.config;
         Ok(Some(UnixTransport {
-            stream: UnixStream::connect(&self.0)?,
+            stream: connect(&self.0, details.timeout.not_zero().map(|time| *time))?,
             buffers: LazyBuffers::new(config.input_buffer_size(), config.output_buffer_size()),
         }))
     }
+}
+
+/// Waits no longer than that for a hub whose backlog is full.
+fn connect(path: &Path, limit: Option<Duration>) -> io::Result<UnixStream> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, limit)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }
 
 #[derive(Debug)]
@@ -227,7 +241,9 @@ mod tests {
             ("127.0.0.1:3200", ""),
             ("https://h", "without TLS"),
             ("ftp://h", "http://"),
-            ("unix:", "no path"),
+            ("unix:", "unix:/path"),
+            ("unix:/", "unix:/path"),
+            ("unix:run/h.sock", "unix:/path"),
         ] {
             let error = HubUrl::parse(url).unwrap_err().to_string();
             assert!(error.contains(why), "{url}: {error}");

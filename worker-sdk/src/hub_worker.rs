@@ -49,6 +49,8 @@ pub struct HubWorker<S: Send + Sync + 'static> {
     name: String,
     state: Arc<S>,
     routes: Vec<Route<S>>,
+    /// Where the routes begin that were added last.
+    group_start: usize,
     thread_count: u32,
     follows_hub: bool,
     is_instance: bool,
@@ -68,6 +70,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             name: name.to_owned(),
             state: Arc::new(state),
             routes: Vec::new(),
+            group_start: 0,
             thread_count: THREAD_COUNT_DEFAULT,
             follows_hub: true,
             is_instance: false,
@@ -88,7 +91,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// and body. [`HubWorker::handle`] and [`HubWorker::handle_async`] copy
     /// nothing.
     #[cfg(feature = "tokio")]
-    pub fn route<F, Fut>(mut self, method: &str, path: &str, handler: F) -> Self
+    pub fn route<F, Fut>(self, method: &str, path: &str, handler: F) -> Self
     where
         F: Fn(Arc<S>, HashMap<String, String>, Option<String>, Vec<u8>) -> Fut
             + Send
@@ -96,14 +99,13 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             + 'static,
         Fut: Future<Output = HandlerResponse> + Send + 'static,
     {
-        self.routes.push(Route::owned(method, path, handler));
-        self
+        self.add_alone(Route::owned(method, path, handler))
     }
 
     /// Like [`HubWorker::handle_sse`], with a handler that gets owned copies: state,
     /// parameters, query, and the JSON document as body.
     #[cfg(feature = "tokio")]
-    pub fn sse_route<F, Fut>(mut self, path: &str, handler: F) -> Self
+    pub fn sse_route<F, Fut>(self, path: &str, handler: F) -> Self
     where
         F: Fn(Arc<S>, HashMap<String, String>, Option<String>, Vec<u8>) -> Fut
             + Send
@@ -113,21 +115,19 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     {
         let mut route = Route::owned("GET", path, handler);
         route.is_sse = true;
-        self.routes.push(route);
-        self
+        self.add_alone(route)
     }
 
     /// Adds a route with a plain function, which runs on the thread that
     /// received the request: no task, no allocation. Requests behind it wait
     /// until it returns, so it should not block for long unless there are
     /// enough [`HubWorker::threads`].
-    pub fn handle<F>(mut self, method: &str, path: &str, handler: F) -> Self
+    pub fn handle<F>(self, method: &str, path: &str, handler: F) -> Self
     where
         F: Fn(&S, &Request) -> Response + Send + Sync + 'static,
     {
         let handler = move |state: &Arc<S>, request: &Request| handler(state, request);
-        self.routes.push(Route::plain(method, path, handler));
-        self
+        self.add_alone(Route::plain(method, path, handler))
     }
 
     /// Adds a route with a function of extractors: each argument is made of the request
@@ -145,13 +145,12 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// HubWorker::new("http://127.0.0.1:3200", "items", vec!["first".to_owned()])
     ///     .on_blocking("GET", "/items/{id}", find);
     /// ```
-    pub fn on_blocking<Args, H>(mut self, method: &str, path: &str, handler: H) -> Self
+    pub fn on_blocking<Args, H>(self, method: &str, path: &str, handler: H) -> Self
     where
         H: BlockingHandler<Args, S>,
     {
         let handler = move |state: &Arc<S>, request: &Request| handler.call(state, request);
-        self.routes.push(Route::plain(method, path, handler));
-        self
+        self.add_alone(Route::plain(method, path, handler))
     }
 
     /// Like [`HubWorker::on_blocking`], with an async function. Arguments are made
@@ -170,14 +169,13 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// HubWorker::new("http://127.0.0.1:3200", "items", ()).on("GET", "/items", list);
     /// ```
     #[cfg(feature = "tokio")]
-    pub fn on<Args: 'static, H>(mut self, method: &str, path: &str, handler: H) -> Self
+    pub fn on<Args: 'static, H>(self, method: &str, path: &str, handler: H) -> Self
     where
         H: AsyncHandler<Args, S>,
     {
         let handler = Arc::new(handler);
         let start = move |state, request| Arc::clone(&handler).call(state, request);
-        self.routes.push(Route::asynchronous(method, path, start));
-        self
+        self.add_alone(Route::asynchronous(method, path, start))
     }
 
     /// Like [`HubWorker::on`], with a last argument that is the body while it arrives:
@@ -197,14 +195,13 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// HubWorker::new("http://127.0.0.1:3200", "files", ()).on_stream("PUT", "/files/{name}", store);
     /// ```
     #[cfg(feature = "tokio")]
-    pub fn on_stream<Args: 'static, H>(mut self, method: &str, path: &str, handler: H) -> Self
+    pub fn on_stream<Args: 'static, H>(self, method: &str, path: &str, handler: H) -> Self
     where
         H: StreamHandler<Args, S>,
     {
         let handler = Arc::new(handler);
         let start = move |state, request, body| Arc::clone(&handler).call(state, request, body);
-        self.routes.push(Route::streaming(method, path, start));
-        self
+        self.add_alone(Route::streaming(method, path, start))
     }
 
     /// Adds an event stream (Server-Sent Events): clients that `GET` the path stay
@@ -230,28 +227,26 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// });
     /// // Elsewhere: emitter.sse_push("/jobs/7/progress", "progress", "80").await
     /// ```
-    pub fn handle_sse<F>(mut self, path: &str, handler: F) -> Self
+    pub fn handle_sse<F>(self, path: &str, handler: F) -> Self
     where
         F: Fn(&S, &Request) -> Response + Send + Sync + 'static,
     {
         let handler = move |state: &Arc<S>, request: &Request| handler(state, request);
         let mut route = Route::plain("GET", path, handler);
         route.is_sse = true;
-        self.routes.push(route);
-        self
+        self.add_alone(route)
     }
 
     /// Adds a route with an async function. It is polled once on the thread
     /// that received the request and goes to the tokio runtime only if it is
     /// not ready then.
     #[cfg(feature = "tokio")]
-    pub fn handle_async<F, Fut>(mut self, method: &str, path: &str, handler: F) -> Self
+    pub fn handle_async<F, Fut>(self, method: &str, path: &str, handler: F) -> Self
     where
         F: Fn(Arc<S>, Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Response> + Send + 'static,
     {
-        self.routes.push(Route::asynchronous(method, path, handler));
-        self
+        self.add_alone(Route::asynchronous(method, path, handler))
     }
 
     /// Adds a route with an async function that reads the request's body while it
@@ -275,13 +270,12 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// );
     /// ```
     #[cfg(feature = "tokio")]
-    pub fn handle_stream<F, Fut>(mut self, method: &str, path: &str, handler: F) -> Self
+    pub fn handle_stream<F, Fut>(self, method: &str, path: &str, handler: F) -> Self
     where
         F: Fn(Arc<S>, Request, RequestBody) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Response> + Send + 'static,
     {
-        self.routes.push(Route::streaming(method, path, handler));
-        self
+        self.add_alone(Route::streaming(method, path, handler))
     }
 
     /// Lets requests of the route that was added last run again on another instance
@@ -291,15 +285,29 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// # Panics
     /// If no route has been added.
     pub fn retry(mut self) -> Self {
-        let last = self.routes.last_mut();
-        last.expect("retry() is about the route before it")
-            .may_repeat = true;
+        let last = &mut self.routes[self.group_start..];
+        assert!(!last.is_empty(), "retry() is about the route before it");
+        for route in last {
+            route.may_repeat = true;
+        }
         self
+    }
+
+    /// The routes from here on belong together: [`HubWorker::retry`] is about all.
+    #[cfg(feature = "tower")]
+    pub(crate) fn begin_group(&mut self) {
+        self.group_start = self.routes.len();
     }
 
     #[cfg(feature = "tower")]
     pub(crate) fn add(&mut self, route: Route<S>) {
         self.routes.push(route);
+    }
+
+    fn add_alone(mut self, route: Route<S>) -> Self {
+        self.group_start = self.routes.len();
+        self.routes.push(route);
+        self
     }
 
     /// How many threads receive requests, 1 to 64; 1 unless this says
@@ -345,7 +353,8 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         self
     }
 
-    /// Pushes events to clients that listen.
+    /// Pushes events to clients that listen. To be taken after
+    /// [`HubWorker::connect_timeout`], which bounds its requests as well.
     pub fn emitter(&self) -> HubEmitter {
         // A wrong URL is told when the worker runs.
         let url = HubUrl::parse(&self.hub_url).ok();

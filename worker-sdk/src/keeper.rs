@@ -2,6 +2,8 @@
 //! the sessions, and connects again. Whatever blocks (registering, attaching, a
 //! session's connection) has a thread of its own and sends a message.
 
+use std::cell::Cell;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver as Inbox, RecvTimeoutError, Sender, channel};
@@ -32,6 +34,8 @@ pub(crate) enum Message {
     News(u64, News),
     /// Finish what there is, and end.
     Stop,
+    /// Tell those hubs again that did not read.
+    Leave,
     /// End at once.
     Abort,
 }
@@ -41,10 +45,12 @@ pub(crate) enum Message {
 pub(crate) struct LiveSessions(Arc<Mutex<Vec<Arc<Session>>>>);
 
 impl LiveSessions {
-    /// The one that began last.
-    pub fn latest(&self) -> Option<Arc<Session>> {
-        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.last().cloned()
+    /// All of them: while a new hub takes over, there is one with each.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Session>>)) {
@@ -134,6 +140,10 @@ impl<S: Send + Sync + 'static> Keeper<S> {
                 }
                 Message::News(id, News::Ended(goodbye)) => self.session_ended(id, goodbye),
                 Message::Stop => self.stop(),
+                Message::Leave => {
+                    self.leave_all();
+                    None
+                }
                 Message::Abort => Some(Ok(())),
             };
             if let Some(end) = end {
@@ -204,7 +214,7 @@ impl<S: Send + Sync + 'static> Keeper<S> {
             Ok(()) => {
                 tracing::info!("attached to the new hub; the older session goes on to its end");
                 if self.is_stopping || self.last_word.is_some() {
-                    self.connections.iter().for_each(Connection::leave);
+                    self.leave_all();
                 }
                 None
             }
@@ -219,7 +229,8 @@ impl<S: Send + Sync + 'static> Keeper<S> {
     }
 
     fn session_ended(&mut self, id: u64, goodbye: Option<Goodbye>) -> Option<Result<(), RunError>> {
-        self.connections.retain(|connection| connection.0.id != id);
+        self.connections
+            .retain(|connection| connection.session.id != id);
         self.serving
             .sessions
             .change(|sessions| sessions.retain(|session| session.id != id));
@@ -227,7 +238,7 @@ impl<S: Send + Sync + 'static> Keeper<S> {
         if !end.is_transient() && self.last_word.is_none() {
             self.last_word = Some(end);
             // Who has been replaced, or put out, is so everywhere.
-            self.connections.iter().for_each(Connection::leave);
+            self.leave_all();
             if self.connections.is_empty() && self.moving_count == 0 {
                 return self.all_ended(RunError::Disconnected);
             }
@@ -268,8 +279,15 @@ impl<S: Send + Sync + 'static> Keeper<S> {
         if self.connections.is_empty() && self.moving_count == 0 {
             return Some(Ok(()));
         }
-        self.connections.iter().for_each(Connection::leave);
+        self.leave_all();
         None
+    }
+
+    fn leave_all(&self) {
+        if !self.connections.iter().all(Connection::leave) {
+            // Sending has waited long already.
+            let _ = self.sender.send(Message::Leave);
+        }
     }
 
     /// Starts the threads of a session.
@@ -283,7 +301,10 @@ impl<S: Send + Sync + 'static> Keeper<S> {
         } = attachment;
         let serving = &self.serving;
         let session = Arc::new(Session::new(geometry, regions, eventfds, socket));
-        let connection = Connection(Arc::clone(&session));
+        let connection = Connection {
+            session: Arc::clone(&session),
+            is_leaving: Cell::new(false),
+        };
         let mut threads = Vec::new();
         for thread_index in 0..serving.thread_count {
             let receiver = Receiver {
@@ -337,19 +358,31 @@ fn next_pause(pause: Duration) -> Duration {
 }
 
 /// Ends the session when it goes, also when the worker is dropped half-way.
-struct Connection(Arc<Session>);
+struct Connection {
+    session: Arc<Session>,
+    /// The hub has been told.
+    is_leaving: Cell<bool>,
+}
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.0.disconnect();
+        self.session.disconnect();
     }
 }
 
 impl Connection {
-    /// Tells the hub that this worker wants to finish what it has and go.
-    fn leave(&self) {
-        // In vain only if the session has ended, which is told in its own way.
-        let _ = packet::send(&self.0.connection, &Leaving.to_packet(), &[]);
+    /// Tells the hub, once, that this worker wants to finish what it has and go. False:
+    /// the hub does not read just now.
+    fn leave(&self) -> bool {
+        if self.is_leaving.get() {
+            return true;
+        }
+        let sent = packet::send(&self.session.connection, &Leaving.to_packet(), &[]);
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        // Any other error is that the session has ended, which is told in its own way.
+        let is_told = !sent.is_err_and(|error| is_full(&error));
+        self.is_leaving.set(is_told);
+        is_told
     }
 }
 

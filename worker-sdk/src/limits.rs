@@ -32,6 +32,10 @@ pub const UNRUNG_TIME_MAX: Duration = Duration::from_micros(50);
 /// already given do not wait for it.
 pub const SLOW_HANDLER_NS: u32 = 20_000;
 
+/// An async handler whose first step usually takes longer is not polled where the
+/// request was received, but by the runtime, which may have more threads.
+pub const OFFLOAD_NS: u32 = 1_000_000;
+
 /// Wakes on end from one core before a thread follows the reactor there.
 pub const STEADY_WAKE_COUNT: u32 = 32;
 

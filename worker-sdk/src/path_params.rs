@@ -1,9 +1,38 @@
 //! Path parameters as serde sees them: one value, a sequence, or a map of texts that
 //! are parsed as what is wanted.
 
-use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
-use serde::de::{Deserializer, Error as _, IntoDeserializer, Visitor};
+use std::fmt;
+
+use serde::de::value::{MapDeserializer, SeqDeserializer};
+use serde::de::{Deserializer, Error as _, Expected, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
+
+use self::PathError as Error;
+
+/// What does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PathError {
+    /// A value that the client has sent.
+    #[error("{0}")]
+    Value(String),
+    /// The handler wants other parameters than the pattern has.
+    #[error("{0}")]
+    Handler(String),
+}
+
+impl serde::de::Error for PathError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::Value(message.to_string())
+    }
+
+    fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
+        Self::Handler(format!("{length} parameters, expected {expected}"))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::Handler(format!("there is no parameter {field}"))
+    }
+}
 
 /// Names and values in the pattern's order.
 pub(crate) struct PathParams<'r>(pub Vec<(&'r str, &'r str)>);
@@ -38,6 +67,7 @@ impl<'de> Deserializer<'de> for Value<'de> {
         deserialize_i32 visit_i32 deserialize_i64 visit_i64
         deserialize_u8 visit_u8 deserialize_u16 visit_u16
         deserialize_u32 visit_u32 deserialize_u64 visit_u64
+        deserialize_i128 visit_i128 deserialize_u128 visit_u128
         deserialize_f32 visit_f32 deserialize_f64 visit_f64
         deserialize_char visit_char
     }
@@ -77,7 +107,7 @@ impl<'de> PathParams<'de> {
     fn only(&self) -> Result<Value<'de>, Error> {
         match self.0[..] {
             [(_, value)] => Ok(Value(value)),
-            _ => Err(Error::custom(format!(
+            _ => Err(Error::Handler(format!(
                 "the pattern has {} parameters, the handler takes one",
                 self.0.len()
             ))),
@@ -110,7 +140,8 @@ impl<'de> Deserializer<'de> for PathParams<'de> {
 
     only! {
         deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
-        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f32
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_i128
+        deserialize_u128 deserialize_f32
         deserialize_f64 deserialize_char deserialize_str deserialize_string
         deserialize_bytes deserialize_byte_buf deserialize_option
     }
@@ -162,8 +193,16 @@ mod tests {
     use serde::Deserialize;
     use std::collections::HashMap;
 
-    fn read<T: for<'de> Deserialize<'de>>(params: &[(&str, &str)]) -> Result<T, String> {
-        T::deserialize(PathParams(params.to_vec())).map_err(|error| error.to_string())
+    fn read<T: for<'de> Deserialize<'de>>(params: &[(&str, &str)]) -> Result<T, PathError> {
+        T::deserialize(PathParams(params.to_vec()))
+    }
+
+    fn is_value<T>(result: Result<T, PathError>, why: &str) -> bool {
+        matches!(result, Err(PathError::Value(said)) if said.contains(why))
+    }
+
+    fn is_handlers<T>(result: Result<T, PathError>, why: &str) -> bool {
+        matches!(result, Err(PathError::Handler(said)) if said.contains(why))
     }
 
     #[derive(Deserialize, Debug, PartialEq)]
@@ -206,13 +245,14 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_said() {
         let two = [("id", "x"), ("kind", "huge")];
-        assert!(read::<u64>(&two[..1]).unwrap_err().contains("\"x\""));
-        assert!(read::<u64>(&two).unwrap_err().contains("2 parameters"));
-        assert!(read::<(u8,)>(&two[1..]).is_err());
-        assert!(read::<(String,)>(&two).is_err());
-        assert!(read::<(String, String, String)>(&two).is_err());
-        assert!(read::<Thing>(&two).is_err());
-        assert!(read::<Kind>(&two[1..]).unwrap_err().contains("huge"));
-        assert!(read::<Thing>(&two[..1]).is_err());
+        assert!(is_value(read::<u64>(&two[..1]), "\"x\""));
+        assert!(is_value(read::<u128>(&two[..1]), "\"x\""));
+        assert!(is_value(read::<(u8,)>(&two[1..]), "huge"));
+        assert!(is_value(read::<Thing>(&two), "x"));
+        assert!(is_value(read::<Kind>(&two[1..]), "huge"));
+        assert!(is_handlers(read::<u64>(&two), "2 parameters"));
+        assert!(is_handlers(read::<(String,)>(&two), "2"));
+        assert!(is_handlers(read::<(String, String, String)>(&two), "2"));
+        assert!(is_handlers(read::<Thing>(&[("id", "7")]), "kind"));
     }
 }

@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use crate::block_on::block_on;
 use crate::session::{Session, SlotKey};
 use crate::stream::{self, BodyClosed};
-use crate::ticket::Hold;
 
 /// The body of a request, given to handlers of
 /// [`HubWorker::handle_stream`](crate::HubWorker::handle_stream). A body that fits
@@ -32,8 +31,6 @@ pub struct RequestBody {
     key: SlotKey,
     piece: Vec<u8>,
     source: Source,
-    /// The slot is this body's as well, until it is dropped.
-    _hold: Hold,
 }
 
 enum Source {
@@ -44,12 +41,7 @@ enum Source {
 }
 
 impl RequestBody {
-    pub(crate) fn new(
-        session: Arc<Session>,
-        key: SlotKey,
-        hold: Hold,
-        whole: Option<Vec<u8>>,
-    ) -> Self {
+    pub(crate) fn new(session: Arc<Session>, key: SlotKey, whole: Option<Vec<u8>>) -> Self {
         Self {
             session,
             key,
@@ -59,7 +51,6 @@ impl RequestBody {
                 Source::Streams
             },
             piece: whole.unwrap_or_default(),
-            _hold: hold,
         }
     }
 

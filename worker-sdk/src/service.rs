@@ -39,6 +39,7 @@ use crate::service_body::Body;
 /// let router: Router = Router::new().route("/who", get(who));
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct RequestContext {
     /// See [`Request::peer`].
     pub peer: SocketAddr,
@@ -159,6 +160,11 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// with the feature `axum`, a `ConnectInfo<SocketAddr>`.
     ///
     /// When the client leaves, or its deadline passes, the service's future is dropped.
+    ///
+    /// What differs from a listener of one's own: an answer that begins ends the
+    /// request's body, so a service reads what it wants of that first; there are no
+    /// upgrades, no trailers, no methods but those of a hub's routes, and no status
+    /// above 599.
     pub fn service<Svc, Rsp>(mut self, prefix: &str, service: Svc) -> Self
     where
         Svc: Service<http::Request<Body>, Response = http::Response<Rsp>, Error = Infallible>
@@ -171,8 +177,12 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         let prefix = prefix.trim_end_matches('/');
         let below: Arc<str> = format!("{prefix}/{{*path}}").into();
         let itself: Arc<str> = if prefix.is_empty() { "/" } else { prefix }.into();
+        // A catch-all matches no empty rest.
+        let with_slash: Option<Arc<str>> =
+            (!prefix.is_empty()).then(|| format!("{prefix}/").into());
         let service = Arc::new(Mutex::new(service));
-        for pattern in [itself, below] {
+        self.begin_group();
+        for pattern in [itself, below].into_iter().chain(with_slash) {
             for method in Method::ALL {
                 let (service, route_pattern) = (Arc::clone(&service), Arc::clone(&pattern));
                 let handler = move |_, request, body| {
@@ -301,10 +311,10 @@ where
     {
         return builder.body(first.chunk());
     }
-    let rest_bytes = body.size_hint().exact();
     let first_bytes = first.as_ref().map_or(0, |first| first.remaining() as u64);
-    let (response, sender) = match rest_bytes {
-        Some(rest_bytes) => builder.stream_of_length(first_bytes + rest_bytes),
+    let exact = body.size_hint().exact().map(|rest| first_bytes + rest);
+    let (response, sender) = match told_length.or(exact) {
+        Some(bytes) => builder.stream_of_length(bytes),
         None => builder.stream(),
     };
     tokio::spawn(send(sender, first, body, cancellation));

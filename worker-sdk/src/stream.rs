@@ -82,6 +82,17 @@ pub(crate) fn forget(session: &Session, key: SlotKey) {
     state.transfer = None;
 }
 
+/// The answer is given: what was not read of the request's body is dropped.
+pub(crate) fn end_in(session: &Session, key: SlotKey) {
+    let mut state = session.lock_transfer(key);
+    let is_it =
+        matches!(&state.transfer, Some(Transfer::In(body)) if body.generation == key.generation);
+    if is_it {
+        state.wake();
+        state.transfer = None;
+    }
+}
+
 /// Takes what has arrived of the body, appending it to `bytes`. Ready with 0 at
 /// its end.
 pub(crate) fn poll_in(

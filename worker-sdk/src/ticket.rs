@@ -20,6 +20,8 @@ pub(crate) struct Ticket {
     key: SlotKey,
     /// Request and answer of an async handler each hold the slot.
     is_held: bool,
+    /// The handler reads the request's body itself.
+    pub reads_body: bool,
     taken_ns: Option<u64>,
     done: bool,
 }
@@ -49,6 +51,7 @@ impl Ticket {
             session,
             key,
             is_held: false,
+            reads_body: false,
             taken_ns,
             done: false,
         }
@@ -58,16 +61,15 @@ impl Ticket {
         self.key.lane_index
     }
 
-    /// The holds that an async handler's request carries, and its body where
-    /// that is apart.
-    pub fn hold<const N: usize>(&mut self) -> [Hold; N] {
+    /// What an async handler's request carries.
+    pub fn hold(&mut self) -> Hold {
         self.is_held = true;
         let holds = &self.session.slot(self.key).holds;
-        holds.store(N as u32 + 1, Ordering::Relaxed);
-        std::array::from_fn(|_| Hold {
+        holds.store(2, Ordering::Relaxed);
+        Hold {
             session: Arc::clone(&self.session),
             key: self.key,
-        })
+        }
     }
 
     /// Gives the answer.
@@ -148,6 +150,10 @@ impl Ticket {
                 let ring = ByteRing::new(head.body_ring_bytes);
                 transfer::begin_push(&self.session, self.key, body_offset, ring, body);
             }
+        }
+        if self.reads_body {
+            // From here on the slot is not that body's any more.
+            stream::end_in(&self.session, self.key);
         }
         if self.is_held && !let_go(&self.session, self.key) {
             return Published::HeldBack;

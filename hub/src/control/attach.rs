@@ -244,7 +244,6 @@ pub async fn watch(
         let Ok(connection) = readable(socket) else {
             return "its connection cannot be watched";
         };
-        let mut has_said_leaving = false;
         loop {
             let received = connection
                 .async_io(Interest::READABLE, |socket| {
@@ -253,10 +252,9 @@ pub async fn watch(
                 .await;
             match received {
                 Ok(packet) if packet.bytes.is_empty() => return "its connection closed",
+                // Once more changes nothing.
                 Ok(packet)
-                    if packet.fds.is_empty()
-                        && Leaving::from_packet(&packet.bytes).is_ok()
-                        && !std::mem::replace(&mut has_said_leaving, true) =>
+                    if packet.fds.is_empty() && Leaving::from_packet(&packet.bytes).is_ok() =>
                 {
                     leaving();
                 }

@@ -1,7 +1,7 @@
 //! `POST /internal/emit` and `POST /internal/sse-push`.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 use serde_json::json;
@@ -41,12 +41,17 @@ pub fn emit(shared: &Shared, body: &[u8]) -> LocalAnswer {
     try_emit().unwrap_or_else(|answer| answer)
 }
 
-/// Like [`emit`], for a worker that gets no answer.
-pub fn emit_over_session(shared: &Shared, worker: &str, document: &[u8]) {
+/// Like [`emit`], for a worker that gets no answer: the first refusal is logged, the
+/// others are only counted.
+pub fn emit_over_session(shared: &Shared, worker: &str, refused: &AtomicU64, document: &[u8]) {
     let answer = emit(shared, document);
-    if answer.status != 200 {
+    if answer.status != 200 && refused.fetch_add(1, Ordering::Relaxed) == 0 {
         let why = String::from_utf8_lossy(&answer.body);
-        tracing::warn!(worker, "an event was refused: {}", why.trim());
+        let why = why.trim();
+        tracing::warn!(
+            worker,
+            "an event was refused, and others will be in silence: {why}"
+        );
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use serde_json::json;
 use slotway_shm_proto::Method;
 use slotway_shm_proto::doorbell::new_eventfd;
@@ -241,16 +242,7 @@ impl Sessions {
             alive_at_ms: 0.into(),
             life: Life::new(geometry.lane_count()),
         });
-        let end_watch = tokio::spawn({
-            let (shared, pid) = (Arc::clone(&self.shared), greeting.pid);
-            let worker = session.name.clone();
-            async move {
-                let leaving = || shared.tell_control(ControlMessage::WorkerLeaves(id));
-                let emit = |document: &[u8]| events::emit_over_session(&shared, &worker, document);
-                let how = attach::watch(watched, pid, leaving, emit).await;
-                shared.tell_control(ControlMessage::WorkerGone(id, how));
-            }
-        });
+        let end_watch = self.watch(&session, watched, greeting.pid);
         if !is_instance {
             self.replace(&session.name);
         }
@@ -270,6 +262,21 @@ impl Sessions {
         );
         self.is_here(&session.worker_id);
         Ok(())
+    }
+
+    /// Listens to a session's connection until it ends.
+    fn watch(&self, session: &Session, socket: OwnedFd, pid: Option<Pid>) -> JoinHandle<()> {
+        let shared = Arc::clone(&self.shared);
+        let (id, worker) = (session.id, session.name.clone());
+        tokio::spawn(async move {
+            let leaving = || shared.tell_control(ControlMessage::WorkerLeaves(id));
+            let refused = AtomicU64::new(0);
+            let emit = |document: &[u8]| {
+                events::emit_over_session(&shared, &worker, &refused, document);
+            };
+            let how = attach::watch(socket, pid, leaving, emit).await;
+            shared.tell_control(ControlMessage::WorkerGone(id, how));
+        })
     }
 
     /// An upgrade begins. What workers there are, with new ids.

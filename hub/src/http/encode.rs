@@ -77,6 +77,18 @@ pub fn chunk_size(out: &mut Vec<u8>, bytes: u32) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// A whole chunk, whose data is not known before it is written.
+pub fn chunk(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    // Of a fixed length, filled in below: leading zeros are allowed.
+    out.extend_from_slice(b"00000000\r\n");
+    let data = out.len();
+    write(out);
+    let size = format_hex((out.len() - data) as u32);
+    out[start..start + size.len()].copy_from_slice(&size);
+    out.extend_from_slice(b"\r\n");
+}
+
 fn format_hex(number: u32) -> [u8; 8] {
     let digit = |index: u32| b"0123456789abcdef"[(number >> (28 - 4 * index) & 15) as usize];
     std::array::from_fn(|index| digit(index as u32))
@@ -186,6 +198,14 @@ mod tests {
             chunk_size(&mut out, number);
             assert_eq!(String::from_utf8(out).unwrap(), format!("{number:x}\r\n"));
         }
+    }
+
+    #[test]
+    fn a_chunk_has_its_size_before_it() {
+        let mut out = b"x".to_vec();
+        chunk(&mut out, |out| out.extend_from_slice(&[b'd'; 300]));
+        assert_eq!(&out[..11], b"x0000012c\r\n");
+        assert_eq!((out.len(), &out[out.len() - 3..]), (313, &b"d\r\n"[..]));
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub enum Framing {
 
 /// A parsed head. Spans count from the first byte of the head, so they stay
 /// right when the bytes are copied somewhere else. Re-used between requests.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead {
     /// `None`: a method that no route can be registered for.
     pub method: Option<Method>,
@@ -365,6 +365,8 @@ fn kind_of(name: &str) -> FieldKind {
         7 if is("upgrade") || is("trailer") => FieldKind::HopByHop,
         10 if is("connection") => FieldKind::Connection,
         10 if is("keep-alive") => FieldKind::HopByHop,
+        // For the hub alone.
+        12 if is("x-hub-secret") => FieldKind::HopByHop,
         14 if is("content-length") => FieldKind::ContentLength,
         16 if is("proxy-connection") => FieldKind::HopByHop,
         17 if is("transfer-encoding") => FieldKind::TransferEncoding,

@@ -1,10 +1,11 @@
 //! Telling an SSE route's worker that a client has come or gone: a request through a
 //! slot, as POST to the route, with the client's own head and a JSON document as body.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,35 +13,61 @@ use slotway_shm_proto::Method;
 
 use crate::answer::{self, Answer};
 use crate::clock;
-use crate::connection::Connection;
 use crate::dispatch::{self, Dispatch, DispatchBody};
 use crate::exchange::{Exchange, Outcome};
-use crate::limits::SSE_SLOT_RETRY;
+use crate::http::forwarded;
+use crate::http::parse::RequestHead;
+use crate::limits::{EVENT_NAME_BYTES_MAX, SSE_QUEUE_RETRY};
 use crate::local_answer::LocalAnswer;
-use crate::request::{Instead, least_loaded, text_of};
-use crate::route::Lookup;
+use crate::reactor::Reactor;
+use crate::request::{least_loaded, text_of};
+use crate::route::Target;
 use crate::session::{RouteSpec, Session, SessionState};
+use crate::shared::Counters;
 use crate::slot::Event;
 use crate::sse::registry::Params;
+use crate::wait_room::Place;
 
-/// A client of an SSE route, as its worker is told of it.
+/// A client of an SSE route, and all that its workers are told of it. Of its own: telling
+/// goes on beside the client's events.
 pub(super) struct Client {
+    pub reactor: Rc<Reactor>,
     /// By which it can be pushed to.
     pub connection: String,
     pub route: RouteSpec,
-    pub path: String,
     pub params: Params,
-    /// The last event that it has, as far as is known.
-    pub last_event_id: Option<Arc<str>>,
-    /// The worker that knows of it.
-    pub owner: Option<Arc<Session>>,
+    pub head: RequestHead,
+    pub head_bytes: Vec<u8>,
+    pub peer: forwarded::Client,
+    /// A worker has what it is being told: from here on it may know of the client.
+    pub is_submitted: Cell<bool>,
 }
 
-/// What has happened to a client.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Happened {
-    Connect,
-    Disconnect,
+/// The worker that knows of a client, as long as it is there.
+pub(super) type Owner = Weak<Session>;
+
+/// Why a worker was not told, or not so that it is known.
+pub(super) enum Untold {
+    /// There is none, or it went; or the document does not fit a slot.
+    Answer(LocalAnswer),
+    /// It has begun, and did not answer in time: it may know of the client or not.
+    Unknown(Owner),
+    /// The route is no event stream any more.
+    NoStream,
+}
+
+impl From<LocalAnswer> for Untold {
+    fn from(answer: LocalAnswer) -> Self {
+        Self::Answer(answer)
+    }
+}
+
+/// What a worker says to a client that has come.
+pub(super) enum Told {
+    /// It is in.
+    Accepted(Owner),
+    /// It is not: this is its answer.
+    Refused(Exchange, Answer),
 }
 
 #[derive(Serialize)]
@@ -54,52 +81,57 @@ struct Document<'d> {
 }
 
 impl Client {
-    fn document(&self, happened: Happened) -> Vec<u8> {
+    /// The path that it has asked for.
+    pub fn path(&self) -> &str {
+        text_of(&self.head_bytes, self.head.path)
+    }
+
+    fn document(&self, sse_lifecycle: &'static str, last_event_id: Option<&str>) -> Vec<u8> {
         let pairs = self.params.iter();
         let document = Document {
-            sse_lifecycle: match happened {
-                Happened::Connect => "connect",
-                Happened::Disconnect => "disconnect",
-            },
+            sse_lifecycle,
             params: pairs.map(|(n, v)| (n.as_str(), v.as_str())).collect(),
-            path: &self.path,
+            path: self.path(),
             connection: &self.connection,
-            last_event_id: self.last_event_id.as_deref(),
+            last_event_id,
         };
         serde_json::to_vec(&document).expect("strings serialise")
     }
-}
 
-impl Connection {
-    /// Tells a live worker of the route that the client is there, and makes it the
-    /// client's owner if it agrees. Returns the answer of one that does not.
-    pub(super) async fn tell_connect(
-        &mut self,
-        client: &mut Client,
-    ) -> Result<Option<(Exchange, Answer)>, Instead> {
-        client.owner = None;
-        let (exchange, answer) = self.tell(client, Happened::Connect, None).await?;
-        if !answer
+    /// Whether a slot has room for all that a worker may be told, whatever event the
+    /// client has got by then.
+    pub fn fits(&self) -> bool {
+        let arena_bytes = self.reactor.shared.geometry.arena_bytes();
+        let field_count = self.head.fields.len();
+        let room = dispatch::body_room(arena_bytes, self.head_bytes.len(), field_count);
+        // No character of an id is longer than that in JSON.
+        let id_bytes = EVENT_NAME_BYTES_MAX * "\\u0000".len();
+        self.document("disconnect", Some("")).len() + id_bytes <= room
+    }
+
+    /// Tells a worker of the route that the client is there.
+    pub async fn tell_connect(&self, last_event_id: Option<&str>) -> Result<Told, Untold> {
+        let document = self.document("connect", last_event_id);
+        let (exchange, answer) = self.tell(&document, None).await?;
+        let is_in = answer
             .status
-            .is_some_and(|status| (200..300).contains(&status))
-        {
-            return Ok(Some((exchange, answer)));
+            .is_some_and(|status| (200..300).contains(&status));
+        if !is_in {
+            return Ok(Told::Refused(exchange, answer));
         }
-        client.owner = Some(Arc::clone(&exchange.lane().session));
+        let owner = Arc::downgrade(&exchange.lane().session);
         self.end_telling(exchange);
-        Ok(None)
+        Ok(Told::Accepted(owner))
     }
 
     /// Tells the client's owner that it has left. Nobody else knew of it.
-    pub(super) async fn tell_disconnect(&mut self, client: &mut Client) {
-        let Some(owner) = client.owner.take() else {
+    pub async fn tell_disconnect(&self, owner: &Owner, last_event_id: Option<&str>) {
+        let Some(id) = self.live_owner(owner).map(|owner| owner.id) else {
             return;
         };
-        let told = self.tell(client, Happened::Disconnect, Some(&owner)).await;
-        if let Ok((exchange, _)) = told {
+        let document = self.document("disconnect", last_event_id);
+        if let Ok((exchange, _)) = self.tell(&document, Some(id)).await {
             self.end_telling(exchange);
-        } else {
-            tracing::debug!(worker = owner.name, "not told that a client left");
         }
     }
 
@@ -108,38 +140,36 @@ impl Connection {
             // Dropping it tells the worker that nobody reads on.
             drop(exchange);
         } else {
-            self.after_answer(exchange);
+            let lane = Rc::clone(exchange.lane());
+            exchange.release();
+            self.reactor.after_drain_step(&lane);
         }
     }
 
-    async fn tell(
-        &mut self,
-        client: &Client,
-        happened: Happened,
-        only: Option<&Arc<Session>>,
-    ) -> Result<(Exchange, Answer), Instead> {
-        let body = client.document(happened);
+    async fn tell(&self, document: &[u8], only: Option<u64>) -> Result<(Exchange, Answer), Untold> {
         let deadline_ms = clock::coarse_ms() + self.reactor.shared.config.timeout_ms();
+        let mut place = None;
         loop {
+            self.is_submitted.set(false);
             let exchange = loop {
-                if let Some(exchange) = self.try_tell(client, &body, only, deadline_ms)? {
+                let is_next = place.is_some();
+                if let Some(exchange) = self.try_tell(document, only, deadline_ms, is_next)? {
                     break exchange;
                 }
-                if clock::coarse_ms() > deadline_ms {
-                    return Err(self.timed_out().into());
-                }
-                tokio::time::sleep(SSE_SLOT_RETRY).await;
+                self.wait_for_slot(&mut place, deadline_ms).await?;
             };
+            place = None;
             let streams = loop {
                 if exchange.is_streaming() {
                     break true;
                 }
                 match poll_fn(|cx| exchange.poll_outcome(cx)).await {
-                    Outcome::Event(Event::Answered) => break false,
-                    Outcome::Event(Event::TimedOut) => return Err(self.timed_out().into()),
-                    Outcome::WorkerGone if only.is_none() => break false,
-                    Outcome::WorkerGone => return Err(self.worker_gone().into()),
                     Outcome::Event(Event::Changed) | Outcome::ClientLeft(_) => {}
+                    Outcome::Event(Event::TimedOut) => {
+                        Counters::add(&self.reactor.shared.counters.timed_out);
+                        return Err(Untold::Unknown(Arc::downgrade(&exchange.lane().session)));
+                    }
+                    Outcome::Event(Event::Answered) | Outcome::WorkerGone => break false,
                 }
             };
             if exchange.lane().is_over() {
@@ -150,77 +180,123 @@ impl Connection {
             let (generation, arena_bytes) = (exchange.generation(), exchange.arena_bytes());
             return match answer::check(&head, generation, arena_bytes, streams) {
                 Ok(answer) => Ok((exchange, answer)),
-                Err(violation) => Err(self.violated(&exchange, violation).into()),
+                Err(violation) => {
+                    self.reactor.report_violation(exchange.lane(), violation);
+                    Counters::add(&self.reactor.shared.counters.bad_answer);
+                    Err(LocalAnswer::error(502, "the worker's answer was invalid").into())
+                }
             };
         }
     }
 
-    /// `None`: there is a worker, but no slot of it is free.
-    fn try_tell(
-        &mut self,
-        client: &Client,
-        body: &[u8],
-        only: Option<&Arc<Session>>,
+    /// In the route's queue, like requests.
+    async fn wait_for_slot(
+        &self,
+        place: &mut Option<Place>,
         deadline_ms: u64,
-    ) -> Result<Option<Exchange>, Instead> {
-        let reactor = Rc::clone(&self.reactor);
-        self.head.method = Some(Method::Post);
+    ) -> Result<(), LocalAnswer> {
+        let left_ms = deadline_ms.saturating_sub(clock::coarse_ms());
+        if left_ms == 0 {
+            Counters::add(&self.reactor.shared.counters.queue_timed_out);
+            let why = "no slot of the route's workers came free in time";
+            return Err(LocalAnswer::error(503, why).with("Retry-After", "1"));
+        }
+        if place.is_none() {
+            *place = self.reactor.wait_room.enter(&self.route);
+        }
+        match place {
+            Some(place) => {
+                let granted = place.granted();
+                // The deadline is looked at by the next turn.
+                let _ = tokio::time::timeout(Duration::from_millis(left_ms), granted).await;
+            }
+            // The queue is full as well.
+            None => tokio::time::sleep(SSE_QUEUE_RETRY).await,
+        }
+        Ok(())
+    }
+
+    /// `None`: there is a worker, but no slot of it is free, or others are next.
+    fn try_tell(
+        &self,
+        document: &[u8],
+        only: Option<u64>,
+        deadline_ms: u64,
+        is_next: bool,
+    ) -> Result<Option<Exchange>, Untold> {
+        let reactor = &self.reactor;
+        if !is_next && reactor.wait_room.is_queueing(&self.route) {
+            return Ok(None);
+        }
+        // Of this pattern alone: others may match the path as well by now.
+        let mut pattern = matchit::Router::new();
+        let inserted = pattern.insert(&self.route.path, ());
+        inserted.map_err(|error| LocalAnswer::error(500, error.to_string()))?;
+        let params = match pattern.at(self.path()) {
+            Ok(found) => found.params,
+            Err(error) => return Err(LocalAnswer::error(500, error.to_string()).into()),
+        };
         reactor.with_routes(|table| {
-            let gone = || LocalAnswer::error(503, "no worker for this event stream");
-            // In the input, since the slot's parameters point into the head there.
-            let path = text_of(&self.input, self.head.path);
-            let Lookup::Found { targets, params } = table.lookup(Method::Get, path) else {
-                return Err(gone().into());
-            };
-            let is_it = |session: &Session| {
-                session.state() == SessionState::Live
-                    && only.is_none_or(|only| only.id == session.id)
-            };
-            let found = least_loaded(targets, |target| {
-                let route = &target.session.routes[target.route_index as usize];
-                let is_eligible = is_it(&target.session) && *route == client.route;
-                is_eligible.then(|| reactor.lane(&target.session)).flatten()
-            });
-            let (lane, route_index) = found.ok_or_else(gone)?;
+            let targets = table.targets_of(&self.route);
+            if targets.iter().any(|target| !target.is_sse) {
+                return Err(Untold::NoStream);
+            }
+            let is_it = |target: &&Target| only.is_none_or(|id| target.session.id == id);
+            let targets: Vec<_> = targets.iter().filter(is_it).cloned().collect();
+            let found = least_loaded(&targets, |target| reactor.lane(&target.session));
+            let (lane, route_index) = found.ok_or_else(|| {
+                LocalAnswer::error(503, "no worker for this event stream").with("Retry-After", "1")
+            })?;
             let Some(exchange) = lane.reserve() else {
                 return Ok(None);
             };
             let dispatch = Dispatch {
                 head: &self.head,
-                head_bytes: &self.input[..self.head.bytes],
+                head_bytes: &self.head_bytes,
                 params: &params,
                 route_index,
                 body: DispatchBody::Whole {
-                    here: body,
+                    here: document,
                     waiting_bytes: 0,
                 },
-                client: self.client,
+                client: self.peer,
                 deadline_ns: deadline_ms * 1_000_000,
                 wants_times: false,
             };
-            dispatch::write(&dispatch, &exchange, &mut self.scratch)
+            dispatch::write(&dispatch, &exchange, &mut Vec::new())
                 .map_err(|error| LocalAnswer::error(error.status(), error.to_string()))?;
             exchange.submit(deadline_ms);
+            self.is_submitted.set(true);
             reactor.mark(&lane);
             Ok(Some(exchange))
         })
     }
 
-    /// Whether the client's owner is there no longer.
-    pub(super) fn has_lost_owner(&self, client: &Client) -> bool {
-        !client.owner.as_ref().is_some_and(|owner| {
-            owner.state() == SessionState::Live && self.reactor.lane(owner).is_some()
-        })
+    /// The client's owner, if it is still there.
+    pub fn live_owner(&self, owner: &Owner) -> Option<Arc<Session>> {
+        let owner = owner.upgrade()?;
+        let is_live = owner.state() == SessionState::Live && self.reactor.lane(&owner).is_some();
+        is_live.then_some(owner)
     }
 
     /// Whether a worker is there that could be told.
-    pub(super) fn has_worker(&self, client: &Client) -> bool {
-        let reactor = Rc::clone(&self.reactor);
-        reactor.with_routes(|table| {
-            let mut targets = table.targets_of(&client.route).iter();
-            targets.any(|target| reactor.lane(&target.session).is_some())
+    pub fn has_worker(&self) -> bool {
+        self.reactor.with_routes(|table| {
+            let mut targets = table.targets_of(&self.route).iter();
+            targets.any(|target| self.reactor.lane(&target.session).is_some())
         })
     }
 }
 
-const _: () = assert!(SSE_SLOT_RETRY.as_millis() < Duration::from_secs(1).as_millis());
+/// As the worker sees it: POST, and a body that is not the client's.
+pub(super) fn head_for_worker(head: &RequestHead, bytes: &[u8]) -> RequestHead {
+    let mut head = head.clone();
+    head.method = Some(Method::Post);
+    let is_length = |name: slotway_shm_proto::layout::Span| {
+        let name = &bytes[name.offset as usize..][..name.bytes as usize];
+        name.eq_ignore_ascii_case(b"content-length")
+    };
+    let lengths = head.fields.extract_if(.., |field| is_length(field.name));
+    head.dropped.extend(lengths);
+    head
+}

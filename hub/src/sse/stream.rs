@@ -1,7 +1,10 @@
 //! A connection that serves one client of an event stream, until either side ends.
 
-use std::pin::pin;
-use std::sync::Arc;
+use std::cell::Cell;
+use std::net::Shutdown;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::net::sockopt::set_tcp_user_timeout;
@@ -12,13 +15,14 @@ use crate::connection::{Connection, Progress, Then};
 use crate::control::attach::new_id;
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::target::percent_decode;
+use crate::limits::EVENT_NAME_BYTES_MAX;
 use crate::local_answer::LocalAnswer;
 use crate::request::{Instead, stream_takes_no_body};
 use crate::route::Lookup;
 use crate::session::RouteSpec;
 use crate::sse::event::KEEP_ALIVE;
 use crate::sse::feed::Feed;
-use crate::sse::lifecycle::Client;
+use crate::sse::lifecycle::{Client, Owner, Told, Untold, head_for_worker};
 use crate::sse::registry::{Params, Topic};
 
 /// What a client may say that it has seen last.
@@ -31,6 +35,18 @@ enum End {
     /// The hub stops, or the route's new worker does not want the client.
     HubEnds,
 }
+
+/// A client of an SSE route with what changes while it is served.
+struct Served<'c> {
+    client: &'c Client,
+    owner: Owner,
+    /// The last event that it has, as far as is known.
+    last_event_id: Option<Arc<str>>,
+    /// A new worker is being told of it.
+    telling: Option<Telling<'c>>,
+}
+
+type Telling<'c> = Pin<Box<dyn Future<Output = Result<Told, Untold>> + 'c>>;
 
 impl Connection {
     /// `GET /events` and `GET /events/{channel}`.
@@ -56,6 +72,7 @@ impl Connection {
         let shared = Arc::clone(&self.reactor.shared);
         let count_max = shared.config.sse_buffer as usize;
         let listening = shared.streams.enter(vec![topic], Params::new(), count_max);
+        self.use_input(self.head.bytes, Progress::Used);
         let end = self.stream_events(&listening.feed, None).await;
         drop(listening);
         self.end_stream(end).await
@@ -70,10 +87,16 @@ impl Connection {
         if self.reactor.is_stopping() {
             return self.begin_and_end().await;
         }
-        let mut client = self.sse_client(route)?;
+        let client = self.sse_client(route)?;
+        let last_event_id = self.last_event_id();
+        self.use_input(self.head.bytes, Progress::Used);
+        if !client.fits() {
+            let why = "the request's head is too large for this route's worker to be told of it";
+            return Err(LocalAnswer::error(431, why).into());
+        }
         let shared = Arc::clone(&self.reactor.shared);
         let topics = vec![
-            Topic::Path(client.path.clone()),
+            Topic::Path(client.path().to_owned()),
             Topic::Pattern(client.route.path.clone()),
             Topic::Connection(client.connection.clone()),
         ];
@@ -82,17 +105,75 @@ impl Connection {
         let listening = shared
             .streams
             .enter(topics, client.params.clone(), count_max);
-        if let Some((exchange, answer)) = self.tell_connect(&mut client).await? {
-            drop(listening);
-            let head_bytes = self.head.bytes;
-            self.use_input(head_bytes, Progress::Used);
-            return self.send_answer(exchange, &answer).await;
-        }
-        let end = self.stream_events(&listening.feed, Some(&mut client)).await;
+        let owner = match self.connect(&client, last_event_id.as_deref()).await? {
+            Told::Accepted(owner) => owner,
+            Told::Refused(exchange, answer) => {
+                drop(listening);
+                return self.send_answer(exchange, &answer).await;
+            }
+        };
+        let mut served = Served {
+            client: &client,
+            owner,
+            last_event_id,
+            telling: None,
+        };
+        let end = self.stream_events(&listening.feed, Some(&mut served)).await;
         listening.feed.close();
-        self.tell_disconnect(&mut client).await;
         drop(listening);
-        self.end_stream(end).await
+        // The client need not wait until its worker knows.
+        let then = self.end_stream(end).await;
+        self.stream.shutdown(Shutdown::Write);
+        if let Some(telling) = served.telling.take_if(|_| client.is_submitted.get())
+            && let Ok(Told::Accepted(owner)) | Err(Untold::Unknown(owner)) = telling.await
+        {
+            served.owner = owner;
+        }
+        let last_event_id = served.last_event_id.as_deref();
+        client.tell_disconnect(&served.owner, last_event_id).await;
+        then
+    }
+
+    /// Lets a worker decide about a new client. One that leaves meanwhile is told of as
+    /// any other, if a worker has begun with it.
+    async fn connect(
+        &mut self,
+        client: &Client,
+        last_event_id: Option<&str>,
+    ) -> Result<Told, Instead> {
+        let reactor = Rc::clone(&self.reactor);
+        reactor.lookout.begin(&self.state);
+        reactor.lookout.watch_now(&self.state);
+        let mut telling = pin!(client.tell_connect(last_event_id));
+        // What a hangup means for a client that is in is seen to once it is.
+        let mut seen = None;
+        let told = loop {
+            tokio::select! {
+                told = &mut telling => break told,
+                hangup = self.state.hangup() => {
+                    seen = Some(hangup);
+                    // A worker that has begun must get to its end.
+                    if hangup == Hangup::Half || !client.is_submitted.get() {
+                        self.after_hangup(hangup)?;
+                    }
+                }
+            }
+        };
+        if let Some(hangup) = seen {
+            self.state.hung_up(hangup);
+        }
+        match told {
+            Ok(told) => Ok(told),
+            Err(Untold::Answer(answer)) => Err(answer.into()),
+            Err(Untold::NoStream) => {
+                let why = "the route is no event stream any more";
+                Err(LocalAnswer::error(503, why).with("Retry-After", "1").into())
+            }
+            Err(Untold::Unknown(owner)) => {
+                client.tell_disconnect(&owner, last_event_id).await;
+                Err(LocalAnswer::error(504, "the worker did not answer in time").into())
+            }
+        }
     }
 
     fn refuse_body(&self) -> Result<(), Instead> {
@@ -106,6 +187,7 @@ impl Connection {
     /// take any error for final; after an empty stream it comes back, over a new
     /// connection, to the hub that is there then.
     async fn begin_and_end(&mut self) -> Result<Then, Instead> {
+        self.use_input(self.head.bytes, Progress::Used);
         let begun = self.send_stream_head().await;
         begun.map_err(|_| Instead::ClientGone)?;
         self.end_stream(End::HubEnds).await
@@ -122,21 +204,29 @@ impl Connection {
                 .map(|(name, raw)| Ok((name.to_owned(), decode(raw)?)))
                 .collect()
         })?;
-        let last = self.field_value(LAST_EVENT_ID);
-        let last = last.and_then(|id| std::str::from_utf8(id).ok());
         Ok(Client {
+            reactor: Rc::clone(&self.reactor),
             connection: new_id(),
             route,
-            path: path.to_owned(),
             params,
-            last_event_id: last.filter(|id| !id.is_empty()).map(Into::into),
-            owner: None,
+            head: head_for_worker(&self.head, &self.input),
+            head_bytes: self.input[..self.head.bytes].to_vec(),
+            peer: self.client,
+            is_submitted: Cell::new(false),
         })
     }
 
+    /// One that is longer than any event's is none of ours.
+    fn last_event_id(&self) -> Option<Arc<str>> {
+        let id = std::str::from_utf8(self.field_value(LAST_EVENT_ID)?).ok()?;
+        (1..=EVENT_NAME_BYTES_MAX)
+            .contains(&id.len())
+            .then(|| id.into())
+    }
+
     /// Sends events until the stream ends. Whoever lost its worker is told to the next.
-    async fn stream_events(&mut self, feed: &Feed, mut client: Option<&mut Client>) -> End {
-        let reactor = std::rc::Rc::clone(&self.reactor);
+    async fn stream_events(&mut self, feed: &Feed, mut served: Option<&mut Served<'_>>) -> End {
+        let reactor = Rc::clone(&self.reactor);
         let write_ms = reactor.deadlines.write_ms;
         // A client that is silently gone is so for the system, too, after that time.
         // Fails for Unix sockets, which know at once.
@@ -147,7 +237,8 @@ impl Connection {
             return End::ClientLeft;
         }
         let interval = Duration::from_millis(reactor.shared.config.sse_sweep_interval_ms);
-        let mut routes_version = reactor.routes_version();
+        // Telling has failed: again when the routes change, or at the next sweep.
+        let mut may_tell = true;
         loop {
             let mut changed = pin!(reactor.changes.notified());
             // From here on a change is not missed.
@@ -155,31 +246,35 @@ impl Connection {
             if reactor.is_stopping() {
                 return End::HubEnds;
             }
-            if let Some(client) = &mut client
-                && self.has_lost_owner(client)
-                && self.has_worker(client)
+            if let Some(served) = &mut served
+                && served.telling.is_none()
+                && may_tell
+                && served.client.live_owner(&served.owner).is_none()
+                && served.client.has_worker()
             {
-                // After an error again when the routes change, or at the next sweep.
-                if let Ok(Some((exchange, _))) = self.tell_connect(client).await {
-                    drop(exchange);
-                    return End::HubEnds;
+                // What it holds of one that has gone is let go of.
+                served.owner = Weak::new();
+                let (client, id) = (served.client, served.last_event_id.clone());
+                let telling = async move { client.tell_connect(id.as_deref()).await };
+                served.telling = Some(Box::pin(telling));
+            }
+            match self.send_events(feed).await {
+                Ok(None) => {}
+                Ok(last_id @ Some(_)) => {
+                    if let Some(served) = &mut served {
+                        served.last_event_id = last_id;
+                    }
                 }
+                Err(_) => return End::ClientLeft,
             }
-            let mut text = std::mem::take(&mut self.scratch);
-            text.clear();
-            let last_id = feed.take(&mut text);
-            let sent = self.send_piece(&text).await;
-            if sent.is_err() {
-                return End::ClientLeft;
-            }
-            if let (Some(client), Some(id)) = (&mut client, last_id) {
-                client.last_event_id = Some(id);
-            }
-            if !feed.is_empty() || routes_version != reactor.routes_version() {
-                routes_version = reactor.routes_version();
-                continue;
-            }
-            let is_alive = tokio::select! {
+            let told = async {
+                let telling = served.as_mut().and_then(|served| served.telling.as_mut());
+                match telling {
+                    Some(telling) => telling.await,
+                    None => std::future::pending().await,
+                }
+            };
+            let must_probe = tokio::select! {
                 biased;
                 hangup = self.state.hangup() => match hangup {
                     Hangup::Gone => return End::ClientLeft,
@@ -187,13 +282,46 @@ impl Connection {
                     Hangup::Half => true,
                 },
                 () = feed.news() => false,
-                () = changed => false,
-                () = tokio::time::sleep(interval) => true,
+                told = told => {
+                    let Some(served) = &mut served else { continue };
+                    served.telling = None;
+                    match told {
+                        Ok(Told::Accepted(owner)) | Err(Untold::Unknown(owner)) => {
+                            served.owner = owner;
+                        }
+                        Ok(Told::Refused(..)) | Err(Untold::NoStream) => return End::HubEnds,
+                        Err(Untold::Answer(_)) => may_tell = false,
+                    }
+                    continue;
+                }
+                () = changed => {
+                    may_tell = true;
+                    false
+                }
+                () = tokio::time::sleep(interval) => {
+                    may_tell = true;
+                    true
+                }
             };
-            if is_alive && self.send_piece(KEEP_ALIVE).await.is_err() {
+            if must_probe
+                && self
+                    .send_piece(|out| out.extend_from_slice(KEEP_ALIVE))
+                    .await
+                    .is_err()
+            {
                 return End::ClientLeft;
             }
         }
+    }
+
+    /// Sends what is there, and returns the last id of it.
+    async fn send_events(&mut self, feed: &Feed) -> std::io::Result<Option<Arc<str>>> {
+        if feed.is_empty() {
+            return Ok(None);
+        }
+        let mut last_id = None;
+        self.send_piece(|out| last_id = feed.take(out)).await?;
+        Ok(last_id)
     }
 
     async fn send_stream_head(&mut self) -> std::io::Result<()> {
@@ -215,30 +343,25 @@ impl Connection {
         self.append_cors_fields(self.output.len());
         encode::end_fields(&mut self.output);
         self.flush().await?;
-        self.give_buffers_back();
+        self.give_buffer_back();
         Ok(())
     }
 
-    /// Sends a piece of the stream, if there is one, as a chunk where there are chunks.
-    async fn send_piece(&mut self, text: &[u8]) -> std::io::Result<()> {
-        if text.is_empty() {
-            return Ok(());
-        }
+    /// Sends a piece of the stream, as a chunk where there are chunks.
+    async fn send_piece(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> std::io::Result<()> {
         self.output = self.reactor.take_buffer();
         if self.head.http_1_0 {
-            self.output.extend_from_slice(text);
+            write(&mut self.output);
         } else {
-            encode::chunk_size(&mut self.output, text.len() as u32);
-            self.output.extend_from_slice(text);
-            self.output.extend_from_slice(b"\r\n");
+            encode::chunk(&mut self.output, write);
         }
         let sent = self.flush().await;
-        self.give_buffers_back();
+        self.give_buffer_back();
         sent
     }
 
     /// A client that waits for events needs none.
-    fn give_buffers_back(&mut self) {
+    fn give_buffer_back(&mut self) {
         self.reactor.keep_buffer(std::mem::take(&mut self.output));
     }
 
@@ -246,8 +369,6 @@ impl Connection {
         if end == End::ClientLeft {
             return Err(Instead::ClientGone);
         }
-        let head_bytes = self.head.bytes;
-        self.use_input(head_bytes, Progress::Used);
         if !self.head.http_1_0 {
             self.output.extend_from_slice(encode::LAST_CHUNK);
             self.flush().await.map_err(|_| Instead::ClientGone)?;
