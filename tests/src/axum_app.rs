@@ -61,6 +61,9 @@ pub fn router() -> Router {
         )
         .route("/context", get(context))
         .route("/state", get(async |State(name): State<&'static str>| name))
+        .route("/sized", get(sized))
+        .route("/kept", get(kept))
+        .route("/together", get(together))
         .route("/slow", get(slow))
         .route(
             "/slow-count",
@@ -152,6 +155,51 @@ async fn context(request: Request) -> String {
 }
 
 static SLOW_DROPS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+/// Of a length that only the handler knows.
+async fn sized() -> impl IntoResponse {
+    let pieces = stream::iter(["a", "bc", "def"]).map(Ok::<_, Infallible>);
+    ([(header::CONTENT_LENGTH, "6")], Body::from_stream(pieces))
+}
+
+/// An answer that keeps its request to its end.
+async fn kept(request: Request) -> Body {
+    let first = stream::iter(["first\n"]);
+    let last = stream::once(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(request);
+        "last\n"
+    });
+    Body::from_stream(first.chain(last).map(Ok::<_, Infallible>))
+}
+
+/// How many are in [`together`] just now.
+static INSIDE: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+/// Blocks its thread until another is here as well, or for long.
+async fn together() -> &'static str {
+    use std::sync::atomic::Ordering;
+    INSIDE.fetch_add(1, Ordering::SeqCst);
+    let start = std::time::Instant::now();
+    let mut is_alone = true;
+    while is_alone && start.elapsed() < Duration::from_secs(2) {
+        is_alone = INSIDE.load(Ordering::SeqCst) < 2;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    if is_alone {
+        INSIDE.fetch_sub(1, Ordering::SeqCst);
+        return "alone";
+    }
+    "together"
+}
+
+/// What is below a prefix.
+pub fn prefixed() -> Router {
+    Router::new()
+        .route("/api", get(async || "itself"))
+        .route("/api/", get(async || "slash"))
+        .route("/api/{*rest}", get(async |Path(rest): Path<String>| rest))
+}
 
 /// Never answers; counts how often it was dropped.
 async fn slow() -> body::Body {

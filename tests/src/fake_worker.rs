@@ -32,7 +32,12 @@ pub fn connect(hub: &HubPart) -> OwnedFd {
 
 /// Registers a worker with `GET path`; its id.
 pub fn register(hub: &HubPart, name: &str, path: &str) -> [u8; 32] {
-    let document = serde_json::json!({"name": name, "routes": [{"method": "GET", "path": path}]});
+    register_route(hub, name, path, false)
+}
+
+fn register_route(hub: &HubPart, name: &str, path: &str, sse: bool) -> [u8; 32] {
+    let route = serde_json::json!({"method": "GET", "path": path, "sse": sse});
+    let document = serde_json::json!({"name": name, "routes": [route]});
     let body = document.to_string();
     let response = http::request(hub.address, "POST", "/internal/register", body.as_bytes());
     assert_eq!(response.status, 200, "{}", response.text());
@@ -76,7 +81,15 @@ pub struct FakeWorker {
 impl FakeWorker {
     /// Registers `GET path` and attaches.
     pub fn attach(hub: &HubPart, name: &str, path: &str) -> Self {
-        let worker_id = register(hub, name, path);
+        Self::attach_as(hub, name, register(hub, name, path))
+    }
+
+    /// Registers an event stream and attaches.
+    pub fn attach_sse(hub: &HubPart, name: &str, path: &str) -> Self {
+        Self::attach_as(hub, name, register_route(hub, name, path, true))
+    }
+
+    fn attach_as(hub: &HubPart, name: &str, worker_id: [u8; 32]) -> Self {
         let socket = connect(hub);
         packet::send(&socket, &hello(worker_id), &[]).expect("the hub reads");
         let mut welcome = packet::receive(&socket).expect("the hub answers");

@@ -89,6 +89,10 @@ pub fn play() -> Option<ExitCode> {
         "seed" => run(seed_api::worker(first).run()),
         "axum-app" => serve_axum_app(),
         "axum-service" => serve_axum_behind(first, second),
+        "axum-prefixed" => {
+            let worker = HubWorker::new(first, second, ());
+            run(worker.service("/api", crate::axum_app::prefixed()).run())
+        }
         "axum" => serve_axum(false),
         "catch-all" => serve_axum(true),
         "axum-echo" => serve_axum_echo(rest.first()),

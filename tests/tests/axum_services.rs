@@ -100,6 +100,8 @@ fn the_examples_of_axum_answer_as_under_axum_serve() {
         ("GET", "/sse", "Accept: text/event-stream\r\n", ""),
         ("GET", "/download", "", ""),
         ("HEAD", "/download", "", ""),
+        ("GET", "/sized", "", ""),
+        ("HEAD", "/sized", "", ""),
         ("POST", "/count", "", "some bytes"),
         ("POST", "/echo", "", "the same again"),
         ("GET", "/cookies", "", ""),
@@ -171,6 +173,49 @@ fn events_come_as_they_are_made_and_the_context_is_there() {
     }
     let context = http::get(both.hub.address, "/context").text();
     assert_eq!(context, "http /{*path} true false");
+}
+
+#[test]
+fn an_answer_begins_though_it_keeps_its_request() {
+    let both = Both::start();
+    let mut connection = Connection::open(both.hub.address);
+    connection.send("GET /kept HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(connection.read_head().unwrap().status, 200);
+    let start = std::time::Instant::now();
+    assert_eq!(connection.read_chunk().unwrap().unwrap(), b"first\n");
+    assert_eq!(connection.read_chunk().unwrap().unwrap(), b"last\n");
+    // The first came while the handler still slept.
+    assert!(
+        start.elapsed() > Duration::from_millis(300),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn handlers_that_block_do_not_wait_for_each_other() {
+    let both = Both::start();
+    let ask = |path: &'static str| {
+        let address = both.hub.address;
+        std::thread::spawn(move || http::get(address, path).text())
+    };
+    // The first is how it is learned.
+    assert_eq!(ask("/together").join().unwrap(), "alone");
+    let two = [ask("/together"), ask("/together")].map(|asked| asked.join().unwrap());
+    assert_eq!(two, ["together", "together"]);
+}
+
+#[test]
+fn a_service_below_a_prefix_has_all_of_it_and_nothing_else() {
+    let hub = HubPart::start(program(), &[]);
+    let _worker = hub.start_worker("axum-prefixed", "api");
+    for (path, text) in [("/api", "itself"), ("/api/", "slash"), ("/api/x/y", "x/y")] {
+        assert_eq!(http::get(hub.address, path).text(), text, "{path}");
+    }
+    for path in ["/", "/apix", "/other"] {
+        let refused = http::get(hub.address, path);
+        assert!(refused.text().contains("no route"), "{path}");
+    }
 }
 
 #[test]

@@ -136,6 +136,9 @@ fn a_wrong_event_is_refused_with_its_field() {
         (&emitted("s", &long), 413, Some("data"), "bytes"),
     ];
     are_refused(&hub, "/internal/emit", wrong);
+    let quoted = format!("\"{}\"", "x".repeat(100_000));
+    let refused = post(hub.address, "/internal/emit", &quoted);
+    assert!(refused.body.len() < 1000, "it does not send all of it back");
     let too_large = "x".repeat((1 << 20) + 1);
     assert_eq!(post(hub.address, "/internal/emit", &too_large).status, 413);
 
@@ -264,6 +267,15 @@ fn internal_paths_are_not_for_web_pages() {
         let slots = format!("GET /internal/slots HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n");
         assert_eq!(ask(hub.address, &slots).status, 403, "{field}");
     }
+    // What a proxy passes on may come from anywhere.
+    for field in [
+        "X-Forwarded-For: 192.0.2.9",
+        "Forwarded: for=192.0.2.9",
+        "Via: 1.1 p",
+    ] {
+        let slots = format!("GET /internal/slots HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n");
+        assert_eq!(ask(hub.address, &slots).status, 403, "{field}");
+    }
     // Typed into a browser's address bar.
     let typed = "GET /internal/slots HTTP/1.1\r\nHost: h\r\nSec-Fetch-Site: none\r\n\r\n";
     assert_eq!(ask(hub.address, typed).status, 200);
@@ -353,6 +365,22 @@ fn cross_origin_requests_are_answered_where_they_are_allowed() {
         let other = get("https://evil.example", path);
         assert_eq!(other.field("access-control-allow-origin"), None, "{path}");
     }
+    assert_eq!(
+        http::get(hub.address, "/health").field("vary"),
+        Some("Origin")
+    );
+    // What one request was granted is not the next one's.
+    let mut two = Connection::open(hub.address);
+    two.send(format!(
+        "GET /health HTTP/1.1\r\nHost: h\r\nOrigin: {allowed}\r\n\r\n"
+    ));
+    two.read_response("GET").unwrap();
+    two.send("FOO / HTTP/1.1\r\nHost: h\r\nOrigin: https://evil.example\r\n\r\n");
+    let second = two.read_response("FOO").unwrap();
+    assert_eq!(
+        (second.status, second.field("access-control-allow-origin")),
+        (501, None)
+    );
     let fields = format!("Origin: {allowed}\r\n");
     let stream =
         slotway_tests::event_stream::EventStream::open_with(hub.address, "/sse/a", &fields);
@@ -446,4 +474,7 @@ fn peers_from_elsewhere_must_send_the_secret_which_no_worker_sees() {
         200,
         "on this host none is needed"
     );
+    let from_here = format!("GET /odd/describe/a/b HTTP/1.1\r\nHost: h\r\n{right}\r\n");
+    let described = ask(hub.address, &from_here).text();
+    assert!(!described.contains(SECRET), "{described}");
 }

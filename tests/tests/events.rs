@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use slotway_shm_proto::layout::ResponseHead;
 use slotway_tests::event_stream::{Asked, EventStream};
+use slotway_tests::fake_worker::FakeWorker;
 use slotway_tests::http::{self, Connection, Response};
 use slotway_tests::system::{HubPart, Part, raise_fd_limit, wait_until};
+use slotway_worker_sdk::HubWorker;
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -25,7 +28,14 @@ slotway_tests::on_both_engines! {
     a_killed_workers_clients_stay_and_the_next_is_told_of_them
     a_replaced_worker_knows_all_of_a_thousand_clients_and_one_push_reaches_them
     silent_streams_get_comments_and_a_client_that_is_gone_is_noticed
+    a_client_whose_head_does_not_fit_its_workers_slots_gets_431
+    clients_that_leave_before_their_worker_has_begun_are_let_go
+    events_go_on_while_a_new_worker_is_told_of_their_clients
+    a_worker_is_told_that_its_client_left_though_another_route_has_the_path
+    a_route_that_is_no_event_stream_any_more_ends_its_streams
     streams_end_properly_when_the_hub_stops
+    streams_end_though_their_worker_does_not_answer
+    events_of_one_thread_stay_in_their_order
     a_1_0_client_gets_its_events_without_chunks
 }
 
@@ -337,6 +347,134 @@ fn streams_end_properly_when_the_hub_stops(io: &str) {
     assert_eq!(stream.next_event().unwrap(), None, "a proper end");
     assert_eq!(events.next_event().unwrap(), None);
     assert!(hub.part.wait().success());
+}
+
+fn a_client_whose_head_does_not_fit_its_workers_slots_gets_431(io: &str) {
+    let small = ["--arena-bytes", "65536", "--slots", "2"];
+    let (mut hub, _worker) = start(io, &small);
+    let mut beside = EventStream::open(hub.address, "/sse/beside");
+    // In JSON each of these takes two bytes, and there are path and parameter.
+    let quotes = "\"".repeat(14_000);
+    for _ in 0..3 {
+        let mut greedy = Connection::open(hub.address);
+        let field = format!("Last-Event-ID: {quotes}");
+        greedy.send(format!(
+            "GET /sse/{quotes} HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n"
+        ));
+        assert_eq!(greedy.read_response("GET").unwrap().status, 431);
+    }
+    assert_eq!(told(&hub).len(), 1);
+    assert_eq!(
+        push(&hub, &json!({"path": "/sse/beside"}), "e", "").status,
+        200
+    );
+    assert_eq!(beside.event().event_type, "e");
+    drop(beside);
+    hub.part.signal(Signal::TERM);
+    assert!(hub.part.wait().success(), "no connection is left behind");
+    assert!(!hub.part.log().contains("panicked"));
+}
+
+fn clients_that_leave_before_their_worker_has_begun_are_let_go(io: &str) {
+    let (hub, worker) = start(io, &["--slots", "2", "--ping", "0"]);
+    let before = hub.part.open_fd_count();
+    worker.suspend();
+    let asked: Vec<_> = (0..50)
+        .map(|n| EventStream::begin(hub.address, &format!("/sse/r{n}"), ""))
+        .collect();
+    wait_until("they have come", || hub.part.open_fd_count() >= before + 50);
+    drop(asked);
+    // Those that have the slots wait for the worker.
+    hub.part.await_fds(before + 2);
+    worker.signal(Signal::CONT);
+    hub.part.await_fds(before);
+    let all = told(&hub);
+    let count = |what: &str| {
+        all.iter()
+            .filter(|told| told["sse_lifecycle"] == what)
+            .count()
+    };
+    assert!(count("connect") <= 2, "{all:?}");
+    assert_eq!(count("connect"), count("disconnect"));
+}
+
+fn events_go_on_while_a_new_worker_is_told_of_their_clients(io: &str) {
+    let (hub, _worker) = start(io, &["--timeout", "20"]);
+    let mut stream = EventStream::open(hub.address, "/sse/a");
+    let mut leaver = EventStream::open(hub.address, "/sse/b");
+    let silent = FakeWorker::attach_sse(&hub, "rooms", "/sse/{room}");
+    // It has been told of both, and does not answer.
+    let first = silent.take();
+    let _second = silent.take();
+    for event_type in ["one", "two"] {
+        let pushed = push(&hub, &json!({"pattern": "/sse/{room}"}), event_type, "");
+        assert_eq!(pushed.status, 200);
+        assert_eq!(stream.event().event_type, event_type);
+        assert_eq!(leaver.event().event_type, event_type);
+    }
+    let ok = ResponseHead {
+        generation: first.generation,
+        status: 200,
+        ..ResponseHead::default()
+    };
+    silent.answer(&first, &ok);
+    assert_eq!(
+        push(&hub, &json!({"path": "/sse/a"}), "three", "").status,
+        200
+    );
+    assert_eq!(stream.event().event_type, "three");
+}
+
+fn a_worker_is_told_that_its_client_left_though_another_route_has_the_path(io: &str) {
+    let (hub, _worker) = start(io, &[]);
+    let stream = EventStream::open(hub.address, "/sse/a");
+    let _other = FakeWorker::attach(&hub, "other", "/sse/a");
+    assert_eq!(push(&hub, &json!({"path": "/sse/a"}), "e", "").status, 200);
+    drop(stream);
+    assert_eq!(await_told(&hub, 2)[1]["sse_lifecycle"], "disconnect");
+}
+
+fn a_route_that_is_no_event_stream_any_more_ends_its_streams(io: &str) {
+    let (hub, _worker) = start(io, &[]);
+    let mut stream = EventStream::open(hub.address, "/sse/a");
+    let _plain = FakeWorker::attach(&hub, "rooms", "/sse/{room}");
+    assert_eq!(stream.next_event().unwrap(), None, "a proper end");
+}
+
+fn streams_end_though_their_worker_does_not_answer(io: &str) {
+    let (mut hub, worker) = start(io, &["--drain-timeout", "20", "--ping", "0"]);
+    let mut stream = EventStream::open(hub.address, "/sse/a");
+    worker.suspend();
+    hub.part.signal(Signal::TERM);
+    assert_eq!(stream.next_event().unwrap(), None, "a proper end");
+    worker.signal(Signal::CONT);
+    assert!(hub.part.wait().success());
+}
+
+fn events_of_one_thread_stay_in_their_order(io: &str) {
+    const COUNT: usize = 3000;
+    let hub = HubPart::start(program(), &["--io", io, "--sse-buffer", "4000"]);
+    let worker = HubWorker::new(&hub.url(), "emits", ());
+    let emitter = worker.emitter();
+    let worker = worker
+        .handle("GET", "/emits", |(), request| request.response(200).empty())
+        .start()
+        .unwrap();
+    wait_until("it has attached", || hub.health().contains("emits"));
+    let mut events = EventStream::open(hub.address, "/events");
+    let emitting = std::thread::spawn(move || {
+        for n in 0..COUNT {
+            emitter.emit_blocking("n", &n.to_string()).unwrap();
+        }
+    });
+    for n in 0..COUNT {
+        let event = events.event();
+        let document: Value = serde_json::from_str(&event.data).unwrap_or_default();
+        assert_eq!(document["data"], n.to_string(), "{event:?}");
+    }
+    emitting.join().unwrap();
+    worker.stop();
+    worker.wait().unwrap();
 }
 
 fn a_1_0_client_gets_its_events_without_chunks(io: &str) {

@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::process::Signal;
 use slotway_tests::event_stream::EventStream;
 use slotway_tests::http::{self, Connection, Response};
+use slotway_tests::successor::Successor;
 use slotway_tests::system::{HubPart, wait_until};
 use slotway_worker_sdk::{HubWorker, RunError};
 
@@ -163,6 +164,40 @@ fn a_worker_without_a_runtime_serves_and_stops() {
     std::thread::spawn(move || stopper.stop());
     worker.wait().unwrap();
     assert_eq!(http::get(hub.address, "/plain").status, 404);
+}
+
+#[test]
+fn a_worker_that_is_told_to_stop_again_and_again_still_finishes_what_it_has() {
+    for upgrades in [false, true] {
+        let mut hub = HubPart::start(program(), &[]);
+        let (entered, has_entered) = std::sync::mpsc::channel();
+        let worker = HubWorker::new(&hub.url(), "slow", ())
+            .handle("GET", "/slow", move |(), request| {
+                entered.send(()).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(500));
+                request.response(200).text("finished")
+            })
+            .start()
+            .unwrap();
+        wait_until("it has attached", || hub.health().contains("slow"));
+        let mut slow = Connection::open(hub.address);
+        slow.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
+        has_entered.recv().unwrap();
+        let _new = upgrades.then(|| {
+            let new = Successor::take_over(&hub, hub.part.pid());
+            hub.part.wait_for_log("a new hub has taken over");
+            new
+        });
+        for _ in 0..5 {
+            worker.stop();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert_eq!(slow.read_response("GET").unwrap().text(), "finished");
+        worker.wait().unwrap();
+        if upgrades {
+            assert!(hub.part.wait().success());
+        }
+    }
 }
 
 #[test]

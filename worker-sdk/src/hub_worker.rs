@@ -179,7 +179,8 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     }
 
     /// Like [`HubWorker::on`], with a last argument that is the body while it arrives:
-    /// see [`HubWorker::handle_stream`].
+    /// see [`HubWorker::handle_stream`]. Arguments that are made of the body, like
+    /// [`Json`](crate::Json), find none there.
     ///
     /// ```
     /// use slotway_worker_sdk::{BodyClosed, Error, HubWorker, Path, RequestBody};

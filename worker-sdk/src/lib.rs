@@ -15,25 +15,31 @@
 //! }
 //! ```
 //!
-//! Four ways to write a handler:
+//! Ways to write a handler:
 //!
 //! - [`HubWorker::handle`]: a plain function over a [`Request`] that is read
 //!   in place and a [`Response`] that is written in place;
 //! - [`HubWorker::handle_async`]: the same, async;
 //! - [`HubWorker::handle_stream`]: async, reading the body while it arrives;
-//! - [`HubWorker::route`]: async over owned copies, answering with a
-//!   [`HandlerResponse`].
+//! - [`HubWorker::on`], [`HubWorker::on_blocking`], [`HubWorker::on_stream`]: functions of
+//!   extractors ([`Path`], [`Query`], [`Json`] …);
+//! - [`HubWorker::handle_sse`]: event streams, fed by a [`HubEmitter`];
+//! - `HubWorker::service` and `serve` (feature `tower`): an axum `Router` or any
+//!   service of tower;
+//! - [`HubWorker::route`] and [`HubWorker::sse_route`]: async over owned copies, answering
+//!   with a [`HandlerResponse`].
 //!
 //! [`Request::cancellation`] tells a handler that nobody waits any more,
 //! [`HubWorker::instance`] joins workers of the same name, [`HubWorker::run_until`]
-//! finishes what the worker has before it goes.
+//! finishes what the worker has before it goes. The guide is the crate's README.
 //!
 //! The way of a request, by file: `serve` (a receiving thread takes it from
-//! the ring) → `handler` → `request` → `response` → `ticket` (the answer is
-//! published, exactly once) → `session` (rings the hub). `register` and
-//! `attach` make a session, `hub_worker` keeps one alive, `transfer` moves
-//! bodies that do not fit a slot's arena, `stream` those that a handler reads
-//! (`request_body`) or writes (`body_sender`) itself.
+//! the ring) → `handler` (`async_handler`, `handler_fn`, `service`) → `request`
+//! (`extract`) → `response` (`into_answer`) → `ticket` (the answer is published, exactly
+//! once) → `session` (rings the hub). `register` (over `hub_client`) and `attach` make
+//! a session, `keeper` keeps one alive, `transfer` moves bodies that do not fit a slot's
+//! arena, `stream` those that a handler reads (`request_body`) or writes (`body_sender`)
+//! itself. `emitter` pushes events.
 #![deny(unsafe_code)]
 #![cfg_attr(
     not(feature = "tokio"),
