@@ -14,7 +14,7 @@ pub struct State {
 }
 
 /// Says what it sees. A fetch that fails, since no worker is there, is tried again.
-const PAGE: &str = r#"<!doctype html><title>events</title><script>
+const PAGE: &str = r"<!doctype html><title>events</title><script>
 async function tell(text) {
     for (;;) {
         try {
@@ -26,7 +26,7 @@ async function tell(text) {
 }
 const source = new EventSource('/sse/browser');
 source.addEventListener('news', (event) => tell(event.data + ' ' + event.lastEventId));
-</script>"#;
+</script>";
 
 /// The worker, for a hub at `hub_url`. `GET /sse-told` says what it was told; a GET of
 /// `/sse-push/{room}/{type}` pushes to a room, and of `/sse-emit/{type}` emits;

@@ -1,4 +1,4 @@
-//! A real browser's EventSource: it gets what a worker pushes, survives the worker, and
+//! A real browser's `EventSource`: it gets what a worker pushes, survives the worker, and
 //! resumes with Last-Event-ID when the hub itself is replaced.
 
 use std::os::unix::process::CommandExt;
