@@ -377,7 +377,13 @@ fn a_client_whose_head_does_not_fit_its_workers_slots_gets_431(io: &str) {
 
 fn clients_that_leave_before_their_worker_has_begun_are_let_go(io: &str) {
     let (hub, worker) = start(io, &["--slots", "2", "--ping", "0"]);
-    let before = hub.part.open_fd_count();
+    // The lanes are open once it has answered, and what asked is closed a moment later.
+    assert!(told(&hub).is_empty());
+    let mut before = hub.part.open_fd_count();
+    wait_until("everything is open, and nothing else", || {
+        std::thread::sleep(Duration::from_millis(50));
+        std::mem::replace(&mut before, hub.part.open_fd_count()) == before
+    });
     worker.suspend();
     let asked: Vec<_> = (0..50)
         .map(|n| EventStream::begin(hub.address, &format!("/sse/r{n}"), ""))
