@@ -151,8 +151,10 @@ impl HubEmitter {
 
     /// An event for everyone at `GET /events`; if `data` is a JSON object with a
     /// `channel`, also for everyone at `GET /events/{channel}`. It travels over the
-    /// worker's session if there is one (then `Ok` says that it is sent, in the order of
-    /// all that one thread emits), and over HTTP else. Blocks while the hub does not read.
+    /// worker's session if there is one, and over HTTP else, as do events that are
+    /// longer than 64 KiB or whose type is longer than 64 bytes. What one thread sends
+    /// over the session stays in its order, and `Ok` says that it is sent. Blocks while
+    /// the hub does not read.
     pub fn emit_blocking(&self, event_type: &str, data: &str) -> Result<(), EmitError> {
         let document = self.emitted(event_type, data);
         if self.emit_over_sessions(event_type, &document) {

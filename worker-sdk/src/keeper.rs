@@ -284,7 +284,9 @@ impl<S: Send + Sync + 'static> Keeper<S> {
     }
 
     fn leave_all(&self) {
-        if !self.connections.iter().all(Connection::leave) {
+        let told = self.connections.iter().map(Connection::leave);
+        // All of them, also if the first is not told.
+        if !told.fold(true, |all, is_told| all & is_told) {
             // Sending has waited long already.
             let _ = self.sender.send(Message::Leave);
         }
@@ -378,7 +380,12 @@ impl Connection {
             return true;
         }
         let sent = packet::send(&self.session.connection, &Leaving.to_packet(), &[]);
-        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        let is_full = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            )
+        };
         // Any other error is that the session has ended, which is told in its own way.
         let is_told = !sent.is_err_and(|error| is_full(&error));
         self.is_leaving.set(is_told);

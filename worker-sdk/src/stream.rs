@@ -64,6 +64,8 @@ pub(crate) fn begin_in(session: &Session, key: SlotKey, head: &RequestHead) {
 pub(crate) fn begin_out(session: &Session, key: SlotKey, ring_offset: u32, ring: ByteRing) {
     let mut state = session.lock_transfer(key);
     state.begin(key);
+    // Whoever still reads the request's body learns that it has ended.
+    state.wake();
     state.transfer = Some(Transfer::Out(StreamOut {
         generation: key.generation,
         published: false,

@@ -111,6 +111,8 @@ pub(crate) fn begin_push(
         sent_bytes: 0,
     };
     push.fill(session, key);
+    // Whoever still reads the request's body learns that it has ended.
+    state.wake();
     state.transfer = Some(Transfer::Push(push));
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Client {
     pub peer: forwarded::Client,
     /// A worker has what it is being told: from here on it may know of the client.
     pub is_submitted: Cell<bool>,
+    /// It has gone, and no further worker need know of it.
+    pub has_left: Cell<bool>,
 }
 
 /// The worker that knows of a client, as long as it is there.
@@ -151,12 +153,19 @@ impl Client {
         let mut place = None;
         loop {
             self.is_submitted.set(false);
+            if only.is_none() && self.has_left.get() {
+                return Err(LocalAnswer::error(503, "the client has left").into());
+            }
             let exchange = loop {
-                let is_next = place.is_some();
+                // One worker alone: the queue is for those that any of them can serve.
+                let is_next = place.is_some() || only.is_some();
                 if let Some(exchange) = self.try_tell(document, only, deadline_ms, is_next)? {
                     break exchange;
                 }
-                self.wait_for_slot(&mut place, deadline_ms).await?;
+                if place.is_none() && only.is_none() {
+                    place = self.reactor.wait_room.enter(&self.route);
+                }
+                self.wait_for_slot(place.as_ref(), deadline_ms).await?;
             };
             place = None;
             let streams = loop {
@@ -167,6 +176,11 @@ impl Client {
                     Outcome::Event(Event::Changed) | Outcome::ClientLeft(_) => {}
                     Outcome::Event(Event::TimedOut) => {
                         Counters::add(&self.reactor.shared.counters.timed_out);
+                        if exchange.give_up() {
+                            // It has not begun, and never will.
+                            let why = "the worker did not answer in time";
+                            return Err(LocalAnswer::error(504, why).into());
+                        }
                         return Err(Untold::Unknown(Arc::downgrade(&exchange.lane().session)));
                     }
                     Outcome::Event(Event::Answered) | Outcome::WorkerGone => break false,
@@ -189,10 +203,10 @@ impl Client {
         }
     }
 
-    /// In the route's queue, like requests.
+    /// In the route's queue, like requests, or without a place in it for a while.
     async fn wait_for_slot(
         &self,
-        place: &mut Option<Place>,
+        place: Option<&Place>,
         deadline_ms: u64,
     ) -> Result<(), LocalAnswer> {
         let left_ms = deadline_ms.saturating_sub(clock::coarse_ms());
@@ -201,16 +215,12 @@ impl Client {
             let why = "no slot of the route's workers came free in time";
             return Err(LocalAnswer::error(503, why).with("Retry-After", "1"));
         }
-        if place.is_none() {
-            *place = self.reactor.wait_room.enter(&self.route);
-        }
         match place {
             Some(place) => {
                 let granted = place.granted();
                 // The deadline is looked at by the next turn.
                 let _ = tokio::time::timeout(Duration::from_millis(left_ms), granted).await;
             }
-            // The queue is full as well.
             None => tokio::time::sleep(SSE_QUEUE_RETRY).await,
         }
         Ok(())
@@ -241,7 +251,10 @@ impl Client {
             if targets.iter().any(|target| !target.is_sse) {
                 return Err(Untold::NoStream);
             }
-            let is_it = |target: &&Target| only.is_none_or(|id| target.session.id == id);
+            let is_it = |target: &&Target| {
+                let session = &target.session;
+                session.state() == SessionState::Live && only.is_none_or(|id| session.id == id)
+            };
             let targets: Vec<_> = targets.iter().filter(is_it).cloned().collect();
             let found = least_loaded(&targets, |target| reactor.lane(&target.session));
             let (lane, route_index) = found.ok_or_else(|| {
@@ -283,7 +296,10 @@ impl Client {
     pub fn has_worker(&self) -> bool {
         self.reactor.with_routes(|table| {
             let mut targets = table.targets_of(&self.route).iter();
-            targets.any(|target| self.reactor.lane(&target.session).is_some())
+            targets.any(|target| {
+                target.session.state() == SessionState::Live
+                    && self.reactor.lane(&target.session).is_some()
+            })
         })
     }
 }

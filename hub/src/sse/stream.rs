@@ -2,14 +2,15 @@
 
 use std::cell::Cell;
 use std::net::Shutdown;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_tcp_user_timeout;
 use slotway_net::Hangup;
 use slotway_shm_proto::Method;
+use tokio::task::JoinHandle;
 
 use crate::connection::{Connection, Progress, Then};
 use crate::control::attach::new_id;
@@ -37,16 +38,14 @@ enum End {
 }
 
 /// A client of an SSE route with what changes while it is served.
-struct Served<'c> {
-    client: &'c Client,
+struct Served {
+    client: Rc<Client>,
     owner: Owner,
     /// The last event that it has, as far as is known.
     last_event_id: Option<Arc<str>>,
     /// A new worker is being told of it.
-    telling: Option<Telling<'c>>,
+    telling: Option<JoinHandle<Result<Told, Untold>>>,
 }
-
-type Telling<'c> = Pin<Box<dyn Future<Output = Result<Told, Untold>> + 'c>>;
 
 impl Connection {
     /// `GET /events` and `GET /events/{channel}`.
@@ -87,7 +86,7 @@ impl Connection {
         if self.reactor.is_stopping() {
             return self.begin_and_end().await;
         }
-        let client = self.sse_client(route)?;
+        let client = Rc::new(self.sse_client(route)?);
         let last_event_id = self.last_event_id();
         self.use_input(self.head.bytes, Progress::Used);
         if !client.fits() {
@@ -113,7 +112,7 @@ impl Connection {
             }
         };
         let mut served = Served {
-            client: &client,
+            client: Rc::clone(&client),
             owner,
             last_event_id,
             telling: None,
@@ -121,11 +120,20 @@ impl Connection {
         let end = self.stream_events(&listening.feed, Some(&mut served)).await;
         listening.feed.close();
         drop(listening);
+        let telling = served.telling.take();
+        let telling = telling.filter(|telling| {
+            // No worker has begun with it.
+            let is_needed = client.is_submitted.get() || telling.is_finished();
+            if !is_needed {
+                telling.abort();
+            }
+            is_needed
+        });
         // The client need not wait until its worker knows.
         let then = self.end_stream(end).await;
         self.stream.shutdown(Shutdown::Write);
-        if let Some(telling) = served.telling.take_if(|_| client.is_submitted.get())
-            && let Ok(Told::Accepted(owner)) | Err(Untold::Unknown(owner)) = telling.await
+        if let Some(telling) = telling
+            && let Ok(Ok(Told::Accepted(owner)) | Err(Untold::Unknown(owner))) = telling.await
         {
             served.owner = owner;
         }
@@ -138,7 +146,7 @@ impl Connection {
     /// any other, if a worker has begun with it.
     async fn connect(
         &mut self,
-        client: &Client,
+        client: &Rc<Client>,
         last_event_id: Option<&str>,
     ) -> Result<Told, Instead> {
         let reactor = Rc::clone(&self.reactor);
@@ -156,6 +164,7 @@ impl Connection {
                     if hangup == Hangup::Half || !client.is_submitted.get() {
                         self.after_hangup(hangup)?;
                     }
+                    client.has_left.set(hangup == Hangup::Gone);
                 }
             }
         };
@@ -170,7 +179,10 @@ impl Connection {
                 Err(LocalAnswer::error(503, why).with("Retry-After", "1").into())
             }
             Err(Untold::Unknown(owner)) => {
-                client.tell_disconnect(&owner, last_event_id).await;
+                let client = Rc::clone(client);
+                tokio::task::spawn_local(async move {
+                    client.tell_disconnect(&owner, None).await;
+                });
                 Err(LocalAnswer::error(504, "the worker did not answer in time").into())
             }
         }
@@ -213,6 +225,7 @@ impl Connection {
             head_bytes: self.input[..self.head.bytes].to_vec(),
             peer: self.client,
             is_submitted: Cell::new(false),
+            has_left: Cell::new(false),
         })
     }
 
@@ -225,7 +238,7 @@ impl Connection {
     }
 
     /// Sends events until the stream ends. Whoever lost its worker is told to the next.
-    async fn stream_events(&mut self, feed: &Feed, mut served: Option<&mut Served<'_>>) -> End {
+    async fn stream_events(&mut self, feed: &Feed, mut served: Option<&mut Served>) -> End {
         let reactor = Rc::clone(&self.reactor);
         let write_ms = reactor.deadlines.write_ms;
         // A client that is silently gone is so for the system, too, after that time.
@@ -237,8 +250,8 @@ impl Connection {
             return End::ClientLeft;
         }
         let interval = Duration::from_millis(reactor.shared.config.sse_sweep_interval_ms);
-        // Telling has failed: again when the routes change, or at the next sweep.
-        let mut may_tell = true;
+        // Telling has failed: again when the routes change, or after the time of a sweep.
+        let mut again_at = None;
         loop {
             let mut changed = pin!(reactor.changes.notified());
             // From here on a change is not missed.
@@ -248,15 +261,16 @@ impl Connection {
             }
             if let Some(served) = &mut served
                 && served.telling.is_none()
-                && may_tell
+                && again_at.is_none_or(|at| Instant::now() >= at)
                 && served.client.live_owner(&served.owner).is_none()
                 && served.client.has_worker()
             {
                 // What it holds of one that has gone is let go of.
                 served.owner = Weak::new();
-                let (client, id) = (served.client, served.last_event_id.clone());
+                // On its own: a client that takes its time must not hold a slot.
+                let (client, id) = (Rc::clone(&served.client), served.last_event_id.clone());
                 let telling = async move { client.tell_connect(id.as_deref()).await };
-                served.telling = Some(Box::pin(telling));
+                served.telling = Some(tokio::task::spawn_local(telling));
             }
             match self.send_events(feed).await {
                 Ok(None) => {}
@@ -286,22 +300,22 @@ impl Connection {
                     let Some(served) = &mut served else { continue };
                     served.telling = None;
                     match told {
-                        Ok(Told::Accepted(owner)) | Err(Untold::Unknown(owner)) => {
+                        Ok(Ok(Told::Accepted(owner)) | Err(Untold::Unknown(owner))) => {
                             served.owner = owner;
                         }
-                        Ok(Told::Refused(..)) | Err(Untold::NoStream) => return End::HubEnds,
-                        Err(Untold::Answer(_)) => may_tell = false,
+                        Ok(Ok(Told::Refused(..)) | Err(Untold::NoStream)) => return End::HubEnds,
+                        // The second is a panic, which has been printed.
+                        Ok(Err(Untold::Answer(_))) | Err(_) => {
+                            again_at = Some(Instant::now() + interval);
+                        }
                     }
                     continue;
                 }
                 () = changed => {
-                    may_tell = true;
+                    again_at = None;
                     false
                 }
-                () = tokio::time::sleep(interval) => {
-                    may_tell = true;
-                    true
-                }
+                () = tokio::time::sleep(interval) => true,
             };
             if must_probe
                 && self
