@@ -231,9 +231,9 @@ impl Reactor {
         self.closed
             .borrow_mut()
             .retain(|id| table.sessions.iter().any(|s| s.id == *id));
-        for session in &table.sessions {
+        for (session, state) in table.sessions.iter().zip(&table.states) {
             let is_closed = self.closed.borrow().contains(&session.id);
-            match (self.lane_of(session), session.state()) {
+            match (self.lane_of(session), *state) {
                 _ if is_closed => {}
                 (None, SessionState::Ended) => self.let_go(session),
                 (None, _) => self.open_lane(session),

@@ -37,6 +37,10 @@ pub struct RouteTable {
     patterns: HashMap<String, usize>,
     /// All sessions, those included that some reactor has yet to let go of.
     pub sessions: Vec<Arc<Session>>,
+    /// What state each of them had when the table was built. Reactors go by this: a
+    /// session's own state changes a moment before the table does, and for that moment
+    /// its routes still lead to it.
+    pub states: Vec<SessionState>,
 }
 
 /// Two workers' patterns match the same paths under different names.
@@ -73,11 +77,12 @@ impl RouteTable {
     /// place in `sessions` but get no routes.
     pub fn build(sessions: Vec<Arc<Session>>) -> Result<Self, RouteConflict> {
         let mut table = Self {
+            states: sessions.iter().map(|session| session.state()).collect(),
             sessions,
             ..Self::default()
         };
-        for session in &table.sessions {
-            if session.state() != SessionState::Live {
+        for (session, state) in table.sessions.iter().zip(&table.states) {
+            if *state != SessionState::Live {
                 continue;
             }
             for (route_index, route) in session.routes.iter().enumerate() {
@@ -361,5 +366,6 @@ mod tests {
         let table = RouteTable::build(vec![a]).unwrap();
         assert!(matches!(table.lookup(Method::Get, "/x"), Lookup::NotFound));
         assert_eq!(table.sessions.len(), 1);
+        assert_eq!(table.states, [SessionState::Draining]);
     }
 }
