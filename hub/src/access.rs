@@ -5,14 +5,14 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use slotway_net::Peer;
-use slotway_shm_proto::layout::{FieldEntry, Span};
+use slotway_shm_proto::layout::FieldEntry;
 use subtle::ConstantTimeEq;
 
 use crate::config::{Config, ConfigError, Internal, ListenAddress};
 use crate::connection::Connection;
 use crate::limits::SECRET_CHARS_MIN;
 use crate::local_answer::LocalAnswer;
-use crate::request::Instead;
+use crate::request::{Instead, bytes_of};
 
 /// The field that carries the secret. The parser drops it, so no worker sees it.
 pub const SECRET_FIELD: &[u8] = b"x-hub-secret";
@@ -93,10 +93,10 @@ impl Connection {
     }
 
     fn value_in(&self, fields: &[FieldEntry], name: &[u8]) -> Option<&[u8]> {
-        let bytes_of = |span: Span| &self.input[span.offset as usize..][..span.bytes as usize];
-        let mut fields = fields.iter();
-        let field = fields.find(|field| bytes_of(field.name).eq_ignore_ascii_case(name))?;
-        Some(bytes_of(field.value))
+        let is_it =
+            |field: &&FieldEntry| bytes_of(&self.input, field.name).eq_ignore_ascii_case(name);
+        let field = fields.iter().find(is_it)?;
+        Some(bytes_of(&self.input, field.value))
     }
 
     /// Whether the peer has sent the secret.

@@ -116,7 +116,7 @@ impl Connection {
             return as_it_is;
         }
         let (input, head) = (&self.input, &mut self.head);
-        let bytes_of = |span: Span| &input[span.offset as usize..][..span.bytes as usize];
+        let bytes_of = |span| bytes_of(input, span);
         if !forwarded::is_trusted(peer, trusted) {
             head.fields
                 .retain(|entry| !forwarded::is_forwarding_field(bytes_of(entry.name)));
@@ -424,9 +424,13 @@ pub(crate) fn stream_takes_no_body() -> LocalAnswer {
     LocalAnswer::error(400, "an event stream takes no body")
 }
 
+/// A part of a head that was parsed from the beginning of `input`.
+pub(crate) fn bytes_of(input: &[u8], span: Span) -> &[u8] {
+    &input[span.offset as usize..][..span.bytes as usize]
+}
+
 pub(crate) fn text_of(input: &[u8], span: Span) -> &str {
-    let bytes = &input[span.offset as usize..][..span.bytes as usize];
-    std::str::from_utf8(bytes).expect("the parser lets only ASCII targets through")
+    std::str::from_utf8(bytes_of(input, span)).expect("the parser lets only ASCII targets through")
 }
 
 fn find_targets<'t, 'p>(

@@ -3,8 +3,6 @@
 #[cfg(feature = "tokio")]
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::emitter::HubEmitter;
@@ -16,7 +14,7 @@ use crate::handler_fn::{AsyncHandler, StreamHandler};
 #[cfg(feature = "tokio")]
 use crate::handler_response::HandlerResponse;
 use crate::hub_client::{HubClient, HubUrl};
-use crate::keeper::{Keeper, LiveSessions, Message, Serving};
+use crate::keeper::{Keeper, LiveSessions, Serving};
 use crate::limits::{
     CONNECT_TIME_DEFAULT, EMITTER_CONNECTION_COUNT, HUB_URL_DEFAULT, THREAD_COUNT_BOUND,
     THREAD_COUNT_DEFAULT,
@@ -375,8 +373,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     ///
     /// Async handlers run in the tokio runtime that is current here.
     pub fn start(self) -> Result<RunningWorker, RunError> {
-        let (sender, thread) = self.spawn(|outcome| outcome)?;
-        Ok(RunningWorker::new(sender, thread))
+        self.spawn(|outcome| outcome)
     }
 
     /// Like [`HubWorker::start`], and waits for the end: an error that trying again
@@ -387,10 +384,10 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     }
 
     /// `ended` is called with the outcome before the thread ends.
-    fn spawn<R: Send + 'static>(
+    fn spawn(
         self,
-        ended: impl FnOnce(Result<(), RunError>) -> R + Send + 'static,
-    ) -> Result<(Sender<Message>, JoinHandle<R>), RunError> {
+        ended: impl FnOnce(Result<(), RunError>) -> Result<(), RunError> + Send + 'static,
+    ) -> Result<RunningWorker, RunError> {
         let hub = HubClient::new(HubUrl::parse(&self.hub_url)?, self.connect_timeout, 0);
         let spawner = Spawner::current();
         #[cfg(feature = "tokio")]
@@ -418,7 +415,8 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         let (keeper, sender) = Keeper::new(serving);
         let thread = std::thread::Builder::new().name("slotway-keeper".to_owned());
         let thread = thread.spawn(move || ended(keeper.run()));
-        Ok((sender, thread.map_err(RunError::Threads)?))
+        let thread = thread.map_err(RunError::Threads)?;
+        Ok(RunningWorker::new(sender, thread))
     }
 }
 
@@ -447,13 +445,12 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// ```
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         let (done, mut outcome) = tokio::sync::oneshot::channel();
-        let (sender, thread) = self.spawn(move |result| {
-            // Nobody listens if this future was dropped.
+        // Ends the worker if this future is dropped.
+        let running = self.spawn(move |result| {
+            // Nobody listens in that case.
             let _ = done.send(result);
             Ok(())
         })?;
-        // Ends the worker if this future is dropped.
-        let running = RunningWorker::new(sender, thread);
         let ended = |result: Result<_, _>| result.expect("the keeper does not panic");
         tokio::select! {
             result = &mut outcome => return ended(result),

@@ -113,17 +113,15 @@ impl<Svc> Serve<Svc> {
     }
 }
 
-impl<Svc, Rsp> IntoFuture for Serve<Svc>
+/// [`Serve`], never told to stop.
+type ServeOn<Svc> = ServeUntil<Svc, std::future::Pending<()>>;
+
+impl<Svc> IntoFuture for Serve<Svc>
 where
-    Svc: Service<http::Request<Body>, Response = http::Response<Rsp>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    Svc::Future: Send,
-    Rsp: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    ServeOn<Svc>: IntoFuture,
 {
-    type Output = Result<(), RunError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+    type Output = <ServeOn<Svc> as IntoFuture>::Output;
+    type IntoFuture = <ServeOn<Svc> as IntoFuture>::IntoFuture;
 
     fn into_future(self) -> Self::IntoFuture {
         self.with_graceful_shutdown(std::future::pending())

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use slotway_shm_proto::Method;
+use slotway_shm_proto::layout::FieldEntry;
 
 use crate::answer::{self, Answer};
 use crate::clock;
@@ -20,7 +21,7 @@ use crate::http::parse::RequestHead;
 use crate::limits::{EVENT_NAME_BYTES_MAX, SSE_QUEUE_RETRY};
 use crate::local_answer::LocalAnswer;
 use crate::reactor::Reactor;
-use crate::request::{least_loaded, text_of};
+use crate::request::{bytes_of, least_loaded, text_of};
 use crate::route::Target;
 use crate::session::{RouteSpec, Session, SessionState};
 use crate::shared::Counters;
@@ -308,11 +309,10 @@ impl Client {
 pub(super) fn head_for_worker(head: &RequestHead, bytes: &[u8]) -> RequestHead {
     let mut head = head.clone();
     head.method = Some(Method::Post);
-    let is_length = |name: slotway_shm_proto::layout::Span| {
-        let name = &bytes[name.offset as usize..][..name.bytes as usize];
-        name.eq_ignore_ascii_case(b"content-length")
+    let is_length = |field: &mut FieldEntry| {
+        bytes_of(bytes, field.name).eq_ignore_ascii_case(b"content-length")
     };
-    let lengths = head.fields.extract_if(.., |field| is_length(field.name));
+    let lengths = head.fields.extract_if(.., is_length);
     head.dropped.extend(lengths);
     head
 }
