@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq;
 
 use crate::config::{Config, ConfigError, Internal, ListenAddress};
 use crate::connection::Connection;
+use crate::http::target;
 use crate::limits::SECRET_CHARS_MIN;
 use crate::local_answer::LocalAnswer;
 use crate::request::{Instead, bytes_of};
@@ -82,6 +83,12 @@ pub fn must_know_secret(peer: Peer) -> bool {
     matches!(peer, Peer::Tcp(address) if !is_loopback(address))
 }
 
+/// 401.
+pub fn no_secret() -> LocalAnswer {
+    let why = "peers that are not on this host must send X-Hub-Secret";
+    LocalAnswer::error(401, why).with("WWW-Authenticate", "X-Hub-Secret")
+}
+
 fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
@@ -106,11 +113,27 @@ impl Connection {
         let is_right = secret
             .zip(sent)
             .is_some_and(|(secret, sent)| secret.is(sent));
-        if is_right {
-            return Ok(());
-        }
-        let why = "peers that are not on this host must send X-Hub-Secret";
-        Err(LocalAnswer::error(401, why).with("WWW-Authenticate", "X-Hub-Secret"))
+        if is_right { Ok(()) } else { Err(no_secret()) }
+    }
+
+    /// Whether the secret stands in what could not be parsed: who does not know it
+    /// learns nothing of what is wrong.
+    pub(crate) fn has_secret_line(&self) -> bool {
+        let Some(secret) = &self.reactor.shared.access.secret else {
+            return false;
+        };
+        self.input.split(|byte| *byte == b'\n').any(|line| {
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else {
+                return false;
+            };
+            line[..colon].eq_ignore_ascii_case(SECRET_FIELD)
+                && secret.is(line[colon + 1..].trim_ascii())
+        })
+    }
+
+    /// Whether a field of the request has this name, also one that is dropped.
+    fn has_field(&self, name: &[u8]) -> bool {
+        self.field_value(name).is_some() || self.value_in(&self.head.dropped, name).is_some()
     }
 
     /// Whether the peer may ask for a path of the hub's own.
@@ -124,18 +147,21 @@ impl Connection {
             return refuse("only on the hub's Unix socket");
         }
         // The peer is a proxy that speaks for somebody, who may be anywhere.
-        let is_proxied = PROXY_FIELDS
-            .iter()
-            .any(|name| self.field_value(name).is_some());
-        if is_proxied {
+        if PROXY_FIELDS.iter().any(|name| self.has_field(name)) {
             return refuse("not through a proxy");
+        }
+        // A name that somebody has pointed at this host (DNS rebinding), or that a proxy
+        // passes on. Who knows the secret is no page, and Unix sockets have no names.
+        let is_own_name = |host| target::is_loopback_host(host);
+        if is_tcp && !self.must_know_secret && !self.field_value(b"host").is_none_or(is_own_name) {
+            return refuse("only under this host's own names: localhost, 127.0.0.1, [::1]");
         }
         // A page that a browser on this host shows must not register workers. Browsers
         // send Origin with every POST, and Sec-Fetch-Site to this host with all else.
         let is_page = self
             .field_value(b"sec-fetch-site")
             .is_some_and(|site| site != b"none");
-        if self.field_value(b"origin").is_some() || is_page {
+        if self.has_field(b"origin") || is_page {
             return refuse("not for web pages");
         }
         Ok(())

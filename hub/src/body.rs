@@ -3,7 +3,7 @@
 
 use crate::connection::Connection;
 use crate::http::chunked::ChunkedDecoder;
-use crate::http::parse::Framing;
+use crate::http::framing::Framing;
 use crate::limits::{READ_STEP_BYTES, STREAM_START_BYTES};
 use crate::local_answer::LocalAnswer;
 use crate::request::Instead;

@@ -9,16 +9,20 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use slotway_net::{Peer, Stream, monotonic_ns};
+use slotway_shm_proto::Method;
 
-use crate::access::must_know_secret;
+use crate::access::{self, must_know_secret};
 use crate::clock;
 use crate::cors;
 use crate::http::encode::{self, BodyFraming, Persistence};
+use crate::http::error::HeadError;
 use crate::http::forwarded::Client;
-use crate::http::parse::{HeadError, HeadScanner, RequestHead};
+use crate::http::parse::RequestHead;
+use crate::http::scan::HeadScanner;
 use crate::instrumentation::Moments;
 use crate::limits::{
-    IDLE_BUFFER_BYTES, IDLE_GRACE, LINGER_BYTES_MAX, LINGER_TIME, READ_BUFFER_BYTES,
+    IDLE_BUFFER_BYTES, IDLE_GRACE, LINGER_BYTES_MAX, LINGER_IDLE_TIME, LINGER_STOP_TIME,
+    LINGER_TIME, READ_BUFFER_BYTES,
 };
 use crate::local_answer::LocalAnswer;
 use crate::reactor::Reactor;
@@ -31,10 +35,9 @@ pub enum Then {
     Next,
     /// It serves the next one once this body has been read and dropped.
     Drain(u64),
-    /// It ends; all that the client sent has been read.
+    /// It ends once the client has had time to read the answer: it may still be
+    /// sending, and a close over unread bytes resets the connection.
     Close,
-    /// It ends; the client may still be sending.
-    Linger,
     /// It ends at once: the answer could not be finished.
     Reset,
 }
@@ -110,7 +113,11 @@ pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer) {
         cors: None,
     };
     // Also if a panic ends the connection: the hub waits for all of them when it stops.
-    let _entered = Entered { reactor, id };
+    let _entered = Entered {
+        reactor,
+        id,
+        state: Rc::clone(&connection.state),
+    };
     connection.state.learn_task().await;
     connection.run().await;
     drop(connection);
@@ -120,10 +127,16 @@ pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer) {
 struct Entered {
     reactor: Rc<Reactor>,
     id: u64,
+    state: Rc<ConnectionState>,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // An operation of the ring that nobody awaits any more ends with the
+            // socket alone, and the reactor would wait for it when it stops.
+            self.state.close();
+        }
         self.reactor.remove_connection(self.id);
     }
 }
@@ -141,9 +154,8 @@ impl Connection {
                 }
                 Ok(false) => return,
                 Err(error) => {
-                    let answer = LocalAnswer::error(error.status(), error.to_string());
-                    self.head.method = None;
-                    self.send_local(&answer, Then::Linger).await
+                    let answer = self.head_error(error);
+                    self.send_local(&answer, Then::Close).await
                 }
             };
             match then {
@@ -153,9 +165,7 @@ impl Connection {
                         return self.stream.shutdown(Shutdown::Both);
                     }
                 }
-                Then::Linger => return self.linger().await,
-                // A read that is under way would keep the socket open.
-                Then::Close => return self.stream.shutdown(Shutdown::Both),
+                Then::Close => return self.linger().await,
                 Then::Reset => return self.stream.reset(),
             }
         }
@@ -208,6 +218,17 @@ impl Connection {
                 return Ok(false);
             }
         }
+    }
+
+    /// The answer to what is no request.
+    fn head_error(&mut self, error: HeadError) -> LocalAnswer {
+        // An answer to HEAD has no body, whatever else is wrong with it.
+        let request = self.input.trim_ascii_start();
+        self.head.method = request.starts_with(b"HEAD ").then_some(Method::Head);
+        if self.must_know_secret && !self.has_secret_line() {
+            return access::no_secret();
+        }
+        LocalAnswer::error(error.status(), error.to_string())
     }
 
     /// Reads once behind the input, with room for at least `spare_bytes`.
@@ -303,7 +324,7 @@ impl Connection {
         }
         self.append_cors_fields(self.output.len());
         encode::end_fields(&mut self.output);
-        if self.head.method != Some(slotway_shm_proto::Method::Head) {
+        if self.head.method != Some(Method::Head) {
             self.output.extend_from_slice(&answer.body);
         }
         match self.flush().await {
@@ -336,41 +357,31 @@ impl Connection {
     /// half-close, read on for a while, close (RFC 9112 section 9.6).
     async fn linger(&mut self) {
         self.stream.shutdown(Shutdown::Write);
-        let stream = Rc::clone(&self.stream);
-        let pending = self.pending_read.take();
-        let buffer = std::mem::take(&mut self.input);
-        let rest = async {
-            let buffer = match pending {
-                Some(read) => match read.await {
-                    (Ok(1..), buffer) => buffer,
-                    _ => return,
-                },
-                None => buffer,
+        let mut pending = self.pending_read.take();
+        let mut buffer = std::mem::take(&mut self.input);
+        let mut end_ms = clock::coarse_ms() + LINGER_TIME.as_millis() as u64;
+        let (mut discarded, mut stops) = (0, false);
+        while discarded < LINGER_BYTES_MAX {
+            let now_ms = clock::coarse_ms();
+            if !stops && self.reactor.is_stopping() {
+                stops = true;
+                end_ms = end_ms.min(now_ms + LINGER_STOP_TIME.as_millis() as u64);
+            }
+            let idle_ms = now_ms + LINGER_IDLE_TIME.as_millis() as u64;
+            self.state.wait_until(Wait::Linger, end_ms.min(idle_ms));
+            let read = if let Some(read) = pending.take() {
+                read.await
+            } else {
+                buffer.clear();
+                buffer.reserve(READ_BUFFER_BYTES);
+                self.stream.read(buffer).await
             };
-            let mut buffer = buffer;
-            buffer.clear();
-            buffer.reserve(READ_BUFFER_BYTES);
-            discard(&stream, buffer).await;
-        };
-        tokio::pin!(rest);
-        if tokio::time::timeout(LINGER_TIME, &mut rest).await.is_err() {
-            // The read has to end before its buffer may go.
-            self.stream.shutdown(Shutdown::Both);
-            rest.await;
+            buffer = read.1;
+            match read.0 {
+                Ok(bytes @ 1..) => discarded += bytes as u64,
+                Ok(0) | Err(_) => break,
+            }
         }
-    }
-}
-
-/// Reads and drops what still comes, up to a bound.
-async fn discard(stream: &Stream, mut buffer: Vec<u8>) {
-    let mut discarded = 0;
-    while discarded < LINGER_BYTES_MAX {
-        buffer.clear();
-        let (result, returned) = stream.read(buffer).await;
-        buffer = returned;
-        match result {
-            Ok(0) | Err(_) => return,
-            Ok(bytes) => discarded += bytes as u64,
-        }
+        self.state.wait_for_nothing();
     }
 }

@@ -12,8 +12,9 @@ use slotway_shm_proto::layout::{
 };
 
 use crate::exchange::Exchange;
+use crate::http::error::HeadError;
 use crate::http::forwarded::Client;
-use crate::http::parse::{HeadError, RequestHead};
+use crate::http::parse::RequestHead;
 use crate::http::target::percent_decode;
 use crate::limits::HEAD_BYTES_MAX;
 

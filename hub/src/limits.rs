@@ -103,6 +103,12 @@ pub const READ_STEP_BYTES: usize = 64 * 1024;
 /// among its fields.
 pub const CONNECTION_OPTION_COUNT_MAX: usize = 32;
 
+/// Blank lines before a request that are skipped (RFC 9112 section 2.2).
+pub const BLANK_LINE_COUNT_MAX: usize = 2;
+
+/// Longest method that is waited for; no registered one has half as many bytes.
+pub const METHOD_BYTES_MAX: usize = 64;
+
 /// Chunk extensions and size lines of one request, in all.
 pub const CHUNK_LINES_BYTES_MAX: usize = 16 * 1024;
 
@@ -162,11 +168,15 @@ pub const HELLO_TIME: Duration = Duration::from_secs(2);
 /// Connections to the attach socket that have not said hello yet.
 pub const HELLO_COUNT_MAX: usize = 128;
 
-/// After an early answer: how long, and how much, the hub still reads so that
-/// the client can read the answer (RFC 9112 section 9.6).
-pub const LINGER_TIME: Duration = Duration::from_secs(2);
-/// See [`LINGER_TIME`].
-pub const LINGER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How long a connection that is being closed is still read at most, so that its
+/// client can read the last answer (RFC 9112 section 9.6).
+pub const LINGER_TIME: Duration = Duration::from_secs(30);
+/// How long its client may be silent meanwhile.
+pub const LINGER_IDLE_TIME: Duration = Duration::from_secs(5);
+/// How long it is still read once the hub stops.
+pub const LINGER_STOP_TIME: Duration = Duration::from_secs(2);
+/// How much of it is read.
+pub const LINGER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// How often in-flight requests are looked over for passed deadlines and for
 /// wakes that got lost.
@@ -201,5 +211,7 @@ const _: () = {
     assert!(REQUEST_FIELD_COUNT_MAX >= 100 && ROUTE_PARAM_COUNT_MAX >= 8);
     assert!(EVENT_DATA_BYTES_MAX < FEED_BYTES_MAX);
     assert!((EVENT_DATA_BYTES_MAX as u64) < CONTROL_BODY_BYTES_MAX);
+    assert!(LINGER_STOP_TIME.as_secs() < LINGER_IDLE_TIME.as_secs());
+    assert!(LINGER_IDLE_TIME.as_secs() < LINGER_TIME.as_secs());
     assert!(IDLE_BUFFER_BYTES < READ_BUFFER_BYTES && READ_BUFFER_BYTES < HEAD_BYTES_MAX);
 };

@@ -22,8 +22,8 @@ use crate::http::date::DateLine;
 use crate::instrumentation::PhaseRecorder;
 use crate::lane::{Lane, Violation};
 use crate::limits::{
-    IDLE_GRACE, READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFER_COUNT_MAX, SWEEP_INTERVAL,
-    WATCH_INTERVAL,
+    IDLE_GRACE, LINGER_STOP_TIME, READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX,
+    SPARE_BUFFER_COUNT_MAX, SWEEP_INTERVAL, WATCH_INTERVAL,
 };
 use crate::lookout::Lookout;
 use crate::route::RouteTable;
@@ -324,6 +324,10 @@ impl Reactor {
     pub fn begin_stop(&self) {
         self.stopping.set(true);
         self.changes.notify_waiters();
+        let deadline_ms = clock::coarse_ms() + LINGER_STOP_TIME.as_millis() as u64;
+        for connection in self.connections.borrow().values() {
+            connection.hasten(deadline_ms);
+        }
     }
 
     /// Returns when all connections have ended, or at the limit, which ends

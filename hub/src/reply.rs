@@ -11,8 +11,8 @@ use crate::answer::{self, Answer, AnswerBody};
 use crate::connection::{Connection, Progress, Then};
 use crate::download::Download;
 use crate::exchange::{Exchange, Outcome};
-use crate::http::encode::{self, BodyFraming};
-use crate::http::field_section;
+use crate::http::encode::{self, BodyFraming, Persistence};
+use crate::http::field_section::{self, FieldSection};
 use crate::lane::Violation;
 use crate::limits::DIRECT_SEND_BYTES_MIN;
 use crate::local_answer::LocalAnswer;
@@ -79,18 +79,21 @@ impl Connection {
     ) -> Result<Then, Instead> {
         (self.moments.taken_ns, self.moments.answered_ns) = answer.times_ns;
         let then = match self.progress {
-            Progress::BodyUnderWay => Then::Linger,
+            Progress::BodyUnderWay => Then::Close,
             _ if self.keeps_alive() && !self.ends_with_the_connection(answer) => Then::Next,
             _ => Then::Close,
         };
-        if let Err(why) = self.encode_head(&exchange, answer, then) {
-            Counters::add(&self.reactor.shared.counters.bad_answer);
-            let worker = &exchange.lane().session.name;
-            tracing::warn!(worker, "502: the worker's answer cannot be sent: {why}");
-            return Err(LocalAnswer::error(502, "the worker's answer was invalid").into());
-        }
+        let then = match self.encode_head(&exchange, answer, then) {
+            Ok(then) => then,
+            Err(why) => {
+                Counters::add(&self.reactor.shared.counters.bad_answer);
+                let worker = &exchange.lane().session.name;
+                tracing::warn!(worker, "502: the worker's answer cannot be sent: {why}");
+                return Err(LocalAnswer::error(502, "the worker's answer was invalid").into());
+            }
+        };
         let without_body = self.head.method == Some(Method::Head)
-            || answer.status.is_some_and(encode::is_bodiless);
+            || answer.status.is_some_and(encode::has_no_content);
         match answer.body {
             AnswerBody::Whole { offset, bytes } => {
                 if !without_body && self.send_directly(&exchange, offset, bytes)? {
@@ -183,6 +186,7 @@ impl Connection {
         };
         match length {
             _ if encode::is_bodiless(status) => BodyFraming::None,
+            _ if encode::has_no_content(status) => BodyFraming::Length(0),
             Some(bytes) => BodyFraming::Length(bytes),
             // Nothing is framed, and what a GET's length is nobody knows.
             None if self.head.method == Some(Method::Head) => BodyFraming::None,
@@ -195,29 +199,40 @@ impl Connection {
         &mut self,
         exchange: &Exchange,
         answer: &Answer,
-        then: Then,
-    ) -> Result<(), String> {
+        mut then: Then,
+    ) -> Result<Then, String> {
         let status = answer.status.ok_or("a status outside 200 to 599")?;
         let framing = self.framing_of(status, &answer.body);
-        let persistence = self.persistence(then);
         let start = self.output.len();
         let mut date = self.reactor.date.borrow_mut();
-        encode::start(&mut self.output, status, framing, persistence, date.now());
+        let output = &mut self.output;
+        encode::start(output, status, framing, Persistence::Stays, date.now());
         if self.reactor.shared.config.server_timing {
             self.moments.append_server_timing(&mut self.output);
         }
         let fields_start = self.output.len();
         exchange.append_from_arena(0, answer.fields_bytes, &mut self.output);
         // Judged after the copy: nobody can change these bytes any more.
-        if let Err(error) = field_section::check(&self.output[fields_start..]) {
-            self.output.truncate(start);
-            return Err(error.to_string());
+        match field_section::check(&self.output[fields_start..], status) {
+            Ok(FieldSection { closes: true }) => then = Then::Close,
+            Ok(FieldSection { closes: false }) => {
+                let persistence = self.persistence(then);
+                encode::persistence(&mut self.output, persistence);
+            }
+            Err(error) => {
+                self.output.truncate(start);
+                return Err(error.to_string());
+            }
+        }
+        if status == encode::UPGRADE_REQUIRED {
+            // Who sends Upgrade must say that it is for this connection alone.
+            encode::field(&mut self.output, "Connection", "upgrade");
         }
         if !self.reactor.shared.config.cors_allow_origin.is_empty() {
             drop(date);
             self.append_cors_fields(fields_start);
         }
         encode::end_fields(&mut self.output);
-        Ok(())
+        Ok(then)
     }
 }

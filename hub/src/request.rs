@@ -15,7 +15,7 @@ use crate::control::{self, ControlMessage};
 use crate::dispatch::{self, BodyPlace, Dispatch, DispatchBody, NO_BODY};
 use crate::exchange::Exchange;
 use crate::http::forwarded::{self, Client};
-use crate::http::parse::Framing;
+use crate::http::framing::Framing;
 use crate::lane::Lane;
 use crate::limits::{CONTROL_BODY_BYTES_MAX, DRAIN_BYTES_MAX};
 use crate::local_answer::LocalAnswer;
@@ -54,15 +54,15 @@ impl Connection {
     }
 
     async fn try_answer(&mut self) -> Result<Then, Instead> {
+        if self.must_know_secret {
+            self.check_secret()?;
+        }
         let Some(method) = self.head.method else {
             return Err(LocalAnswer::error(501, "this method is not implemented here").into());
         };
         if self.head.asterisk {
             let allow = Method::ALL.map(Method::as_str).join(", ");
             return Err(LocalAnswer::empty(200).with("Allow", allow).into());
-        }
-        if self.must_know_secret {
-            self.check_secret()?;
         }
         if !self.reactor.shared.config.cors_allow_origin.is_empty() {
             self.apply_cors(method)?;
@@ -139,7 +139,7 @@ impl Connection {
                     Then::Close
                 };
             }
-            Progress::BodyUnderWay => return Then::Linger,
+            Progress::BodyUnderWay => return Then::Close,
         }
         let bytes = match self.head.framing {
             Framing::Length(body_bytes) => usize::try_from(body_bytes)
@@ -167,7 +167,7 @@ impl Connection {
             {
                 Then::Drain(bytes as u64)
             }
-            _ => Then::Linger,
+            _ => Then::Close,
         }
     }
 

@@ -29,6 +29,8 @@ pub enum Wait {
     Body,
     /// The client to take what is sent.
     Write,
+    /// The client to close its side, or to stop sending.
+    Linger,
 }
 
 /// What the reactor knows of a connection.
@@ -125,6 +127,14 @@ impl ConnectionState {
         }
     }
 
+    /// The hub stops: a connection that is being closed waits no longer than this.
+    pub fn hasten(&self, deadline_ms: u64) {
+        if self.wait.get() == Wait::Linger {
+            self.deadline_ms
+                .set(self.deadline_ms.get().min(deadline_ms));
+        }
+    }
+
     /// Ends the connection; what is under way on it returns.
     pub fn close(&self) {
         self.stream.shutdown(Shutdown::Both);
@@ -144,6 +154,7 @@ impl ConnectionState {
             // The read ends as if the client had, and its task says 408 where
             // that is due.
             Wait::Request | Wait::Head | Wait::Body => self.stream.shutdown(Shutdown::Read),
+            Wait::Linger => self.stream.shutdown(Shutdown::Both),
             // What it does not take must not stay with the kernel either.
             Wait::Write => {
                 self.stream.reset();

@@ -196,7 +196,7 @@ pub fn request(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> Re
     let mut connection = Connection::open(address);
     let length = body.len();
     connection.send(format!(
-        "{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
     ));
     connection.send(body);
     connection.read_response(method).expect("a response")
@@ -206,7 +206,7 @@ pub fn request(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> Re
 pub fn get(address: SocketAddr, path: &str) -> Response {
     let mut connection = Connection::open(address);
     connection.send(format!(
-        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     ));
     connection.read_response("GET").expect("a response")
 }

@@ -126,6 +126,11 @@ fn request_line() -> Vec<Case> {
             OK,
         ),
         case(
+            "case_02_two_crlf_before_the_request",
+            format!("\r\n\r\nGET {PATH} HTTP/1.1\r\nHost: h\r\n\r\n"),
+            OK,
+        ),
+        case(
             "case_02_many_crlf_before_the_request",
             format!("\r\n\r\n\r\nGET {PATH} HTTP/1.1\r\nHost: h\r\n\r\n"),
             BAD,
@@ -261,6 +266,21 @@ fn request_line() -> Vec<Case> {
             BAD,
         ),
         case(
+            "case_19_a_tls_hello_without_a_line_end",
+            b"\x16\x03\x01\x00\xc4\x01\x00\x00\xc0\x03\x03\x00\x01",
+            BAD,
+        ),
+        case(
+            "case_19_a_bare_cr_in_the_first_line",
+            "GET / HTTP/1.1\rX",
+            BAD,
+        ),
+        case(
+            "case_19_a_bad_line_that_is_finished",
+            "GET /\r\nHost: h\r\n",
+            BAD,
+        ),
+        case(
             "case_19_binary_noise",
             b"\x80\x90\xff\x00\x01\x02\n\x00\xfe\r\n\r\n",
             BAD,
@@ -355,6 +375,56 @@ fn field_lines() -> Vec<Case> {
             "X-Auth: secret\r\nConnection: X-Auth",
             OK,
         ),
+        fields(
+            "case_35_connection_names_host",
+            "X-Other: 192.0.2.1\r\nConnection: close, Host",
+            BAD,
+        ),
+        fields(
+            "case_35_connection_names_content_length",
+            "X-Other: 192.0.2.1\r\nConnection: close, Content-Length",
+            BAD,
+        ),
+        fields(
+            "case_35_connection_names_cookie",
+            "Cookie: 192.0.2.1\r\nConnection: close, Cookie",
+            BAD,
+        ),
+        fields(
+            "case_35_connection_names_authorization",
+            "Authorization: 192.0.2.1\r\nConnection: close, Authorization",
+            BAD,
+        ),
+        fields(
+            "case_35_connection_names_forwarded",
+            "Forwarded: 192.0.2.1\r\nConnection: close, Forwarded",
+            BAD,
+        ),
+        fields(
+            "case_35_connection_names_x_forwarded_for",
+            "X-Forwarded-For: 192.0.2.1\r\nConnection: close, X-Forwarded-For",
+            BAD,
+        ),
+        fields(
+            "case_35_connection_names_x_forwarded_proto",
+            "X-Forwarded-Proto: 192.0.2.1\r\nConnection: close, X-Forwarded-Proto",
+            BAD,
+        ),
+        fields(
+            "case_35_connection_names_x_real_ip",
+            "X-Real-IP: 192.0.2.1\r\nConnection: close, X-Real-IP",
+            BAD,
+        ),
+        fields(
+            "case_35_connection_names_via",
+            "Via: 192.0.2.1\r\nConnection: close, Via",
+            BAD,
+        ),
+        fields(
+            "case_35_connection_names_content_type",
+            "Content-Type: 192.0.2.1\r\nConnection: close, Content-Type",
+            BAD,
+        ),
         all_fields("case_36_no_host_in_1_1", "1.1", "", BAD),
         all_fields(
             "case_37_no_host_in_1_0",
@@ -377,6 +447,18 @@ fn field_lines() -> Vec<Case> {
         all_fields("case_39_an_empty_host", "1.1", "Host:\r\n", BAD),
         all_fields("case_39_a_host_with_userinfo", "1.1", "Host: u@h\r\n", BAD),
         all_fields("case_39_a_host_with_a_path", "1.1", "Host: h/p\r\n", BAD),
+        all_fields(
+            "case_39_a_host_with_an_encoded_nul",
+            "1.1",
+            "Host: h%00\r\n",
+            BAD,
+        ),
+        all_fields(
+            "case_39_a_host_with_an_encoded_slash",
+            "1.1",
+            "Host: h%2fa\r\n",
+            BAD,
+        ),
         all_fields(
             "case_39_two_hosts_in_one_field",
             "1.1",
@@ -478,6 +560,8 @@ fn codings() -> Vec<Case> {
             EMPTY,
             BAD,
         ),
+        coding("case_52_an_empty_element_before_chunked", ",chunked", BAD),
+        coding("case_52_an_empty_element_behind_chunked", "chunked,", BAD),
         coding("case_52_chunked_twice", "chunked, chunked", BAD),
         coding("case_53_a_vertical_tab_before_chunked", "\x0bchunked", BAD),
         coding("case_53_nul_behind_chunked", "chunked\0", BAD),
@@ -570,6 +654,11 @@ fn chunked_bodies() -> Vec<Case> {
         chunks(
             "case_63_extensions",
             "5;a\r\nhello\r\n1;a=b\r\n!\r\n1;a=\"q;\\\"\"\r\n!\r\n0;z\r\n\r\n",
+            OK,
+        ),
+        chunks(
+            "case_63_white_space_in_extensions",
+            "5; a=b\r\nhello\r\n1 ;a\t=\tb\r\n!\r\n0 ; z\r\n\r\n",
             OK,
         ),
         chunks("case_63_a_bare_semicolon", "5;\r\nhello\r\n0\r\n\r\n", BAD),

@@ -2,13 +2,13 @@
 //! say.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use slotway_tests::http::{self, Connection, Response};
-use slotway_tests::system::{Folder, HubPart, Part, wait_until};
+use slotway_tests::system::{Folder, HubPart, Part, own_address, wait_until};
 
 const SECRET: &str = "sixteen or more characters";
 
@@ -260,11 +260,11 @@ fn internal_paths_are_not_for_web_pages() {
         "Sec-Fetch-Site: cross-site",
     ] {
         let request = format!(
-            "POST /internal/register HTTP/1.1\r\nHost: h\r\n{field}\r\nContent-Length: {length}\r\n\r\n{document}"
+            "POST /internal/register HTTP/1.1\r\nHost: localhost\r\n{field}\r\nContent-Length: {length}\r\n\r\n{document}"
         );
         let refused = ask(hub.address, &request);
         assert_eq!(refused.status, 403, "{field}: {}", refused.text());
-        let slots = format!("GET /internal/slots HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n");
+        let slots = format!("GET /internal/slots HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n");
         assert_eq!(ask(hub.address, &slots).status, 403, "{field}");
     }
     // What a proxy passes on may come from anywhere.
@@ -273,11 +273,11 @@ fn internal_paths_are_not_for_web_pages() {
         "Forwarded: for=192.0.2.9",
         "Via: 1.1 p",
     ] {
-        let slots = format!("GET /internal/slots HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n");
+        let slots = format!("GET /internal/slots HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n");
         assert_eq!(ask(hub.address, &slots).status, 403, "{field}");
     }
     // Typed into a browser's address bar.
-    let typed = "GET /internal/slots HTTP/1.1\r\nHost: h\r\nSec-Fetch-Site: none\r\n\r\n";
+    let typed = "GET /internal/slots HTTP/1.1\r\nHost: localhost\r\nSec-Fetch-Site: none\r\n\r\n";
     assert_eq!(ask(hub.address, typed).status, 200);
 }
 
@@ -408,18 +408,6 @@ fn a_hub_that_others_can_reach_does_not_start_without_a_secret() {
         let mut hub = Part::start_with(program(), "hub", &arguments, ("HUB_SECRET", secret));
         assert_eq!(hub.wait().code(), Some(2), "{secret:?}");
         hub.wait_for_log("HUB_SECRET");
-    }
-}
-
-/// An address of this machine's that is none of loopback: what is sent there still
-/// goes over the loopback device. `None` where there is no such address.
-fn own_address() -> Option<Ipv4Addr> {
-    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    // Sends nothing: it asks the system for a route.
-    socket.connect("192.0.2.1:9").ok()?;
-    match socket.local_addr().ok()? {
-        SocketAddr::V4(address) if !address.ip().is_loopback() => Some(*address.ip()),
-        _ => None,
     }
 }
 

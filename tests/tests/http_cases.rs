@@ -91,6 +91,7 @@ named! {
     case_01_a_well_formed_get
     case_02_one_crlf_before_the_request
     case_02_many_crlf_before_the_request
+    case_02_two_crlf_before_the_request
     case_03_two_spaces_in_the_request_line
     case_03_two_spaces_before_the_version
     case_04_a_tab_between_method_and_target
@@ -122,6 +123,9 @@ named! {
     case_18_get_in_lower_case_is_another_method
     case_19_a_tls_hello
     case_19_binary_noise
+    case_19_a_tls_hello_without_a_line_end
+    case_19_a_bare_cr_in_the_first_line
+    case_19_a_bad_line_that_is_finished
     case_20_a_blank_before_the_colon
     case_21_a_folded_field
     case_22_a_first_field_line_that_begins_with_a_blank
@@ -149,6 +153,16 @@ named! {
     case_34_content_underscore_length_is_no_length
     case_34_transfer_underscore_encoding_is_no_coding
     case_35_a_field_that_connection_names
+    case_35_connection_names_host
+    case_35_connection_names_content_length
+    case_35_connection_names_cookie
+    case_35_connection_names_authorization
+    case_35_connection_names_forwarded
+    case_35_connection_names_x_forwarded_for
+    case_35_connection_names_x_forwarded_proto
+    case_35_connection_names_x_real_ip
+    case_35_connection_names_via
+    case_35_connection_names_content_type
     case_36_no_host_in_1_1
     case_37_no_host_in_1_0
     case_38_two_hosts_that_differ
@@ -158,6 +172,8 @@ named! {
     case_39_a_host_with_a_path
     case_39_two_hosts_in_one_field
     case_39_a_host_with_a_port_that_is_none
+    case_39_a_host_with_an_encoded_nul
+    case_39_a_host_with_an_encoded_slash
     case_40_an_ipv6_literal_as_host
     case_40_a_host_in_upper_case_with_a_trailing_dot
     case_41_an_exact_length
@@ -188,6 +204,8 @@ named! {
     case_51_gzip_then_chunked
     case_52_two_coding_fields
     case_52_chunked_twice
+    case_52_an_empty_element_before_chunked
+    case_52_an_empty_element_behind_chunked
     case_53_a_vertical_tab_before_chunked
     case_53_nul_behind_chunked
     case_53_chunked_in_quotes
@@ -228,6 +246,7 @@ named! {
     case_66_trailers_over_the_limit
     case_68_a_body_in_chunks_of_one_byte
     case_61_a_request_hidden_in_chunk_data
+    case_63_white_space_in_extensions
     case_69_close_ends_the_connection
     case_69_http_1_0_ends_the_connection
     case_69_http_1_0_with_keep_alive_goes_on

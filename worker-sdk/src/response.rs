@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde::Serialize;
 use slotway_shm_proto::ByteRing;
-use slotway_shm_proto::field::{is_the_hubs, is_token_byte, is_value_byte};
+use slotway_shm_proto::field::{is_token_byte, is_value_byte, may_be_a_workers};
 use slotway_shm_proto::limits::{BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX};
 
 use crate::body_sender::BodySender;
@@ -46,7 +46,8 @@ pub(crate) enum Body {
 /// Field values must not hold control characters, and names must be tokens
 /// (RFC 9110 section 5); otherwise the answer becomes a 500 and the log says
 /// why. `Content-Length`, `Date`, `Connection` and the like are the hub's and
-/// left out here.
+/// left out here, but for `Connection: close`, which ends the client's connection, and
+/// the `Upgrade` of a 426.
 #[derive(Debug)]
 #[must_use = "end it with a body method and return the response"]
 pub struct ResponseBuilder<'r> {
@@ -86,7 +87,7 @@ impl<'r> ResponseBuilder<'r> {
     /// Adds a header field.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
-        if self.fault.is_some() || is_the_hubs(name.as_bytes()) {
+        if self.fault.is_some() || !may_be_a_workers(name.as_bytes(), value, self.status) {
             return self;
         }
         if name.is_empty() || !name.bytes().all(is_token_byte) {

@@ -195,26 +195,29 @@ fn parse_size_line(line: &[u8]) -> Result<u64, ChunkError> {
     }))
 }
 
-/// `*( ";" name [ "=" ( token / quoted-string ) ] )`, without the blanks that
-/// RFC 9112 section 7.1.1 lets a recipient refuse.
+/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )` (RFC 9112 section
+/// 7.1.1). A recipient must parse the bad white space (RFC 9110 section 5.6.3); it
+/// stands before something, never at the end.
 fn check_extensions(mut rest: &[u8]) -> Result<(), ChunkError> {
-    let malformed = ChunkError::Malformed("a chunk extension that is none");
+    let malformed = ChunkError::Malformed("malformed chunk extension");
     let token = |bytes: &[u8]| {
         bytes
             .iter()
             .take_while(|byte| is_token_byte(**byte))
             .count()
     };
-    while let [first, tail @ ..] = rest {
-        if *first != b';' {
+    while !rest.is_empty() {
+        let [b';', tail @ ..] = skip_blanks(rest) else {
             return Err(malformed);
-        }
+        };
+        let tail = skip_blanks(tail);
         let name = token(tail);
         if name == 0 {
             return Err(malformed);
         }
         rest = &tail[name..];
-        if let [b'=', value @ ..] = rest {
+        if let [b'=', value @ ..] = skip_blanks(rest) {
+            let value = skip_blanks(value);
             let length = if value.first() == Some(&b'"') {
                 quoted_bytes(value).ok_or(malformed)?
             } else {
@@ -227,6 +230,13 @@ fn check_extensions(mut rest: &[u8]) -> Result<(), ChunkError> {
         }
     }
     Ok(())
+}
+
+fn skip_blanks(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// Bytes of the quoted string at the start, its quotes included.
@@ -253,7 +263,7 @@ fn check_trailer(line: &[u8]) -> Result<(), ChunkError> {
         Some([b':', value @ ..]) if name > 0 && value.iter().all(|byte| is_value_byte(*byte)) => {
             Ok(())
         }
-        _ => Err(ChunkError::Malformed("a trailer that is no field")),
+        _ => Err(ChunkError::Malformed("malformed trailer field")),
     }
 }
 
@@ -278,6 +288,15 @@ mod tests {
         let (body, consumed, done) = decode(input).unwrap();
         assert_eq!((body.as_str(), done), ("hello, chunked!", true));
         assert_eq!(&input[consumed..], "GET");
+    }
+
+    #[test]
+    fn white_space_in_chunk_extensions_is_parsed() {
+        for line in ["5; a=b", "5 ;a", "5\t; a = b ; c", "5;a= \"q\""] {
+            let input = format!("{line}\r\nhello\r\n0 ; z\r\n\r\n");
+            let (body, _, done) = decode(&input).unwrap();
+            assert_eq!((body.as_str(), done), ("hello", true), "{line}");
+        }
     }
 
     #[test]
@@ -319,6 +338,10 @@ mod tests {
             "5;\r\n",
             "5;a=\r\n",
             "5;a=\"x\r\n",
+            "5 ;\r\n",
+            "5;a \r\n",
+            "5;a=b \r\n",
+            "5 a\r\n",
             "5\n",
             "11111111111111111\r\n",
             "5\r\nhelloXX",

@@ -51,6 +51,11 @@ pub fn start(
         BodyFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         BodyFraming::UntilClose | BodyFraming::None => {}
     }
+    self::persistence(out, persistence);
+}
+
+/// The field that tells a client about its connection, if it must be told.
+pub fn persistence(out: &mut Vec<u8>, persistence: Persistence) {
     match persistence {
         Persistence::Stays => {}
         Persistence::StaysHttp10 => out.extend_from_slice(b"Connection: keep-alive\r\n"),
@@ -110,6 +115,15 @@ fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     }
     out.extend_from_slice(&digits[start..]);
 }
+
+/// Whether an answer of this status has no content, though it may say so by a length of
+/// 0 (RFC 9110 section 15.3.6).
+pub fn has_no_content(status: u16) -> bool {
+    is_bodiless(status) || status == 205
+}
+
+/// 426, whose answer has an Upgrade field (RFC 9110 section 15.5.22).
+pub const UPGRADE_REQUIRED: u16 = 426;
 
 /// Whether an answer of this status has no body (RFC 9110 section 6.4.1).
 pub fn is_bodiless(status: u16) -> bool {

@@ -1,7 +1,7 @@
 //! A worker's field section: wire-form lines that are checked after they have
 //! been copied to where the hub sends them from.
 
-use slotway_shm_proto::field::{is_the_hubs, is_token_byte, is_value_byte};
+use slotway_shm_proto::field::{is_close, is_token_byte, is_value_byte, may_be_a_workers};
 
 /// Why a field section must not reach a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,8 +17,16 @@ pub enum FieldError {
     Reserved,
 }
 
-/// Checks every line of a section.
-pub fn check(mut section: &[u8]) -> Result<(), FieldError> {
+/// What a field section that may be sent says of the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FieldSection {
+    /// `Connection: close`: the worker wants it to end.
+    pub closes: bool,
+}
+
+/// Checks every line of the section of an answer with this status.
+pub fn check(mut section: &[u8], status: u16) -> Result<FieldSection, FieldError> {
+    let mut found = FieldSection::default();
     while !section.is_empty() {
         let name = section
             .iter()
@@ -27,33 +35,54 @@ pub fn check(mut section: &[u8]) -> Result<(), FieldError> {
         if name == 0 || section.get(name) != Some(&b':') {
             return Err(FieldError::Malformed);
         }
-        if is_the_hubs(&section[..name]) {
-            return Err(FieldError::Reserved);
-        }
-        let value = &section[name + 1..];
+        let (name, value) = (&section[..name], &section[name + 1..]);
         let length = value
             .iter()
             .position(|byte| !is_value_byte(*byte))
             .ok_or(FieldError::Malformed)?;
+        if !may_be_a_workers(name, &value[..length], status) {
+            return Err(FieldError::Reserved);
+        }
+        found.closes |= is_close(name, &value[..length]);
         section = match &value[length..] {
             [b'\r', b'\n', rest @ ..] => rest,
             [b'\r'] => return Err(FieldError::Malformed),
             _ => return Err(FieldError::ControlCharacter),
         };
     }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn check(section: &[u8]) -> Result<FieldSection, FieldError> {
+        super::check(section, 200)
+    }
+
+    const PASSES: Result<FieldSection, FieldError> = Ok(FieldSection { closes: false });
+
+    #[test]
+    fn a_worker_may_close_the_connection_and_name_the_protocol_of_a_426() {
+        let closes = FieldSection { closes: true };
+        assert_eq!(check(b"Connection: Close\r\nx: y\r\n"), Ok(closes));
+        assert_eq!(super::check(b"upgrade: websocket\r\n", 426), PASSES);
+        for reserved in [
+            &b"connection: upgrade\r\n"[..],
+            b"connection: close, x\r\n",
+            b"upgrade: websocket\r\n",
+        ] {
+            assert_eq!(check(reserved), Err(FieldError::Reserved));
+        }
+    }
+
     #[test]
     fn ordinary_fields_pass_with_any_bytes_a_value_may_have() {
-        assert_eq!(check(b""), Ok(()));
+        assert_eq!(check(b""), PASSES);
         assert_eq!(
             check(b"content-type: text/plain\r\nX-Empty:\r\nx:\xff\t \r\n"),
-            Ok(())
+            PASSES
         );
     }
 
@@ -76,7 +105,7 @@ mod tests {
             (b"x: a\x7f\r\n", FieldError::ControlCharacter),
             (b"Content-Length: 3\r\n", FieldError::Reserved),
             (b"transfer-ENCODING: chunked\r\n", FieldError::Reserved),
-            (b"connection: close\r\n", FieldError::Reserved),
+            (b"connection: keep-alive\r\n", FieldError::Reserved),
         ] {
             assert_eq!(
                 check(section),

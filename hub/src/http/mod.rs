@@ -2,9 +2,31 @@
 //! Nothing here does I/O.
 
 pub mod chunked;
+mod connection_field;
 pub mod date;
 pub mod encode;
+pub mod error;
 pub mod field_section;
 pub mod forwarded;
+pub mod framing;
 pub mod parse;
+pub mod scan;
 pub mod target;
+
+/// Elements of a comma-separated list, trimmed; some may be empty.
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(trim)
+}
+
+/// Elements of a comma-separated list, trimmed, without empty ones.
+fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    elements(value).filter(|element| !element.is_empty())
+}
+
+/// Without blanks and tabs around it, and no other byte.
+fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}

@@ -1,4 +1,4 @@
-//! A request head: found, parsed strictly, and its framing decided.
+//! A request head: parsed strictly, and its framing decided.
 //!
 //! httparse finds the tokens; what it lets through and a router must not (bare
 //! LF, repeated blank lines, raw bytes in targets) is refused here, and so is
@@ -6,65 +6,16 @@
 
 use std::mem::MaybeUninit;
 
-use memchr::memchr_iter;
 use slotway_shm_proto::Method;
-use slotway_shm_proto::field::is_token_byte;
 use slotway_shm_proto::layout::{FieldEntry, Span};
 use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 
+use super::connection_field::ConnectionOptions;
+use super::error::HeadError;
+use super::framing::{Framing, check_transfer_encoding, parse_content_length};
+use super::list;
+use super::scan::blank_bytes;
 use super::target::{self, Target};
-use crate::config::HeadLimits;
-use crate::limits::CONNECTION_OPTION_COUNT_MAX;
-
-/// Why a head is refused; the connection ends with the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum HeadError {
-    /// 400.
-    #[error("{0}")]
-    BadRequest(&'static str),
-    /// 414.
-    #[error("the request line is too long")]
-    LineTooLong,
-    /// 431.
-    #[error("the request head is too large or has too many fields")]
-    HeadTooLarge,
-    /// 501.
-    #[error("{0}")]
-    NotImplemented(&'static str),
-    /// 505.
-    #[error("only HTTP/1.1 and HTTP/1.0 are spoken here")]
-    Version,
-    /// 408.
-    #[error("the request head did not arrive in time")]
-    Timeout,
-    /// 417.
-    #[error("the only expectation met here is 100-continue")]
-    Expectation,
-}
-
-impl HeadError {
-    /// The status to answer with.
-    pub fn status(self) -> u16 {
-        match self {
-            Self::BadRequest(_) => 400,
-            Self::LineTooLong => 414,
-            Self::HeadTooLarge => 431,
-            Self::NotImplemented(_) => 501,
-            Self::Version => 505,
-            Self::Timeout => 408,
-            Self::Expectation => 417,
-        }
-    }
-}
-
-/// How long the body is (RFC 9112 section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// Content-Length, or 0 without one.
-    Length(u64),
-    /// Transfer-Encoding: chunked.
-    Chunked,
-}
 
 /// A parsed head. Spans count from the first byte of the head, so they stay
 /// right when the bytes are copied somewhere else. Re-used between requests.
@@ -122,78 +73,16 @@ impl Default for RequestHead {
     }
 }
 
-/// Finds the end of a head in a growing buffer, looking at each byte once.
-#[derive(Debug, Default)]
-pub struct HeadScanner {
-    limits: HeadLimits,
-    scanned: usize,
-    line_start: usize,
-    line_count: usize,
-}
-
-impl HeadScanner {
-    /// With these bounds.
-    pub fn new(limits: HeadLimits) -> Self {
-        Self {
-            limits,
-            ..Self::default()
-        }
-    }
-
-    /// The bytes of the head, once it is complete.
-    pub fn find_end(&mut self, buffer: &[u8]) -> Result<Option<usize>, HeadError> {
-        for position in memchr_iter(b'\n', &buffer[self.scanned..]) {
-            let line_feed = self.scanned + position;
-            if line_feed == self.line_start || buffer[line_feed - 1] != b'\r' {
-                return Err(HeadError::BadRequest("a line ends in LF without CR"));
-            }
-            let line_bytes = line_feed - 1 - self.line_start;
-            self.line_start = line_feed + 1;
-            if line_bytes == 0 {
-                // One blank line before a request is allowed (RFC 9112
-                // section 2.2), and no more.
-                if self.line_count == 0 && line_feed == 1 {
-                    continue;
-                }
-                if self.line_count == 0 {
-                    return Err(HeadError::BadRequest("blank lines before the request"));
-                }
-                let end = line_feed + 1;
-                return if end > self.limits.head_bytes {
-                    Err(HeadError::HeadTooLarge)
-                } else {
-                    Ok(Some(end))
-                };
-            }
-            self.line_count += 1;
-            if self.line_count > self.limits.field_count + 1 {
-                return Err(HeadError::HeadTooLarge);
-            }
-            if self.line_count == 1 && line_bytes > self.limits.line_bytes {
-                return Err(HeadError::LineTooLong);
-            }
-        }
-        self.scanned = buffer.len();
-        if self.line_count == 0 && buffer.len() > self.limits.line_bytes + 2 {
-            return Err(HeadError::LineTooLong);
-        }
-        if buffer.len() > self.limits.head_bytes {
-            return Err(HeadError::HeadTooLarge);
-        }
-        Ok(None)
-    }
-}
-
 impl RequestHead {
     /// Parses a complete head, as [`HeadScanner::find_end`] cut it off.
     pub fn parse(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
         let mut storage = [const { MaybeUninit::uninit() }; REQUEST_FIELD_COUNT_MAX];
         let mut request = httparse::Request::new(&mut []);
-        // The leading blank line that may be there would shift httparse's view.
-        let blank_bytes = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+        // The blank lines that may come first would shift httparse's view.
+        let blank_bytes = blank_bytes(bytes);
         match request.parse_with_uninit_headers(&bytes[blank_bytes..], &mut storage) {
             Ok(httparse::Status::Complete(length)) if length + blank_bytes == bytes.len() => {}
-            Ok(_) => return Err(HeadError::BadRequest("the head ends where it should not")),
+            Ok(_) => return Err(HeadError::BadRequest("the head ends too early")),
             // A higher minor version is a client that speaks 1.1 as well (RFC
             // 9110 section 2.5), which httparse does not know.
             Err(httparse::Error::Version)
@@ -233,8 +122,8 @@ impl RequestHead {
         self.dropped.clear();
         self.expects_continue = false;
         let (mut content_length, mut chunked) = (None, false);
-        let (mut host_count, mut close, mut keep_alive) = (0, false, false);
-        let (mut nominated, mut option_count) = (false, 0);
+        let mut host_count = 0;
+        let mut options = ConnectionOptions::default();
 
         for field in fields {
             let entry = FieldEntry {
@@ -277,13 +166,7 @@ impl RequestHead {
                     self.dropped.push(entry);
                 }
                 FieldKind::Connection => {
-                    for option in list(field.value) {
-                        option_count += 1;
-                        close |= option.eq_ignore_ascii_case(b"close");
-                        keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                        nominated |= !option.eq_ignore_ascii_case(b"close")
-                            && !option.eq_ignore_ascii_case(b"keep-alive");
-                    }
+                    options.read(field.value)?;
                     self.dropped.push(entry);
                 }
                 FieldKind::Expect => {
@@ -297,16 +180,13 @@ impl RequestHead {
                 }
             }
         }
-        if option_count > CONNECTION_OPTION_COUNT_MAX {
-            return Err(HeadError::BadRequest(
-                "more Connection options than make sense",
-            ));
-        }
-        if nominated {
+        if options.nominates {
             self.drop_nominated(fields, span_of);
         }
         if host_count > 1 || (host_count == 0 && !self.http_1_0) {
-            return Err(HeadError::BadRequest("exactly one Host field is needed"));
+            return Err(HeadError::BadRequest(
+                "there must be exactly one Host field",
+            ));
         }
         if let Some(authority) = target.authority {
             target::check_authority(authority)?;
@@ -321,7 +201,7 @@ impl RequestHead {
         } else {
             Framing::Length(content_length.unwrap_or(0))
         };
-        self.keep_alive = !close && (!self.http_1_0 || keep_alive);
+        self.keep_alive = !options.close && (!self.http_1_0 || options.keep_alive);
         Ok(())
     }
 
@@ -374,55 +254,21 @@ fn kind_of(name: &str) -> FieldKind {
     }
 }
 
-/// Elements of a comma-separated list, trimmed, without empty ones.
-fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value
-        .split(|byte| *byte == b',')
-        .map(trim)
-        .filter(|element| !element.is_empty())
-}
-
-/// Without blanks and tabs around it, and no other byte.
-fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
+/// Judges the lines of a head that has not come whole: whether they can still begin
+/// one. Not looked at are the fields' meanings.
+pub(super) fn judge_lines(lines: &[u8]) -> Result<(), HeadError> {
+    let mut storage = [const { MaybeUninit::uninit() }; REQUEST_FIELD_COUNT_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(lines, &mut storage) {
+        Ok(_) => {}
+        Err(httparse::Error::Version) if matches!(version_of(lines), Some((b'1', b'2'.., _))) => {
+            return Ok(());
+        }
+        Err(error) => return Err(explain(error, lines)),
     }
-    value
-}
-
-fn parse_content_length(value: &[u8]) -> Result<u64, HeadError> {
-    let error = HeadError::BadRequest("Content-Length is no decimal number below 2^63");
-    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
-        return Err(error);
-    }
-    let number = value
-        .iter()
-        .fold(0_u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-    if number > i64::MAX.cast_unsigned() {
-        Err(error)
-    } else {
-        Ok(number)
-    }
-}
-
-fn check_transfer_encoding(value: &[u8]) -> Result<(), HeadError> {
-    if value.eq_ignore_ascii_case(b"chunked") {
-        return Ok(());
-    }
-    let well_formed = list(value).all(|coding| coding.iter().all(|byte| is_token_byte(*byte)));
-    let chunked_count = list(value)
-        .filter(|coding| coding.eq_ignore_ascii_case(b"chunked"))
-        .count();
-    let chunked_last = list(value)
-        .last()
-        .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
-    match (well_formed, chunked_count, chunked_last) {
-        (true, 1, true) | (true, 0, false) => Err(HeadError::NotImplemented(
-            "the only transfer coding understood here is chunked",
-        )),
-        _ => Err(HeadError::BadRequest(
-            "a Transfer-Encoding that is no list ending in chunked",
-        )),
+    match (request.method, request.path) {
+        (Some(method), Some(target)) => target::parse(target.as_bytes(), method).map(|_| ()),
+        _ => Ok(()),
     }
 }
 
@@ -431,19 +277,17 @@ fn explain(error: httparse::Error, bytes: &[u8]) -> HeadError {
         httparse::Error::TooManyHeaders => HeadError::HeadTooLarge,
         httparse::Error::Version if version_of(bytes).is_some() => HeadError::Version,
         httparse::Error::Version => {
-            HeadError::BadRequest("the request line ends in no HTTP version")
+            HeadError::BadRequest("the request line must end with an HTTP version")
         }
-        httparse::Error::Token => HeadError::BadRequest(
-            "the request line is no method, target and version with one space between",
-        ),
+        httparse::Error::Token => HeadError::BadRequest("malformed request line"),
         httparse::Error::HeaderName => {
-            HeadError::BadRequest("a field name that is no token, or white space around one")
+            HeadError::BadRequest("malformed field name, or white space around it")
         }
         httparse::Error::HeaderValue => {
-            HeadError::BadRequest("a field value with control characters")
+            HeadError::BadRequest("control characters in a field value")
         }
         httparse::Error::NewLine => HeadError::BadRequest("a CR without LF"),
-        httparse::Error::Status => HeadError::BadRequest("no request"),
+        httparse::Error::Status => HeadError::BadRequest("malformed request line"),
     }
 }
 
@@ -469,7 +313,8 @@ fn version_of(bytes: &[u8]) -> Option<(u8, u8, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::LINE_BYTES_MAX;
+    use crate::http::scan::HeadScanner;
+    use crate::limits::CONNECTION_OPTION_COUNT_MAX;
 
     fn parse(text: &str) -> Result<RequestHead, HeadError> {
         let bytes = text.as_bytes();
@@ -505,21 +350,11 @@ mod tests {
     }
 
     #[test]
-    fn one_blank_line_may_come_first_and_its_spans_still_point_right() {
-        let bytes = "\r\nGET /x HTTP/1.1\r\nHost: h\r\n\r\n";
-        let head = parse(bytes).unwrap();
-        assert_eq!(text(bytes, head.path), "/x");
-        assert_eq!(status("\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"), 400);
-    }
-
-    #[test]
-    fn a_head_split_at_every_byte_is_found_at_the_same_place() {
-        let bytes = b"GET /x HTTP/1.1\r\nHost: h\r\n\r\nrest";
-        for cut in 0..bytes.len() {
-            let mut scanner = HeadScanner::default();
-            let early = scanner.find_end(&bytes[..cut]).unwrap();
-            let end = early.or_else(|| scanner.find_end(bytes).unwrap());
-            assert_eq!(end, Some(bytes.len() - 4), "cut at {cut}");
+    fn two_blank_lines_may_come_first_and_spans_still_point_right() {
+        for blank in ["\r\n", "\r\n\r\n"] {
+            let bytes = format!("{blank}GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+            let head = parse(&bytes).unwrap();
+            assert_eq!(text(&bytes, head.path), "/x");
         }
     }
 
@@ -538,6 +373,11 @@ mod tests {
             "GET / HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: u@h\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h%00\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h%2fa\r\n\r\n",
+            "GET http://h%2fa/ HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: Host\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: close, X-Forwarded-For\r\n\r\n",
             "GET * HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET h:80 HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET /\r\n\r\n",
@@ -561,6 +401,9 @@ mod tests {
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
             "Transfer-Encoding: chunked, chunked",
             "Transfer-Encoding: chunked, gzip",
+            "Transfer-Encoding: ,chunked",
+            "Transfer-Encoding: chunked,",
+            "Transfer-Encoding: gzip,,chunked",
             "Transfer-Encoding: chunked;a=1",
             "Transfer-Encoding: \"chunked\"",
         ] {
@@ -618,17 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_and_heads_over_their_limits_are_told_apart_even_before_they_end() {
-        let long = "a".repeat(LINE_BYTES_MAX);
-        assert_eq!(
-            HeadScanner::default().find_end(format!("GET /{long}").as_bytes()),
-            Err(HeadError::LineTooLong)
-        );
-        let fields = format!("X: {}\r\n", "a".repeat(1000)).repeat(40);
-        assert_eq!(
-            HeadScanner::default().find_end(format!("GET / HTTP/1.1\r\n{fields}").as_bytes()),
-            Err(HeadError::HeadTooLarge)
-        );
+    fn more_fields_than_there_may_be_are_431() {
         let many = "X: a\r\n".repeat(REQUEST_FIELD_COUNT_MAX);
         assert_eq!(
             status(&format!("GET / HTTP/1.1\r\nHost: h\r\n{many}\r\n")),

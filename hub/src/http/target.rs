@@ -1,6 +1,6 @@
 //! The request target and authorities (RFC 9112 section 3.2, RFC 3986).
 
-use super::parse::HeadError;
+use super::error::HeadError;
 
 /// A target in its parts.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,9 +81,11 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
     })
 }
 
-/// Checks a Host value or an authority: a host and perhaps a port, no user.
+/// Checks a Host value or an authority: a host and perhaps a port, no user. A host
+/// with percent-encoding, which RFC 3986 allows and no name needs, could hold bytes
+/// on which two readers disagree: it is refused.
 pub fn check_authority(authority: &[u8]) -> Result<(), HeadError> {
-    let error = HeadError::BadRequest("Host is no host and optional port");
+    let error = HeadError::BadRequest("Host must be a host and an optional port");
     let (host, port) = if let Some(rest) = authority.strip_prefix(b"[") {
         let end = memchr::memchr(b']', rest).ok_or(error)?;
         let (address, rest) = (&rest[..end], &rest[end + 1..]);
@@ -103,7 +105,7 @@ pub fn check_authority(authority: &[u8]) -> Result<(), HeadError> {
         }
     };
     let legal = |byte: &u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':')
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':')
     };
     if host.is_empty() || !host.iter().all(legal) {
         return Err(error);
@@ -112,6 +114,23 @@ pub fn check_authority(authority: &[u8]) -> Result<(), HeadError> {
         Some(port) if port.len() > 5 || !port.iter().all(u8::is_ascii_digit) => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Whether an authority that [`check_authority`] let through names this host itself:
+/// `localhost`, names below it (RFC 6761 section 6.3), or a loopback address.
+pub fn is_loopback_host(authority: &[u8]) -> bool {
+    let Ok(authority) = std::str::from_utf8(authority) else {
+        return false;
+    };
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    if let Ok(address) = host.parse::<std::net::IpAddr>() {
+        return address.to_canonical().is_loopback();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 /// Decodes `%XX` of a path parameter behind the end of `out`. Says nothing was
@@ -159,6 +178,32 @@ mod tests {
         );
         assert_eq!(parse(b"http://h?q", "GET").unwrap().path, b"/");
         assert!(parse(b"ftp://h/", "GET").is_err());
+    }
+
+    #[test]
+    fn only_loopback_names_and_addresses_are_this_host() {
+        for own in [
+            "localhost",
+            "LocalHost:3200",
+            "localhost.",
+            "hub.localhost:80",
+            "127.0.0.1:3200",
+            "127.9.9.9",
+            "[::1]:3200",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(is_loopback_host(own.as_bytes()), "{own}");
+        }
+        for other in [
+            "localhost.example.org",
+            "notlocalhost",
+            "127.0.0.1.example.org",
+            "10.0.0.1",
+            "[2001:db8::1]:80",
+            "0.0.0.0",
+        ] {
+            assert!(!is_loopback_host(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]
