@@ -86,10 +86,9 @@ impl HeadScanner {
             judge_lines(&buffer[blank_bytes(buffer)..self.line_start])?;
         }
         // A CR that came last is judged with what follows it.
-        let start = judged.saturating_sub(1).max(self.line_start);
-        if let Some((_, before)) = buffer[start..].split_last()
-            && before.contains(&b'\r')
-        {
+        let news = &buffer[judged.saturating_sub(1)..];
+        let is_bare = |at: usize| news.get(at + 1).is_some_and(|next| *next != b'\n');
+        if memchr_iter(b'\r', news).any(is_bare) {
             return Err(HeadError::BadRequest("a CR without LF"));
         }
         if self.line_count == 0 && !begins_request_line(&buffer[self.line_start..]) {
