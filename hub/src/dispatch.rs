@@ -17,6 +17,7 @@ use crate::http::forwarded::Client;
 use crate::http::parse::RequestHead;
 use crate::http::target::percent_decode;
 use crate::limits::HEAD_BYTES_MAX;
+use crate::routing::params::Params;
 
 /// What a request without a body has.
 pub const NO_BODY: DispatchBody<'static> = DispatchBody::Whole {
@@ -46,7 +47,9 @@ pub struct Dispatch<'r> {
     /// The bytes it was parsed from.
     pub head_bytes: &'r [u8],
     /// Raw parameters, in the pattern's order: parts of `head_bytes`.
-    pub params: &'r matchit::Params<'r, 'r>,
+    pub params: &'r Params<'r>,
+    /// They are handed on as they are, without decoding.
+    pub raw_params: bool,
     /// Index of the route in the worker's registration.
     pub route_index: u32,
     /// The body.
@@ -189,9 +192,9 @@ fn write_params(
 ) -> Result<u32, HeadError> {
     scratch.clear();
     let head_start = dispatch.head_bytes.as_ptr().addr();
-    for (index, (_, raw)) in dispatch.params.iter().enumerate() {
+    for (index, raw) in dispatch.params.iter().enumerate() {
         let start = scratch.len() as u32;
-        let span = if percent_decode(raw.as_bytes(), scratch)? {
+        let span = if !dispatch.raw_params && percent_decode(raw.as_bytes(), scratch)? {
             Span {
                 offset: text_offset + start,
                 bytes: scratch.len() as u32 - start,

@@ -15,6 +15,7 @@
 //! threads. What a lane's slots are in is told by `slot`; one request's hold on
 //! a slot is an `exchange`.
 //!
+//! `route` is the table of all routes, `routing` the patterns and the tree in it.
 //! `wait_room` is where requests wait for a slot (`queue`), `retry` gives what a dead
 //! worker had not begun to another, `lookout` notices clients that leave, `ping`
 //! workers that stand still. `upgrade` and `handover` replace the hub by a new one.
@@ -64,6 +65,7 @@ mod reply;
 mod request;
 mod retry;
 mod route;
+mod routing;
 mod session;
 mod shared;
 #[cfg(test)]

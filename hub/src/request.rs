@@ -20,6 +20,7 @@ use crate::lane::Lane;
 use crate::limits::{CONTROL_BODY_BYTES_MAX, DRAIN_BYTES_MAX};
 use crate::local_answer::LocalAnswer;
 use crate::route::{Lookup, RouteTable, Target};
+use crate::routing::params::Params;
 use crate::session::RouteSpec;
 use crate::upload::{BodySource, UploadEnd};
 
@@ -327,6 +328,7 @@ impl Connection {
                 head: &self.head,
                 head_bytes: &input[..self.head.bytes],
                 params: &params,
+                raw_params: lane.session.options[route_index as usize].raw_params,
                 route_index,
                 body,
                 client: self.client,
@@ -437,7 +439,7 @@ fn find_targets<'t, 'p>(
     table: &'t RouteTable,
     method: Method,
     path: &'p str,
-) -> Result<(&'t [Target], matchit::Params<'t, 'p>), LocalAnswer> {
+) -> Result<(&'t [Target], Params<'p>), LocalAnswer> {
     match table.lookup(method, path) {
         Lookup::Found { targets, params } => Ok((targets, params)),
         Lookup::WrongMethod { allow } => {

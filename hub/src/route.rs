@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use slotway_shm_proto::Method;
 
 use crate::control::Registration;
+use crate::routing::params::Params;
+use crate::routing::pattern::{Pattern, Segment};
+use crate::routing::tree::Tree;
 use crate::session::{RouteSpec, Session, SessionState};
 
 /// A worker that answers a route.
@@ -22,8 +25,9 @@ pub struct Target {
 }
 
 /// What answers one path pattern.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PathEntry {
+    pattern: Pattern,
     methods: Vec<(Method, Vec<Target>)>,
     allow: String,
 }
@@ -31,10 +35,10 @@ struct PathEntry {
 /// A snapshot of all routes and sessions.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    paths: matchit::Router<usize>,
+    paths: Tree,
     entries: Vec<PathEntry>,
-    /// Indexes of the entries, by pattern.
-    patterns: HashMap<String, usize>,
+    /// Indexes of the entries, by shape.
+    shapes: HashMap<Arc<[Segment]>, usize>,
     /// All sessions, those included that some reactor has yet to let go of.
     pub sessions: Vec<Arc<Session>>,
     /// What state each of them had when the table was built. Reactors go by this: a
@@ -43,14 +47,23 @@ pub struct RouteTable {
     pub states: Vec<SessionState>,
 }
 
-/// Two workers' patterns match the same paths under different names.
+/// Why a route cannot stand beside others.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("route {path} conflicts with {with}, which another route has")]
-pub struct RouteConflict {
-    /// The pattern that could not be added.
-    pub path: String,
-    /// The pattern that was there.
-    pub with: String,
+pub enum RouteConflict {
+    /// Two patterns match the same paths under different names.
+    #[error("route {path} conflicts with {with}: its parameters have other names")]
+    Names {
+        /// The pattern that was to be added.
+        path: Pattern,
+        /// The pattern that is there.
+        with: Pattern,
+    },
+    /// A route is an event stream for one worker and not for the other.
+    #[error("route {path} is an event stream for one worker and an ordinary route for another")]
+    Kind {
+        /// Its pattern.
+        path: Pattern,
+    },
 }
 
 /// What a lookup found.
@@ -61,7 +74,7 @@ pub enum Lookup<'t, 'p> {
         /// At least one.
         targets: &'t [Target],
         /// Raw parameters, in the pattern's order.
-        params: matchit::Params<'t, 'p>,
+        params: Params<'p>,
     },
     /// The path has routes, but none for the method.
     WrongMethod {
@@ -74,8 +87,9 @@ pub enum Lookup<'t, 'p> {
 
 impl RouteTable {
     /// Builds the table of these sessions; those that are not live keep their
-    /// place in `sessions` but get no routes.
-    pub fn build(sessions: Vec<Arc<Session>>) -> Result<Self, RouteConflict> {
+    /// place in `sessions` but get no routes. Whatever has been let in can be built, in
+    /// any order and without any part of it.
+    pub fn build(sessions: Vec<Arc<Session>>) -> Self {
         let mut table = Self {
             states: sessions.iter().map(|session| session.state()).collect(),
             sessions,
@@ -86,13 +100,14 @@ impl RouteTable {
                 continue;
             }
             for (route_index, route) in session.routes.iter().enumerate() {
-                let entry_index = if let Some(index) = table.patterns.get(&route.path) {
+                let shape = route.path.shape();
+                let entry_index = if let Some(index) = table.shapes.get(shape) {
                     *index
                 } else {
                     let index = table.entries.len();
-                    insert(&mut table.paths, &route.path, index)?;
-                    table.patterns.insert(route.path.clone(), index);
-                    table.entries.push(PathEntry::default());
+                    table.paths.insert(shape, index);
+                    table.shapes.insert(Arc::clone(shape), index);
+                    table.entries.push(PathEntry::new(route.path.clone()));
                     index
                 };
                 let target = Target {
@@ -106,29 +121,33 @@ impl RouteTable {
         for entry in &mut table.entries {
             entry.allow = allow_value(&entry.methods);
         }
-        Ok(table)
+        table
+    }
+
+    fn entry_of(&self, shape: &[Segment]) -> Option<&PathEntry> {
+        self.shapes.get(shape).map(|index| &self.entries[*index])
     }
 
     /// Workers for one route.
     pub fn targets_of(&self, route: &RouteSpec) -> &[Target] {
-        let entry = self.patterns.get(&route.path);
-        let targets = entry.and_then(|index| self.entries[*index].targets(route.method));
+        let entry = self.entry_of(route.path.shape());
+        let targets = entry.and_then(|entry| entry.targets(route.method));
         targets.unwrap_or_default()
     }
 
     /// The methods of a path, as the Allow field has them.
     pub fn allow_of(&self, path: &str) -> Option<&str> {
-        let found = self.paths.at(path).ok()?;
-        Some(&self.entries[*found.value].allow)
+        let (index, _) = self.paths.find(path)?;
+        Some(&self.entries[index].allow)
     }
 
     /// Who answers `method` on `path` (raw, as sent).
     #[inline]
     pub fn lookup<'t, 'p>(&'t self, method: Method, path: &'p str) -> Lookup<'t, 'p> {
-        let Ok(found) = self.paths.at(path) else {
+        let Some((index, params)) = self.paths.find(path) else {
             return Lookup::NotFound;
         };
-        let entry = &self.entries[*found.value];
+        let entry = &self.entries[index];
         // A worker that answers GET answers HEAD: the hub leaves the body out.
         let targets = entry.targets(method).or_else(|| {
             (method == Method::Head)
@@ -136,10 +155,7 @@ impl RouteTable {
                 .flatten()
         });
         match targets {
-            Some(targets) => Lookup::Found {
-                targets,
-                params: found.params,
-            },
+            Some(targets) => Lookup::Found { targets, params },
             None => Lookup::WrongMethod {
                 allow: &entry.allow,
             },
@@ -148,6 +164,14 @@ impl RouteTable {
 }
 
 impl PathEntry {
+    fn new(pattern: Pattern) -> Self {
+        Self {
+            pattern,
+            methods: Vec::new(),
+            allow: String::new(),
+        }
+    }
+
     fn add(&mut self, method: Method, target: Target) {
         match self.methods.iter_mut().find(|(known, _)| *known == method) {
             Some((_, targets)) => targets.push(target),
@@ -173,28 +197,8 @@ fn allow_value(methods: &[(Method, Vec<Target>)]) -> String {
     allowed.join(", ")
 }
 
-fn insert(
-    paths: &mut matchit::Router<usize>,
-    path: &str,
-    index: usize,
-) -> Result<(), RouteConflict> {
-    paths.insert(path, index).map_err(|error| RouteConflict {
-        path: path.to_owned(),
-        with: match error {
-            matchit::InsertError::Conflict { with } => with,
-            other => other.to_string(),
-        },
-    })
-}
-
-/// Whether a pattern can stand in a table by itself, and if not, why.
-pub fn check_pattern(path: &str) -> Result<(), String> {
-    let mut alone = matchit::Router::new();
-    alone.insert(path, ()).map_err(|error| error.to_string())
-}
-
-/// Whether these routes can be served beside the live sessions that this one would
-/// not replace.
+/// Whether these routes can be served beside each other and beside the live sessions
+/// that this one would not replace.
 pub fn check_conflicts(
     table: &RouteTable,
     registration: &Registration,
@@ -205,28 +209,42 @@ pub fn check_conflicts(
         routes,
         options,
     } = registration;
-    let mut paths = matchit::Router::new();
-    let mut seen = std::collections::HashSet::new();
-    let others = table
-        .sessions
-        .iter()
-        .filter(|session| session.state() == SessionState::Live)
-        .filter(|session| *is_instance || session.name != *name)
-        .flat_map(|session| session.routes.iter().zip(&session.options));
-    let mut kinds = HashMap::new();
-    for (route, options) in others.chain(routes.iter().zip(options)) {
-        if seen.insert(route.path.as_str()) {
-            insert(&mut paths, &route.path, 0)?;
+    let stays = |target: &&Target| {
+        let session = &target.session;
+        session.state() == SessionState::Live && (*is_instance || session.name != *name)
+    };
+    let mut own = HashMap::new();
+    for (route, options) in routes.iter().zip(options) {
+        check_names(
+            &route.path,
+            own.entry(route.path.shape()).or_insert(&route.path),
+        )?;
+        let Some(entry) = table.entry_of(route.path.shape()) else {
+            continue;
+        };
+        let mut others = entry.methods.iter().flat_map(|(_, targets)| targets);
+        if others.any(|target| stays(&target)) {
+            check_names(&route.path, &entry.pattern)?;
         }
-        if *kinds.entry(route).or_insert(options.is_sse) != options.is_sse {
-            let with = if options.is_sse { "" } else { "event stream " };
-            return Err(RouteConflict {
-                path: route.path.clone(),
-                with: format!("{with}{}", route.path),
-            });
+        let targets = entry.targets(route.method).unwrap_or_default();
+        let mut others = targets.iter().filter(stays);
+        if others.any(|target| target.is_sse != options.is_sse) {
+            let path = route.path.clone();
+            return Err(RouteConflict::Kind { path });
         }
     }
     Ok(())
+}
+
+/// Of one shape, for which the names of the parameters must be the same.
+fn check_names(path: &Pattern, with: &Pattern) -> Result<(), RouteConflict> {
+    if path == with {
+        return Ok(());
+    }
+    Err(RouteConflict::Names {
+        path: path.clone(),
+        with: with.clone(),
+    })
 }
 
 /// Where the current table is found: a counter that reactors look at for each
@@ -270,7 +288,7 @@ mod tests {
             .iter()
             .map(|(method, path)| RouteSpec {
                 method: *method,
-                path: (*path).to_owned(),
+                path: Pattern::parse(path).unwrap(),
             })
             .collect();
         Arc::new(Session {
@@ -299,14 +317,12 @@ mod tests {
                 (Method::Post, "/files/{*rest}"),
             ],
         );
-        let table = RouteTable::build(vec![a]).unwrap();
+        let table = RouteTable::build(vec![a]);
         let Lookup::Found { targets, params } = table.lookup(Method::Get, "/items/a%2Fb") else {
             panic!("not found")
         };
-        assert_eq!(
-            (targets[0].route_index, params.get("id")),
-            (0, Some("a%2Fb"))
-        );
+        assert_eq!(targets[0].route_index, 0);
+        assert_eq!(params.iter().collect::<Vec<_>>(), ["a%2Fb"]);
         assert!(matches!(
             table.lookup(Method::Post, "/files/x/y"),
             Lookup::Found { .. }
@@ -320,7 +336,7 @@ mod tests {
     #[test]
     fn a_wrong_method_is_told_which_are_allowed_and_head_goes_where_get_goes() {
         let a = session(1, "a", &[(Method::Post, "/x"), (Method::Get, "/x")]);
-        let table = RouteTable::build(vec![a]).unwrap();
+        let table = RouteTable::build(vec![a]);
         assert!(matches!(
             table.lookup(Method::Head, "/x"),
             Lookup::Found { .. }
@@ -335,7 +351,7 @@ mod tests {
     fn two_workers_may_share_a_pattern_but_not_under_other_names() {
         let a = session(1, "a", &[(Method::Get, "/x/{id}")]);
         let b = session(2, "b", &[(Method::Get, "/x/{id}")]);
-        let table = RouteTable::build(vec![Arc::clone(&a), b]).unwrap();
+        let table = RouteTable::build(vec![Arc::clone(&a), b]);
         let Lookup::Found { targets, .. } = table.lookup(Method::Get, "/x/1") else {
             panic!()
         };
@@ -347,12 +363,12 @@ mod tests {
             options: vec![RouteOptions::default()],
             routes: vec![RouteSpec {
                 method: Method::Get,
-                path: "/x/{other}".to_owned(),
+                path: Pattern::parse("/x/{other}").unwrap(),
             }],
         };
         let conflict = check_conflicts(&table, &registration("c", false)).unwrap_err();
-        assert_eq!(conflict.with, "/x/{id}");
-        let alone = RouteTable::build(vec![a]).unwrap();
+        assert!(conflict.to_string().contains("/x/{id}"), "{conflict}");
+        let alone = RouteTable::build(vec![a]);
         let outcome = check_conflicts(&alone, &registration("a", false));
         assert_eq!(outcome, Ok(()), "it replaces its own");
         let outcome = check_conflicts(&alone, &registration("a", true));
@@ -360,10 +376,65 @@ mod tests {
     }
 
     #[test]
+    fn whatever_has_been_let_in_is_served_in_any_order_and_when_any_of_it_has_gone() {
+        let patterns = [
+            "/files/{name}",
+            "/files/report-{id}",
+            "/files/{name}/meta",
+            "/files/{*rest}",
+            "/{*all}",
+        ];
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..200 {
+            let mut sessions: Vec<_> = (0..5)
+                .map(|id| session(id, &id.to_string(), &[(Method::Get, patterns[id as usize])]))
+                .collect();
+            random.shuffle(&mut sessions);
+            let table = RouteTable::build(sessions.clone());
+            for session in &sessions {
+                let registration = Registration {
+                    name: "new".to_owned(),
+                    is_instance: false,
+                    routes: session.routes.clone(),
+                    options: session.options.clone(),
+                };
+                assert_eq!(check_conflicts(&table, &registration), Ok(()));
+            }
+            while let Some(gone) = sessions.pop() {
+                let table = RouteTable::build(sessions.clone());
+                assert!(table.targets_of(&gone.routes[0]).is_empty());
+                for session in &sessions {
+                    assert_eq!(table.targets_of(&session.routes[0]).len(), 1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_stream_and_an_ordinary_route_do_not_share_a_pattern_and_method() {
+        let a = session(1, "a", &[(Method::Get, "/x")]);
+        let table = RouteTable::build(vec![a]);
+        let registration = Registration {
+            name: "b".to_owned(),
+            is_instance: false,
+            routes: vec![RouteSpec {
+                method: Method::Get,
+                path: Pattern::parse("/x").unwrap(),
+            }],
+            options: vec![RouteOptions {
+                is_sse: true,
+                ..RouteOptions::default()
+            }],
+        };
+        let conflict = check_conflicts(&table, &registration).unwrap_err();
+        assert!(matches!(conflict, RouteConflict::Kind { .. }));
+    }
+
+    #[test]
     fn a_session_that_drains_has_no_routes() {
         let a = session(1, "a", &[(Method::Get, "/x")]);
         a.set_state(SessionState::Draining);
-        let table = RouteTable::build(vec![a]).unwrap();
+        let table = RouteTable::build(vec![a]);
         assert!(matches!(table.lookup(Method::Get, "/x"), Lookup::NotFound));
         assert_eq!(table.sessions.len(), 1);
         assert_eq!(table.states, [SessionState::Draining]);

@@ -9,13 +9,15 @@ use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::Geometry;
 use slotway_shm_proto::region::HubRegions;
 
+use crate::routing::pattern::Pattern;
+
 /// One route of a registration, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteSpec {
     /// The method it answers.
     pub method: Method,
-    /// The pattern, `{param}` and `{*rest}` as in matchit.
-    pub path: String,
+    /// The pattern.
+    pub path: Pattern,
 }
 
 /// What else a registration says of a route.
@@ -26,6 +28,9 @@ pub struct RouteOptions {
     pub may_repeat: bool,
     /// Clients stay, and are pushed events.
     pub is_sse: bool,
+    /// The worker gets parameters as the client sent them, not decoded.
+    #[serde(default)]
+    pub raw_params: bool,
 }
 
 /// Whether a session takes requests.

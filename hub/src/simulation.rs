@@ -63,7 +63,7 @@ fn pair() -> (Hub, Worker) {
         name: "simulated".to_owned(),
         routes: vec![RouteSpec {
             method: Method::Get,
-            path: "/".to_owned(),
+            path: crate::routing::pattern::Pattern::parse("/").unwrap(),
         }],
         options: vec![RouteOptions::default()],
         geometry,

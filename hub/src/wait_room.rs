@@ -178,7 +178,7 @@ mod tests {
     fn route(path: &str) -> RouteSpec {
         RouteSpec {
             method: Method::Get,
-            path: path.to_owned(),
+            path: crate::routing::pattern::Pattern::parse(path).unwrap(),
         }
     }
 

@@ -52,6 +52,10 @@ pub fn router() -> Router {
         .route("/download", get(download))
         .route("/count", post(count))
         .route("/echo", post(async |body: Bytes| body))
+        .route(
+            "/echo-stream",
+            post(async |request: Request| request.into_body()),
+        )
         .route("/cookies", get(cookies))
         .route("/headers", get(headers))
         .route("/old", get(async || Redirect::permanent("/")))

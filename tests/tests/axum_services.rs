@@ -118,6 +118,11 @@ fn the_examples_of_axum_answer_as_under_axum_serve() {
         ("PATCH", "/nowhere/at/all?x=y", "", ""),
         ("GET", "//", "", ""),
         ("GET", "/users/", "", ""),
+        ("GET", "/caf%E9", "", ""),
+        ("GET", "/%ff", "", ""),
+        ("GET", "/a%zz", "", ""),
+        ("GET", "/users/%ff", "", ""),
+        ("POST", "/echo-stream", "", "the same again"),
     ];
     for (method, path, fields, body) in cases {
         let [ours, axums] = both.ask(&request(method, path, fields, body));
@@ -126,6 +131,26 @@ fn the_examples_of_axum_answer_as_under_axum_serve() {
         assert_eq!(fields_of(&ours), fields_of(&axums), "{what}");
         assert_eq!(ours.text(), axums.text(), "{what}");
     }
+}
+
+#[test]
+fn a_service_that_answers_while_it_reads_a_long_body_is_an_error_and_no_short_answer() {
+    let both = Both::start();
+    for bytes in [200_000, 5_000_000] {
+        let body = vec![b'x'; bytes];
+        let refused = http::request(both.hub.address, "POST", "/echo-stream", &body);
+        assert_eq!(refused.status, 500, "{bytes}");
+        assert!(
+            refused.text().contains("read the body first"),
+            "{}",
+            refused.text()
+        );
+    }
+    both.worker.wait_for_log("answers while it still reads");
+    // The worker goes on.
+    let body = vec![b'x'; 100_000];
+    let echoed = http::request(both.hub.address, "POST", "/echo-stream", &body);
+    assert_eq!((echoed.status, echoed.body.len()), (200, 100_000));
 }
 
 #[test]

@@ -36,6 +36,9 @@ pub(crate) struct Route<S> {
     pub may_repeat: bool,
     /// See [`crate::HubWorker::handle_sse`].
     pub is_sse: bool,
+    /// The handler looks at the path itself: parameters that cannot be decoded are no
+    /// reason to refuse a request.
+    pub raw_params: bool,
     kind: Kind<S>,
     /// What the handler usually takes on the receiving thread; unknown counts
     /// as long.
@@ -96,6 +99,7 @@ impl<S: Send + Sync + 'static> Route<S> {
             pattern: Arc::new(RoutePattern::new(path)),
             may_repeat: false,
             is_sse: false,
+            raw_params: false,
             kind,
             usual_ns: AtomicU32::new(UNKNOWN_NS),
         }

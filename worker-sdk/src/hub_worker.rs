@@ -467,6 +467,7 @@ impl<S: Send + Sync + 'static> Route<S> {
             path: self.pattern.path().to_owned(),
             retry: self.may_repeat,
             sse: self.is_sse,
+            raw_params: self.raw_params,
         }
     }
 }

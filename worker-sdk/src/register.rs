@@ -19,6 +19,7 @@ pub(crate) struct RouteRegistration {
     pub path: String,
     pub retry: bool,
     pub sse: bool,
+    pub raw_params: bool,
 }
 
 #[derive(Deserialize)]

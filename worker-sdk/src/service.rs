@@ -24,7 +24,7 @@ use crate::hub_worker::HubWorker;
 use crate::request::Request;
 use crate::request_body::RequestBody;
 use crate::response::Response;
-use crate::service_body::Body;
+use crate::service_body::{Body, Unread};
 
 /// What a service finds among a request's extensions.
 ///
@@ -160,7 +160,8 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// When the client leaves, or its deadline passes, the service's future is dropped.
     ///
     /// What differs from a listener of one's own: an answer that begins ends the
-    /// request's body, so a service reads what it wants of that first; there are no
+    /// request's body, so a service reads what it wants of that first (an answer that
+    /// streams while the service still has a body that has not all arrived is 500); there are no
     /// upgrades, no trailers, no methods but those of a hub's routes, and no status
     /// above 599.
     pub fn service<Svc, Rsp>(mut self, prefix: &str, service: Svc) -> Self
@@ -187,7 +188,10 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
                     let service = service.lock().unwrap_or_else(PoisonError::into_inner);
                     call(service.clone(), request, body, Arc::clone(&route_pattern))
                 };
-                self.add(Route::streaming(method.as_str(), &pattern, handler));
+                let mut route = Route::streaming(method.as_str(), &pattern, handler);
+                // Services decode paths as they like.
+                route.raw_params = true;
+                self.add(route);
             }
         }
         self
@@ -212,6 +216,7 @@ where
         deadline: request.deadline(),
         cancellation: cancellation.clone(),
     };
+    let (body, unread) = Body::new(body, request.body_length());
     let Some(http_request) = to_http(&request, context, body) else {
         return request.response(400).text("not a URI");
     };
@@ -222,22 +227,18 @@ where
     };
     tokio::select! {
         biased;
-        response = answering => answer(&request, response, cancellation),
+        response = answering => answer(&request, response, &unread, cancellation),
         // Nobody waits; it may be any.
         () = cancellation.cancelled() => request.response(503).empty(),
     }
 }
 
-fn to_http(
-    request: &Request,
-    context: RequestContext,
-    body: RequestBody,
-) -> Option<http::Request<Body>> {
+fn to_http(request: &Request, context: RequestContext, body: Body) -> Option<http::Request<Body>> {
     let path_and_query = match request.query() {
         Some(query) => format!("{}?{query}", request.path()),
         None => request.path().to_owned(),
     };
-    let mut http_request = http::Request::new(Body::new(body, request.body_length()));
+    let mut http_request = http::Request::new(body);
     *http_request.method_mut() = request.method().parse().ok()?;
     *http_request.uri_mut() = path_and_query.parse::<Uri>().ok()?;
     if request.is_http_1_0() {
@@ -265,6 +266,7 @@ fn to_http(
 fn answer<Rsp>(
     request: &Request,
     response: http::Response<Rsp>,
+    unread: &Unread,
     cancellation: CancellationToken,
 ) -> Response
 where
@@ -309,6 +311,13 @@ where
     {
         return builder.body(first.chunk());
     }
+    if unread.is_kept() {
+        // The rest of the request's body would end here, and an answer made of it would
+        // be cut short under this status.
+        tracing::error!("500: {READS_WHILE_ANSWERING}");
+        drop(builder);
+        return request.response(500).text(READS_WHILE_ANSWERING);
+    }
     let first_bytes = first.as_ref().map_or(0, |first| first.remaining() as u64);
     let exact = body.size_hint().exact().map(|rest| first_bytes + rest);
     let (response, sender) = match told_length.or(exact) {
@@ -318,6 +327,9 @@ where
     tokio::spawn(send(sender, first, body, cancellation));
     response
 }
+
+const READS_WHILE_ANSWERING: &str = "the service answers while it still reads the request's \
+     body, which is not possible behind the hub: read the body first";
 
 fn has_no_body(status: StatusCode) -> bool {
     matches!(

@@ -2,13 +2,12 @@
 
 use serde::Deserialize;
 use slotway_shm_proto::Method;
-use slotway_shm_proto::limits::ROUTE_PARAM_COUNT_MAX;
 
 use crate::control::document;
 use crate::control::{is_control_path, is_event_path};
 use crate::limits::{ROUTE_COUNT_MAX, ROUTE_PATH_BYTES_MAX, WORKER_NAME_BYTES_MAX};
 use crate::local_answer::LocalAnswer;
-use crate::route::check_pattern;
+use crate::routing::pattern::Pattern;
 use crate::session::{RouteOptions, RouteSpec};
 
 #[derive(Deserialize)]
@@ -27,6 +26,8 @@ struct RouteDocument {
     sse: bool,
     #[serde(default)]
     retry: bool,
+    #[serde(default)]
+    raw_params: bool,
 }
 
 /// A registration that may be reserved.
@@ -82,13 +83,11 @@ pub fn read(body: &[u8]) -> Result<Registration, LocalAnswer> {
                 format!("not one of {known}"),
             );
         };
-        if let Err(why) = check_path(&route.path) {
-            return refuse(&format!("routes[{index}].path"), why);
-        }
-        let spec = RouteSpec {
-            method,
-            path: route.path,
+        let path = match check_path(&route.path) {
+            Ok(path) => path,
+            Err(why) => return refuse(&format!("routes[{index}].path"), why),
         };
+        let spec = RouteSpec { method, path };
         if routes.contains(&spec) {
             let why = format!("{} {} is there twice", spec.method, spec.path);
             return refuse(&format!("routes[{index}]"), why);
@@ -101,6 +100,7 @@ pub fn read(body: &[u8]) -> Result<Registration, LocalAnswer> {
         options.push(RouteOptions {
             may_repeat: route.retry,
             is_sse: route.sse,
+            raw_params: route.raw_params,
         });
     }
     Ok(Registration {
@@ -111,7 +111,7 @@ pub fn read(body: &[u8]) -> Result<Registration, LocalAnswer> {
     })
 }
 
-fn check_path(path: &str) -> Result<(), String> {
+fn check_path(path: &str) -> Result<Pattern, String> {
     if path.is_empty() {
         return Err("the path is empty".to_owned());
     }
@@ -119,9 +119,6 @@ fn check_path(path: &str) -> Result<(), String> {
         return Err(format!(
             "the path is longer than {ROUTE_PATH_BYTES_MAX} bytes"
         ));
-    }
-    if !path.starts_with('/') {
-        return Err("the path does not start with /".to_owned());
     }
     if !path
         .bytes()
@@ -132,14 +129,7 @@ fn check_path(path: &str) -> Result<(), String> {
     if is_control_path(path) || is_event_path(path) || path == "/__ping__" {
         return Err("the path is reserved for the hub".to_owned());
     }
-    check_pattern(path)?;
-    let param_count = path.matches('{').count();
-    if param_count > ROUTE_PARAM_COUNT_MAX {
-        return Err(format!(
-            "the path has more than {ROUTE_PARAM_COUNT_MAX} parameters"
-        ));
-    }
-    Ok(())
+    Pattern::parse(path).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use crate::handover::ExpectedWorker;
 use crate::limits::{RESERVATION_COUNT_MAX, RESERVATION_TIME};
 use crate::local_answer::LocalAnswer;
 use crate::route::{RouteTable, check_conflicts};
+use crate::routing::pattern::Pattern;
 use crate::session::{Life, RouteSpec, Session, SessionState};
 use crate::shared::Shared;
 
@@ -289,7 +290,7 @@ impl Sessions {
             let routes = routes.map(|(route, options)| {
                 (
                     route.method.as_str().to_owned(),
-                    route.path.clone(),
+                    route.path.as_str().to_owned(),
                     *options,
                 )
             });
@@ -334,7 +335,9 @@ impl Sessions {
                 options: Vec::new(),
             };
             for (method, path, options) in worker.routes {
-                if let Some(method) = Method::from_token(method.as_bytes()) {
+                if let Some(method) = Method::from_token(method.as_bytes())
+                    && let Ok(path) = Pattern::parse(&path)
+                {
                     registration.routes.push(RouteSpec { method, path });
                     registration.options.push(options);
                 }
@@ -461,10 +464,7 @@ impl Sessions {
     fn publish(&self) {
         let attached = self.attached.iter().map(|attached| &attached.session);
         let sessions = attached.chain(&self.closing).cloned().collect();
-        match RouteTable::build(sessions) {
-            Ok(table) => self.shared.routes.publish(table),
-            Err(conflict) => unreachable!("checked before attaching: {conflict}"),
-        }
+        self.shared.routes.publish(RouteTable::build(sessions));
         self.shared.wake_reactors();
     }
 

@@ -23,6 +23,7 @@ use crate::local_answer::LocalAnswer;
 use crate::reactor::Reactor;
 use crate::request::{bytes_of, least_loaded, text_of};
 use crate::route::Target;
+use crate::routing::tree::Tree;
 use crate::session::{RouteSpec, Session, SessionState};
 use crate::shared::Counters;
 use crate::slot::Event;
@@ -240,12 +241,11 @@ impl Client {
             return Ok(None);
         }
         // Of this pattern alone: others may match the path as well by now.
-        let mut pattern = matchit::Router::new();
-        let inserted = pattern.insert(&self.route.path, ());
-        inserted.map_err(|error| LocalAnswer::error(500, error.to_string()))?;
-        let params = match pattern.at(self.path()) {
-            Ok(found) => found.params,
-            Err(error) => return Err(LocalAnswer::error(500, error.to_string()).into()),
+        let mut pattern = Tree::default();
+        pattern.insert(self.route.path.shape(), 0);
+        let Some((_, params)) = pattern.find(self.path()) else {
+            let why = "the path does not match its route any more";
+            return Err(LocalAnswer::error(500, why).into());
         };
         reactor.with_routes(|table| {
             let targets = table.targets_of(&self.route);
@@ -268,6 +268,7 @@ impl Client {
                 head: &self.head,
                 head_bytes: &self.head_bytes,
                 params: &params,
+                raw_params: lane.session.options[route_index as usize].raw_params,
                 route_index,
                 body: DispatchBody::Whole {
                     here: document,

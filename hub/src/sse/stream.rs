@@ -96,7 +96,7 @@ impl Connection {
         let shared = Arc::clone(&self.reactor.shared);
         let topics = vec![
             Topic::Path(client.path().to_owned()),
-            Topic::Pattern(client.route.path.clone()),
+            Topic::Pattern(client.route.path.as_str().to_owned()),
             Topic::Connection(client.connection.clone()),
         ];
         // What the worker pushes while it is told of the client must not be missed.
@@ -211,8 +211,9 @@ impl Connection {
             let Lookup::Found { params, .. } = table.lookup(Method::Get, path) else {
                 return Ok(Params::new());
             };
-            let params = params.iter();
-            params
+            let names = route.path.param_names();
+            names
+                .zip(params.iter())
                 .map(|(name, raw)| Ok((name.to_owned(), decode(raw)?)))
                 .collect()
         })?;

@@ -1,0 +1,285 @@
+//! Finds the pattern that matches a path: a tree of segments.
+//!
+//! Where several match, the more specific wins, segment by segment from the left: a
+//! literal, then the parameter with the longest prefix (of these the longest suffix),
+//! then a whole segment's parameter, then what takes all the rest. If that leads to no
+//! end, the next is tried; each node is tried once at most, since one way leads to it.
+
+use memchr::memchr;
+
+use super::params::Params;
+use super::pattern::Segment;
+
+/// Values by pattern.
+#[derive(Debug, Default)]
+pub struct Tree {
+    root: Node,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    /// Sorted.
+    literals: Vec<(Box<str>, Node)>,
+    /// Those with longer prefixes first, then those with longer suffixes.
+    affixed: Vec<(Box<str>, Box<str>, Node)>,
+    param: Option<Box<Node>>,
+    catch_all: Option<usize>,
+    /// Of a pattern that ends here.
+    end: Option<usize>,
+}
+
+impl Tree {
+    /// Sets the value of a pattern of this shape.
+    pub fn insert(&mut self, shape: &[Segment], value: usize) {
+        let mut node = &mut self.root;
+        for segment in shape {
+            node = match segment {
+                Segment::Literal(text) => node.literal(text),
+                Segment::Affixed { prefix, suffix } => node.affixed(prefix, suffix),
+                Segment::Param => node.param.get_or_insert_default(),
+                Segment::CatchAll => {
+                    node.catch_all = Some(value);
+                    return;
+                }
+            };
+        }
+        node.end = Some(value);
+    }
+
+    /// The value of the pattern that matches, and the values of its parameters.
+    #[inline]
+    pub fn find<'p>(&self, path: &'p str) -> Option<(usize, Params<'p>)> {
+        let mut params = Params::default();
+        let value = self.root.find(path.strip_prefix('/'), &mut params)?;
+        Some((value, params))
+    }
+}
+
+impl Node {
+    fn literal(&mut self, text: &str) -> &mut Self {
+        let place = self.literals.binary_search_by(|known| (*known.0).cmp(text));
+        let index = place.unwrap_or_else(|index| {
+            self.literals.insert(index, (text.into(), Self::default()));
+            index
+        });
+        &mut self.literals[index].1
+    }
+
+    fn affixed(&mut self, prefix: &str, suffix: &str) -> &mut Self {
+        let order =
+            |prefix: &str, suffix: &str| (usize::MAX - prefix.len(), usize::MAX - suffix.len());
+        let new = (order(prefix, suffix), prefix, suffix);
+        let place = self
+            .affixed
+            .binary_search_by(|(p, s, _)| (order(p, s), &**p, &**s).cmp(&new));
+        let index = place.unwrap_or_else(|index| {
+            let node = (prefix.into(), suffix.into(), Self::default());
+            self.affixed.insert(index, node);
+            index
+        });
+        &mut self.affixed[index].2
+    }
+
+    /// `rest` is what follows the last slash that was passed; `None` at the end.
+    fn find<'p>(&self, rest: Option<&'p str>, params: &mut Params<'p>) -> Option<usize> {
+        let Some(rest) = rest else { return self.end };
+        let (segment, tail) = match memchr(b'/', rest.as_bytes()) {
+            Some(slash) => (&rest[..slash], Some(&rest[slash + 1..])),
+            None => (rest, None),
+        };
+        let literal = self
+            .literals
+            .binary_search_by(|known| (*known.0).cmp(segment));
+        if let Ok(index) = literal
+            && let Some(found) = self.literals[index].1.find(tail, params)
+        {
+            return Some(found);
+        }
+        for (prefix, suffix, node) in &self.affixed {
+            let value = segment.strip_prefix(&**prefix);
+            let value = value.and_then(|rest| rest.strip_suffix(&**suffix));
+            if let Some(value) = value.filter(|value| !value.is_empty())
+                && let Some(found) = node.find_below(value, tail, params)
+            {
+                return Some(found);
+            }
+        }
+        if let Some(node) = &self.param
+            && !segment.is_empty()
+            && let Some(found) = node.find_below(segment, tail, params)
+        {
+            return Some(found);
+        }
+        let catch_all = self.catch_all.filter(|_| !rest.is_empty())?;
+        params.push(rest);
+        Some(catch_all)
+    }
+
+    /// With a parameter that is taken back if this way leads nowhere.
+    fn find_below<'p>(
+        &self,
+        value: &'p str,
+        tail: Option<&'p str>,
+        params: &mut Params<'p>,
+    ) -> Option<usize> {
+        params.push(value);
+        let found = self.find(tail, params);
+        if found.is_none() {
+            params.pop();
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::pattern::Pattern;
+
+    fn tree(patterns: &[&str]) -> Tree {
+        let mut tree = Tree::default();
+        for (index, pattern) in patterns.iter().enumerate() {
+            tree.insert(Pattern::parse(pattern).unwrap().shape(), index);
+        }
+        tree
+    }
+
+    /// Pattern and values of its parameters.
+    fn found<'t>(patterns: &[&'t str], path: &'t str) -> Option<(&'t str, Vec<&'t str>)> {
+        let (index, params) = tree(patterns).find(path)?;
+        Some((patterns[index], params.iter().collect()))
+    }
+
+    #[test]
+    fn the_more_specific_pattern_wins_whatever_the_order() {
+        let mut patterns = vec![
+            "/",
+            "/{*all}",
+            "/files/{name}",
+            "/files/report-{id}",
+            "/files/report-{id}.pdf",
+            "/files/{name}.pdf",
+            "/files/report-1",
+            "/files/{name}/meta",
+            "/files/{*rest}",
+        ];
+        for _ in 0..patterns.len() {
+            patterns.rotate_left(1);
+            for (path, pattern, params) in [
+                ("/", "/", &[][..]),
+                ("/x", "/{*all}", &["x"]),
+                ("/files/a", "/files/{name}", &["a"]),
+                ("/files/report-1", "/files/report-1", &[]),
+                ("/files/report-2", "/files/report-{id}", &["2"]),
+                ("/files/report-2.pdf", "/files/report-{id}.pdf", &["2"]),
+                ("/files/a.pdf", "/files/{name}.pdf", &["a"]),
+                ("/files/report-", "/files/{name}", &["report-"]),
+                ("/files/report-2/meta", "/files/{name}/meta", &["report-2"]),
+                ("/files/a/b", "/files/{*rest}", &["a/b"]),
+                ("/files/", "/{*all}", &["files/"]),
+                ("//", "/{*all}", &["/"]),
+            ] {
+                let expected = Some((pattern, params.to_vec()));
+                assert_eq!(found(&patterns, path), expected, "{path}");
+            }
+        }
+    }
+
+    #[test]
+    fn parameters_match_at_least_one_byte_and_slashes_count() {
+        assert_eq!(found(&["/a/{x}"], "/a/"), None);
+        assert_eq!(found(&["/a/x{y}"], "/a/x"), None);
+        assert_eq!(found(&["/a/{*x}"], "/a/"), None);
+        assert_eq!(found(&["/a"], "/a/"), None);
+        assert_eq!(found(&["/a/"], "/a"), None);
+        assert_eq!(found(&["/{{x}}"], "/{x}"), Some(("/{{x}}", vec![])));
+    }
+
+    /// What a pattern says, without a tree: the values of its parameters, and for each
+    /// segment how specific it is.
+    fn matches<'p>(
+        shape: &[Segment],
+        path: &'p str,
+    ) -> Option<(Vec<(u8, usize, usize)>, Vec<&'p str>)> {
+        let (mut ranks, mut params) = (Vec::new(), Vec::new());
+        let mut rest = path.strip_prefix('/');
+        for segment in shape {
+            let here = rest?;
+            let (first, tail) = here
+                .split_once('/')
+                .map_or((here, None), |(a, b)| (a, Some(b)));
+            match segment {
+                Segment::Literal(text) if first == &**text => ranks.push((4, 0, 0)),
+                Segment::Affixed { prefix, suffix } => {
+                    let value = first.strip_prefix(&**prefix)?.strip_suffix(&**suffix)?;
+                    params.push(Some(value).filter(|value| !value.is_empty())?);
+                    ranks.push((3, prefix.len(), suffix.len()));
+                }
+                Segment::Param if !first.is_empty() => {
+                    params.push(first);
+                    ranks.push((2, 0, 0));
+                }
+                Segment::CatchAll if !here.is_empty() => {
+                    params.push(here);
+                    ranks.push((1, 0, 0));
+                    return Some((ranks, params));
+                }
+                _ => return None,
+            }
+            rest = tail;
+        }
+        rest.is_none().then_some((ranks, params))
+    }
+
+    #[test]
+    fn random_sets_in_random_orders_find_what_the_rule_says_also_after_removals() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let pieces = [
+            "a", "b", "ab", "", "{x}", "a{x}", "{x}b", "a{x}b", "ab{x}", "{*x}",
+        ];
+        let words = ["a", "b", "ab", "aab", "abb", "c", "", "a-b"];
+        for _ in 0..3_000 {
+            let mut patterns: Vec<Pattern> = Vec::new();
+            for _ in 0..random.usize(1..10) {
+                let count = random.usize(1..4);
+                let text: String = (0..count)
+                    .map(|_| format!("/{}", random.choice(pieces).unwrap()))
+                    .collect();
+                // Of one shape there can be one only.
+                if let Ok(pattern) = Pattern::parse(&text)
+                    && patterns
+                        .iter()
+                        .all(|known| known.shape() != pattern.shape())
+                {
+                    patterns.push(pattern);
+                }
+            }
+            while !patterns.is_empty() {
+                random.shuffle(&mut patterns);
+                let mut tree = Tree::default();
+                for (index, pattern) in patterns.iter().enumerate() {
+                    tree.insert(pattern.shape(), index);
+                }
+                for _ in 0..10 {
+                    let count = random.usize(1..5);
+                    let path: String = (0..count)
+                        .map(|_| format!("/{}", random.choice(words).unwrap()))
+                        .collect();
+                    let best = patterns
+                        .iter()
+                        .filter_map(|pattern| Some((matches(pattern.shape(), &path)?, pattern)))
+                        .max_by(|a, b| a.0.0.cmp(&b.0.0));
+                    let found = tree
+                        .find(&path)
+                        .map(|(index, params)| (&patterns[index], params.iter().collect()));
+                    assert_eq!(
+                        found,
+                        best.map(|((_, params), pattern)| (pattern, params)),
+                        "{path} among {patterns:?}"
+                    );
+                }
+                patterns.pop();
+            }
+        }
+    }
+}
