@@ -4,18 +4,18 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-use rustix::process::{Signal, kill_process};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
-
 use crate::access::Secret;
 use crate::config::Config;
 use crate::hub::{Hub, StartError};
+use crate::logging;
 use crate::upgrade::{Predecessor, Program};
+use clap::Parser;
+use rustix::process::{Signal, kill_process};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs the hub until SIGTERM or SIGINT. Exit codes: 0 after a graceful stop,
-/// 1 when it cannot start, 2 for wrong flags.
+/// 1 when it cannot start or its stop had to be cut short, 2 for wrong flags, 70 when it
+/// could not go on.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let config = match Config::try_parse_from(arguments) {
         Ok(config) => config,
@@ -25,18 +25,16 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
         }
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // Fails if the process has a subscriber already, which then serves.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .try_init();
-    match serve(config) {
-        Ok(()) => ExitCode::SUCCESS,
+    let log = logging::start();
+    let served = serve(config);
+    drop(log);
+    match served {
+        Ok(End::Well) => ExitCode::SUCCESS,
+        Ok(End::CutShort) => ExitCode::FAILURE,
+        Ok(End::Failed) => ExitCode::from(SOFTWARE),
         Err(error) => {
-            eprintln!("slotway-hub: {error}");
+            // In vain only if stderr is closed.
+            let _ = writeln!(std::io::stderr(), "slotway-hub: {error}");
             ExitCode::from(if matches!(error, StartError::Config(_)) {
                 2
             } else {
@@ -46,7 +44,19 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn serve(mut config: Config) -> Result<(), StartError> {
+/// An internal error (sysexits.h).
+const SOFTWARE: u8 = 70;
+
+/// How a hub that has started came to its end.
+enum End {
+    Well,
+    /// Something did not end in time.
+    CutShort,
+    /// It could not go on.
+    Failed,
+}
+
+fn serve(mut config: Config) -> Result<End, StartError> {
     let secret = std::env::var("HUB_SECRET").unwrap_or_default();
     config.secret = Secret::new(&secret)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -73,10 +83,17 @@ fn serve(mut config: Config) -> Result<(), StartError> {
             hub.reactor_count(),
             hub.slot_count(),
         );
+        let failed = hub.failed();
+        tokio::pin!(failed);
+        let mut end = End::Well;
         let why = loop {
             tokio::select! {
-                _ = terminate.recv() => break "SIGTERM",
-                _ = interrupt.recv() => break "SIGINT",
+                why = &mut failed => {
+                    end = End::Failed;
+                    break format!("the hub cannot go on, since {why}");
+                }
+                _ = terminate.recv() => break "SIGTERM".to_owned(),
+                _ = interrupt.recv() => break "SIGINT".to_owned(),
                 _ = upgrade.recv() => match hub.upgrade(&program).await {
                     Ok(successor) => {
                         // Who told this hub to end meanwhile meant the one that serves.
@@ -90,7 +107,7 @@ fn serve(mut config: Config) -> Result<(), StartError> {
                             // Fails only if it has ended.
                             let _ = kill_process(successor, Signal::TERM);
                         }
-                        break "a new hub has taken over";
+                        break "a new hub has taken over".to_owned();
                     }
                     Err(error) => {
                         tracing::error!("upgrade failed, this hub goes on: {error}");
@@ -100,11 +117,16 @@ fn serve(mut config: Config) -> Result<(), StartError> {
         };
         tracing::info!("{why}: finishing what is in flight (SIGTERM or SIGINT ends at once)");
         tokio::select! {
-            () = hub.stop() => tracing::info!("stopped"),
+            has_ended = hub.stop() => {
+                tracing::info!("stopped");
+                if !has_ended && matches!(end, End::Well) {
+                    end = End::CutShort;
+                }
+            }
             _ = terminate.recv() => tracing::warn!("SIGTERM again: ending at once"),
             _ = interrupt.recv() => tracing::warn!("SIGINT again: ending at once"),
         }
-        Ok(())
+        Ok(end)
     });
     // After a second signal the reactors may still be at work: do not wait.
     runtime.shutdown_background();

@@ -8,8 +8,26 @@ use crate::lane::{Lane, Violation};
 use crate::reactor::Reactor;
 use slotway_net::Bell;
 
+/// A panic at what one worker has written ends its session, and nothing else.
+struct EvictOnPanic {
+    reactor: Rc<Reactor>,
+    lane: Rc<Lane>,
+}
+
+impl Drop for EvictOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.reactor.report_violation(&self.lane, Violation::Panic);
+        }
+    }
+}
+
 /// Runs until the lane ends.
 pub async fn run(reactor: Rc<Reactor>, lane: Rc<Lane>) {
+    let _guard = EvictOnPanic {
+        reactor: Rc::clone(&reactor),
+        lane: Rc::clone(&lane),
+    };
     if let Err(violation) = serve(&reactor, &lane).await {
         reactor.report_violation(&lane, violation);
     }

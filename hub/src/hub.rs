@@ -25,11 +25,12 @@ use crate::control::attach::AttachSocket;
 use crate::control::{self, ControlMessage};
 use crate::handover::{Description, ExpectedWorker};
 use crate::inspection::{self, Inspection};
-use crate::limits::MOVE_TIME;
+use crate::limits::{MOVE_TIME, STOP_GRACE};
 use crate::listener;
 use crate::ping;
 use crate::reactor::Reactor;
 use crate::shared::Shared;
+use crate::shared::vital::vital;
 use crate::unix_socket::{UnixSocket, UnixSocketError};
 use crate::upgrade::{Predecessor, Program, Successor};
 
@@ -130,10 +131,13 @@ impl Hub {
         let workers = workers.await.map_err(io::Error::other)?;
         // Workers that attach from now on are for the new hub.
         self.accepting.abort();
-        let result = self.hand_over(program, workers).await;
+        let result = match workers {
+            Ok(workers) => self.hand_over(program, workers).await,
+            Err(error) => Err(error),
+        };
         if result.is_err() {
             self.shared.tell_control(ControlMessage::EndHandover);
-            self.accepting = accept_workers(&self.attach, &self.control)?;
+            self.accepting = accept_workers(&self.shared, &self.attach, &self.control)?;
         } else {
             self.own_files(false);
         }
@@ -221,8 +225,9 @@ impl Hub {
             reactors.push(start_reactor(engine, index, shared, sockets, questions)?);
         }
         let path_text = attach.path().display().to_string();
-        tokio::spawn(control::run(Arc::clone(&shared), path_text, messages));
-        let accepting = accept_workers(&attach, &control).map_err(StartError::Runtime)?;
+        let control_task = control::run(Arc::clone(&shared), path_text, messages);
+        tokio::spawn(vital(Arc::clone(&shared), "the control task", control_task));
+        let accepting = accept_workers(&shared, &attach, &control).map_err(StartError::Runtime)?;
         Ok(Self {
             shared,
             engine,
@@ -232,6 +237,12 @@ impl Hub {
             control,
             reactors,
         })
+    }
+
+    /// Waits until the hub cannot go on, and says why. It is to be stopped then.
+    pub fn failed(&self) -> impl Future<Output = String> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.failed().await }
     }
 
     /// What moves its bytes.
@@ -268,19 +279,31 @@ impl Hub {
 
     /// Stops gracefully: no new connection, every request in flight answered
     /// (for as long as a worker may take), then goodbye to the workers.
-    pub async fn stop(mut self) {
+    /// False: that has not come to its end in time, and is cut short.
+    pub async fn stop(mut self) -> bool {
         self.shared.stopping.store(true, Ordering::Release);
         // Who has not begun to accept ends as well.
         self.open();
         self.listeners.close();
         self.shared.wake_reactors();
-        for reactor in self.reactors {
-            // Joining blocks, and workers must be heard meanwhile.
-            let joined = tokio::task::spawn_blocking(move || reactor.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                tracing::error!("a reactor thread panicked");
+        let limit = Duration::from_secs(self.shared.config.drain_timeout) + STOP_GRACE;
+        let reactors = std::mem::take(&mut self.reactors);
+        // Joining blocks, and workers must be heard meanwhile.
+        let joining = tokio::task::spawn_blocking(move || {
+            reactors.into_iter().all(|reactor| reactor.join().is_ok())
+        });
+        let ended = match tokio::time::timeout(limit, joining).await {
+            Ok(joined) => {
+                if !matches!(joined, Ok(true)) {
+                    tracing::error!("a reactor thread panicked");
+                }
+                true
             }
-        }
+            Err(_) => {
+                tracing::error!("a reactor does not end: the hub ends without it");
+                false
+            }
+        };
         self.accepting.abort();
         let (done, stopped) = oneshot::channel();
         self.shared.tell_control(ControlMessage::Stop(done));
@@ -301,6 +324,7 @@ impl Hub {
             lost_wakes = counters.lost_wakes.load(Ordering::Relaxed),
             "faults counted"
         );
+        ended
     }
 }
 
@@ -412,12 +436,15 @@ fn inherit(
 }
 
 fn accept_workers(
+    shared: &Arc<Shared>,
     attach: &Arc<AttachSocket>,
     control: &mpsc::UnboundedSender<ControlMessage>,
 ) -> io::Result<tokio::task::JoinHandle<()>> {
     let listener = attach.listener()?;
     let control = control.clone();
-    Ok(tokio::spawn(control::attach::accept(listener, control)))
+    let accept = control::attach::accept(listener, control);
+    let accept = vital(Arc::clone(shared), "accepting workers", accept);
+    Ok(tokio::spawn(accept))
 }
 
 /// Raises the soft limit of open files to the hard one, and returns it.
@@ -446,6 +473,7 @@ fn start_reactor(
     questions: mpsc::UnboundedReceiver<Inspection>,
 ) -> Result<JoinHandle<()>, StartError> {
     let (started, has_started) = std::sync::mpsc::channel();
+    let whole = Arc::clone(&shared);
     let thread = std::thread::Builder::new()
         .name(format!("reactor-{index}"))
         .spawn(move || {
@@ -467,7 +495,11 @@ fn start_reactor(
                 }
             });
             if let Err(error) = result {
-                let _ = report.send(Err(StartError::Engine(error)));
+                let why = format!("reactor {index}: {error}");
+                if report.send(Err(StartError::Engine(error))).is_err() {
+                    // It had started.
+                    whole.fail(why);
+                }
             }
         })
         .map_err(StartError::Runtime)?;
@@ -480,27 +512,58 @@ fn start_reactor(
     }
 }
 
+/// A task of a reactor that the hub cannot be without.
+fn spawn(
+    shared: Arc<Shared>,
+    what: &'static str,
+    task: impl Future<Output = ()> + 'static,
+) -> tokio::task::JoinHandle<()> {
+    tokio::task::spawn_local(vital(shared, what, task))
+}
+
 async fn serve(
     reactor: Rc<Reactor>,
     listeners: Vec<Rc<Listener>>,
     questions: mpsc::UnboundedReceiver<Inspection>,
 ) {
+    let shared = || Arc::clone(&reactor.shared);
     let mut tasks = vec![
-        tokio::task::spawn_local(Rc::clone(&reactor).ring_marked_lanes()),
-        tokio::task::spawn_local(Rc::clone(&reactor).sweep()),
-        tokio::task::spawn_local(Rc::clone(&reactor).watch()),
-        tokio::task::spawn_local(Rc::clone(&reactor).look_out()),
-        tokio::task::spawn_local(inspection::serve(Rc::clone(&reactor), questions)),
+        spawn(
+            shared(),
+            "ringing workers",
+            Rc::clone(&reactor).ring_marked_lanes(),
+        ),
+        spawn(
+            shared(),
+            "looking after deadlines",
+            Rc::clone(&reactor).sweep(),
+        ),
+        spawn(
+            shared(),
+            "watching connections",
+            Rc::clone(&reactor).watch(),
+        ),
+        spawn(
+            shared(),
+            "noticing clients that leave",
+            Rc::clone(&reactor).look_out(),
+        ),
+        spawn(
+            shared(),
+            "telling of slots",
+            inspection::serve(Rc::clone(&reactor), questions),
+        ),
     ];
     if reactor.shared.config.ping > 0 {
         let interval = Duration::from_secs(reactor.shared.config.ping);
         let task = ping::run(Rc::clone(&reactor), interval);
-        tasks.push(tokio::task::spawn_local(task));
+        tasks.push(spawn(shared(), "pinging workers", task));
     }
     let accepting: Vec<_> = listeners
         .iter()
         .map(|listener| {
-            tokio::task::spawn_local(listener::run(Rc::clone(&reactor), Rc::clone(listener)))
+            let accept = listener::run(Rc::clone(&reactor), Rc::clone(listener));
+            spawn(shared(), "accepting clients", accept)
         })
         .collect();
     let wake = &reactor.shared.reactor_wakes[reactor.index as usize];

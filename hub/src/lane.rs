@@ -40,6 +40,9 @@ pub enum Violation {
     /// The eventfd cannot be watched.
     #[error("the lane's eventfd cannot be waited on")]
     Bell,
+    /// The hub itself failed at what the worker had written.
+    #[error("the hub panicked at what it found in this worker's memory")]
+    Panic,
 }
 
 /// See the module.

@@ -57,6 +57,7 @@ mod lane;
 pub mod limits;
 mod listener;
 mod local_answer;
+mod logging;
 mod lookout;
 mod ping;
 mod queue;

@@ -190,6 +190,30 @@ pub const LOST_WAKE_TIME: Duration = Duration::from_millis(200);
 /// part have been quarantined for a whole timeout.
 pub const QUARANTINE_DIVISOR: u32 = 2;
 
+/// Lines that one place of the program may write to the log at once, and for each second
+/// after that: many are caused by peers.
+pub const LOG_BURST: f64 = 100.0;
+/// See [`LOG_BURST`].
+pub const LOG_LINES_PER_S: f64 = 10.0;
+
+/// How long lines are left out of the log before it is said how many.
+pub const LOG_SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Lines that wait to be written.
+pub const LOG_QUEUE_COUNT_MAX: usize = 4096;
+
+/// Longest line of the log.
+pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
+
+/// How long a line waits for standard error to take it.
+pub const LOG_WRITE_TIME: Duration = Duration::from_secs(5);
+
+/// How long the hub waits at its end for its last lines to be written.
+pub const LOG_FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// How much longer than `--drain-timeout` a stop may take before the hub ends anyway.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
 /// How often phases are logged with `--instrumentation`.
 pub const PHASE_LOG_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -8,6 +8,7 @@ use slotway_net::Listener;
 
 use crate::connection;
 use crate::reactor::Reactor;
+use crate::shared::sabotage;
 
 /// How long accepting pauses when the system is out of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -35,6 +36,7 @@ pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>) {
         }
         match listener.accept().await {
             Ok((stream, peer)) => {
+                sabotage::point("accept");
                 admission.enter();
                 tokio::task::spawn_local(connection::serve(Rc::clone(&reactor), stream, peer));
             }

@@ -22,6 +22,7 @@ use crate::local_answer::LocalAnswer;
 use crate::route::{Lookup, RouteTable, Target};
 use crate::routing::params::Params;
 use crate::session::RouteSpec;
+use crate::shared::sabotage;
 use crate::upload::{BodySource, UploadEnd};
 
 /// What happens instead of a worker's answer.
@@ -69,6 +70,9 @@ impl Connection {
             self.apply_cors(method)?;
         }
         let path = self.text(self.head.path);
+        if path == "/sabotage" {
+            sabotage::point("connection");
+        }
         if control::is_control_path(path) {
             self.check_control_access()?;
             // On the heap, as all that is not a worker's: most connections never get here.

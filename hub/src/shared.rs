@@ -1,5 +1,9 @@
 //! What all threads of the hub share.
 
+pub mod id;
+pub mod sabotage;
+pub mod vital;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use slotway_shm_proto::layout::Geometry;
@@ -39,6 +43,8 @@ pub struct Shared {
     pub inspections: Vec<mpsc::UnboundedSender<Inspection>>,
     /// Clients of event streams.
     pub streams: Registry,
+    /// Why the hub cannot go on.
+    failure: watch::Sender<Option<String>>,
     control: mpsc::UnboundedSender<ControlMessage>,
 }
 
@@ -102,6 +108,7 @@ impl Shared {
             access,
             inspections,
             streams: Registry::default(),
+            failure: watch::Sender::new(None),
             control,
         }
     }
@@ -109,6 +116,26 @@ impl Shared {
     /// Sends a message to the control thread; in vain only when the hub stops.
     pub fn tell_control(&self, message: ControlMessage) {
         let _ = self.control.send(message);
+    }
+
+    /// The hub cannot go on, and ends. The first reason counts.
+    pub fn fail(&self, why: String) {
+        tracing::error!("{why}: the hub ends");
+        self.failure.send_if_modified(|failure| {
+            let is_first = failure.is_none();
+            failure.get_or_insert(why);
+            is_first
+        });
+    }
+
+    /// Waits until the hub cannot go on, and says why.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.subscribe();
+        match failure.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            // The sender lives as long as this value.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Makes every reactor look at the table and at `stopping`.

@@ -169,10 +169,10 @@ fn remove_stale(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::attach::new_id;
+    use crate::shared::id::new_id;
 
     fn folder() -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("slotway-test-{}", new_id()));
+        let folder = std::env::temp_dir().join(format!("slotway-test-{}", new_id().unwrap()));
         std::fs::create_dir(&folder).unwrap();
         folder
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 
 use tokio::task::LocalSet;
@@ -93,20 +95,36 @@ pub enum RunError {
     /// No epoll.
     #[error("cannot make an epoll runtime: {0}")]
     Epoll(#[source] io::Error),
+    /// The engine, or the future itself, panicked.
+    #[error("the {0} engine panicked")]
+    Panicked(Engine),
 }
 
 /// Runs a future, and the local tasks that it spawns, on this thread until it
-/// is done.
+/// is done. A panic is returned as an error: tokio-uring panics where the kernel
+/// refuses `io_uring_enter(2)`, as it may for want of memory.
 pub fn run<F: Future>(engine: Engine, future: F) -> Result<F::Output, RunError> {
+    let caught = |run: &mut dyn FnMut() -> F::Output| {
+        // Nothing of what the future knew is looked at again.
+        catch_unwind(AssertUnwindSafe(run)).map_err(|_| RunError::Panicked(engine))
+    };
+    let mut future = Some(future);
+    let mut take = || future.take().expect("it runs once");
     match engine {
-        Engine::Uring => Ok(uring::runtime()?.block_on(future)),
+        Engine::Uring => {
+            let runtime = ManuallyDrop::new(uring::runtime()?);
+            let output = caught(&mut || runtime.block_on(take()))?;
+            // Only a ring that works may be taken apart: that waits for its operations.
+            drop(ManuallyDrop::into_inner(runtime));
+            Ok(output)
+        }
         Engine::Epoll => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(RunError::Epoll)?;
             let tasks = LocalSet::new();
-            Ok(runtime.block_on(tasks.run_until(future)))
+            caught(&mut || runtime.block_on(tasks.run_until(take())))
         }
     }
 }

@@ -293,6 +293,11 @@ impl HubPart {
         Self::start_with(program, "hub", &[], flags, secret)
     }
 
+    /// Starts one with a variable in its environment.
+    pub fn start_with_variable(program: &Path, flags: &[&str], variable: (&str, &str)) -> Self {
+        Self::start_in(program, "hub", &["--port", "0"], flags, variable)
+    }
+
     fn start_with(
         program: &Path,
         role: &str,
@@ -300,13 +305,23 @@ impl HubPart {
         flags: &[&str],
         secret: &str,
     ) -> Self {
+        Self::start_in(program, role, listen, flags, ("HUB_SECRET", secret))
+    }
+
+    fn start_in(
+        program: &Path,
+        role: &str,
+        listen: &[&str],
+        flags: &[&str],
+        variable: (&str, &str),
+    ) -> Self {
         let folder = Folder::new();
         let socket = folder.path().join("attach.sock");
         let socket_text = socket.to_str().expect("a path of ours is text").to_owned();
         let mut arguments = vec!["--socket", &socket_text];
         arguments.extend_from_slice(listen);
         arguments.extend_from_slice(flags);
-        let mut part = Part::start_with(program, role, &arguments, ("HUB_SECRET", secret));
+        let mut part = Part::start_with(program, role, &arguments, variable);
         let line = part.first_line();
         let other_address = line
             .split_once("http://")

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::control::ControlMessage;
 use crate::limits::{HELLO_COUNT_MAX, HELLO_TIME};
+use crate::shared::id::new_id;
 use crate::unix_socket::{UnixSocket, UnixSocketError};
 
 /// A worker that wants to attach, from a user who may.
@@ -125,7 +126,11 @@ fn default_path(port: u16) -> Result<(PathBuf, Option<PathBuf>), UnixSocketError
             return Ok((folder.join(file), None));
         }
     }
-    let folder = std::env::temp_dir().join(format!("slotway-{}", new_id()));
+    let id = new_id().map_err(|error| UnixSocketError::System {
+        path: std::env::temp_dir(),
+        error,
+    })?;
+    let folder = std::env::temp_dir().join(format!("slotway-{id}"));
     rustix::fs::mkdir(&folder, rustix::fs::Mode::from_raw_mode(0o700)).map_err(|error| {
         UnixSocketError::System {
             path: folder.clone(),
@@ -133,16 +138,6 @@ fn default_path(port: u16) -> Result<(PathBuf, Option<PathBuf>), UnixSocketError
         }
     })?;
     Ok((folder.join(file), Some(folder)))
-}
-
-/// 128 random bits in hexadecimal.
-pub fn new_id() -> String {
-    let mut bytes = [0_u8; 16];
-    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
-        .expect("getrandom(2) of 16 bytes never fails once the system has started");
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// Accepts workers, each in a task of its own until it has said hello. The
@@ -245,6 +240,8 @@ pub async fn watch(
             return "its connection cannot be watched";
         };
         loop {
+            // However much one worker sends, others have their turn.
+            tokio::task::yield_now().await;
             let received = connection
                 .async_io(Interest::READABLE, |socket| {
                     packet::receive_up_to(socket, WORKER_PACKET_BYTES_MAX)
@@ -252,7 +249,6 @@ pub async fn watch(
                 .await;
             match received {
                 Ok(packet) if packet.bytes.is_empty() => return "its connection closed",
-                // Once more changes nothing.
                 Ok(packet)
                     if packet.fds.is_empty() && Leaving::from_packet(&packet.bytes).is_ok() =>
                 {

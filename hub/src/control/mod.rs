@@ -10,6 +10,7 @@ mod events;
 mod register;
 mod sessions;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::handover::ExpectedWorker;
 use crate::inspection;
 use crate::lane::Violation;
 use crate::local_answer::LocalAnswer;
-use crate::shared::{Counters, Shared};
+use crate::shared::{Counters, Shared, sabotage};
 pub use register::Registration;
 use sessions::Sessions;
 
@@ -51,7 +52,7 @@ pub enum ControlMessage {
     TooManyUnanswered(u64),
     /// An upgrade begins: no worker attaches here any more. Answers what workers there
     /// are, with ids for the new hub.
-    BeginHandover(oneshot::Sender<Vec<ExpectedWorker>>),
+    BeginHandover(oneshot::Sender<io::Result<Vec<ExpectedWorker>>>),
     /// The new hub expects these workers: they are told.
     TellMoving(Vec<ExpectedWorker>, oneshot::Sender<()>),
     /// The upgrade failed: workers attach here again.
@@ -168,6 +169,10 @@ fn answer(
 ) -> LocalAnswer {
     match (path, method) {
         ("/health", Method::Get | Method::Head) => sessions.health(),
+        ("/internal/sabotage", _) => {
+            sabotage::point("control");
+            LocalAnswer::error(404, format!("no route for {path}"))
+        }
         ("/internal/register", Method::Post) => sessions.register(body),
         ("/internal/emit", Method::Post) => events::emit(shared, body),
         ("/internal/sse-push", Method::Post) => events::push(shared, body),

@@ -1,9 +1,10 @@
 //! Registrations that wait for their worker, and the workers that have come.
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -28,6 +29,7 @@ use crate::route::{RouteTable, check_conflicts};
 use crate::routing::pattern::Pattern;
 use crate::session::{Life, RouteSpec, Session, SessionState};
 use crate::shared::Shared;
+use crate::shared::id::new_id;
 
 struct Reservation {
     registration: Registration,
@@ -148,7 +150,13 @@ impl Sessions {
             return LocalAnswer::error(503, "too many registrations wait for their worker")
                 .with("Retry-After", "1");
         }
-        let worker_id = attach::new_id();
+        let worker_id = match new_id() {
+            Ok(worker_id) => worker_id,
+            Err(error) => {
+                return LocalAnswer::error(503, format!("no id can be made: {error}"))
+                    .with("Retry-After", "1");
+            }
+        };
         let answer = json!({
             "worker_id": worker_id,
             "shm_name": region_label(&registration.name),
@@ -270,7 +278,17 @@ impl Sessions {
         let shared = Arc::clone(&self.shared);
         let (id, worker) = (session.id, session.name.clone());
         tokio::spawn(async move {
-            let leaving = || shared.tell_control(ControlMessage::WorkerLeaves(id));
+            let _guard = GoneOnPanic {
+                shared: Arc::clone(&shared),
+                id,
+            };
+            // Once more changes nothing, and would fill the queue.
+            let is_told = AtomicBool::new(false);
+            let leaving = || {
+                if !is_told.swap(true, Ordering::Relaxed) {
+                    shared.tell_control(ControlMessage::WorkerLeaves(id));
+                }
+            };
             let refused = AtomicU64::new(0);
             let emit = |document: &[u8]| {
                 events::emit_over_session(&shared, &worker, &refused, document);
@@ -281,7 +299,7 @@ impl Sessions {
     }
 
     /// An upgrade begins. What workers there are, with new ids.
-    pub fn begin_handover(&mut self) -> Vec<ExpectedWorker> {
+    pub fn begin_handover(&mut self) -> io::Result<Vec<ExpectedWorker>> {
         self.is_handing_over = true;
         let live = self.attached.iter().filter(|attached| attached.is_live());
         live.map(|attached| {
@@ -294,12 +312,12 @@ impl Sessions {
                     *options,
                 )
             });
-            ExpectedWorker {
-                worker_id: attach::new_id(),
+            Ok(ExpectedWorker {
+                worker_id: new_id()?,
                 name: session.name.clone(),
                 routes: routes.collect(),
                 session_id: session.id,
-            }
+            })
         })
         .collect()
     }
@@ -511,6 +529,21 @@ impl Sessions {
         for attached in std::mem::take(&mut self.attached) {
             say_goodbye(&attached, Goodbye::Stopping);
             self.end(attached);
+        }
+    }
+}
+
+/// A worker that nobody listens to any more is gone.
+struct GoneOnPanic {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Drop for GoneOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let gone = ControlMessage::WorkerGone(self.id, "listening to it panicked");
+            self.shared.tell_control(gone);
         }
     }
 }

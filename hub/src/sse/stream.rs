@@ -13,7 +13,6 @@ use slotway_shm_proto::Method;
 use tokio::task::JoinHandle;
 
 use crate::connection::{Connection, Progress, Then};
-use crate::control::attach::new_id;
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::target::percent_decode;
 use crate::limits::EVENT_NAME_BYTES_MAX;
@@ -21,6 +20,7 @@ use crate::local_answer::LocalAnswer;
 use crate::request::{Instead, stream_takes_no_body};
 use crate::route::Lookup;
 use crate::session::RouteSpec;
+use crate::shared::id::new_id;
 use crate::sse::event::KEEP_ALIVE;
 use crate::sse::feed::Feed;
 use crate::sse::lifecycle::{Client, Owner, Told, Untold, head_for_worker};
@@ -219,7 +219,10 @@ impl Connection {
         })?;
         Ok(Client {
             reactor: Rc::clone(&self.reactor),
-            connection: new_id(),
+            connection: new_id().map_err(|error| {
+                LocalAnswer::error(503, format!("no id can be made: {error}"))
+                    .with("Retry-After", "1")
+            })?,
             route,
             params,
             head: head_for_worker(&self.head, &self.input),

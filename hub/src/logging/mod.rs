@@ -1,0 +1,52 @@
+//! The log: lines to standard error that nobody can flood and that stop nothing.
+//!
+//! `limit` bounds how often each line can come, since many are caused by peers; `writer`
+//! hands lines to a thread of their own, so that a disk that is full, a reader that does
+//! not read or an error of stderr costs lines and nothing else.
+
+mod limit;
+mod writer;
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use limit::RateLimit;
+use writer::LogWriter;
+
+/// Keeps the log going; what is still to be written is written when it is dropped.
+#[must_use = "the log ends with it"]
+pub struct Log {
+    _writer: writer::Flush,
+}
+
+/// Sends what `RUST_LOG` asks for (else `info`) to standard error, and panics with it.
+/// In a process that has a log already this changes nothing.
+pub fn start() -> Log {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let limit = RateLimit::default();
+    let (writer, flush) = LogWriter::start(limit.clone());
+    let lines = tracing_subscriber::fmt::layer()
+        .with_target(false)
+        .with_writer(writer)
+        .with_ansi(std::io::stderr().is_terminal())
+        // It would do so with eprintln!, which panics where stderr fails.
+        .log_internal_errors(false)
+        .with_filter(limit);
+    // Fails if the process has a subscriber already, which then serves.
+    let _ = tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .try_init();
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let what = panic.to_string().replace('\n', " ");
+        tracing::error!(
+            "thread {}: {what}",
+            thread.name().unwrap_or("without a name")
+        );
+    }));
+    Log { _writer: flush }
+}
