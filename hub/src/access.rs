@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use slotway_net::Peer;
+use slotway_net::{LocalPeer, Peer};
 use slotway_shm_proto::layout::FieldEntry;
 use subtle::ConstantTimeEq;
 
@@ -161,6 +161,17 @@ impl Connection {
         let is_page = self
             .field_value(b"sec-fetch-site")
             .is_some_and(|site| site != b"none");
+        // A peer on this host is somebody: another user, or a proxy that runs as one, and
+        // who is gone has no user any more.
+        if is_tcp && !self.must_know_secret && self.reactor.local_peers.is_some() {
+            let is_own = |peer: LocalPeer| {
+                let own = rustix::process::geteuid().as_raw();
+                !peer.is_closed && (peer.uid == own || peer.uid == 0)
+            };
+            if !self.local_peer().is_some_and(is_own) {
+                return refuse("only for the hub's own user and root; others have its sockets");
+            }
+        }
         if self.has_field(b"origin") || is_page {
             return refuse("not for web pages");
         }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto, sockopt};
 
-use crate::limits::{BIND_PATIENCE, LISTEN_BACKLOG};
+use crate::limits::{BIND_PATIENCE, LISTEN_BACKLOG, UNSENT_BYTES_MAX};
 
 /// Held while a hub owns what it names.
 #[derive(Debug)]
@@ -151,6 +151,7 @@ fn bind_one(address: SocketAddr, share_port: bool) -> Result<TcpListener, Errno>
     // Accepted sockets inherit it; answers are written whole, so waiting for
     // more would only delay them.
     sockopt::set_tcp_nodelay(&socket, true)?;
+    slotway_net::bound_unsent_bytes(&socket, UNSENT_BYTES_MAX)?;
     rustix::net::bind(&socket, &address)?;
     Ok(TcpListener::from(socket))
 }

@@ -98,6 +98,7 @@ impl Connection {
         match read {
             Ok(bytes @ 1..) => {
                 deadline.add(bytes);
+                self.state.add_moved(bytes as u64);
                 Ok(())
             }
             _ if self.state.is_overdue() => Err(late_body().into()),
@@ -113,6 +114,15 @@ impl Connection {
             .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         self.flush().await.map_err(|_| Instead::ClientGone)
     }
+}
+
+/// 408.
+pub(crate) fn slow_body() -> LocalAnswer {
+    LocalAnswer::error(
+        408,
+        "the request body came too slowly while others waited for its place",
+    )
+    .with("Retry-After", "1")
 }
 
 /// 408.

@@ -17,7 +17,7 @@ use crate::limits::{
     DRAIN_SECONDS_DEFAULT, HEAD_BYTES_MAX, HEAD_SECONDS_DEFAULT, IDLE_SECONDS_DEFAULT,
     LINE_BYTES_MAX, PING_SECONDS_DEFAULT, PORT_DEFAULT, QUEUE_COUNT_DEFAULT, SECRET_CHARS_MIN,
     SLOT_COUNT_DEFAULT, SSE_BUFFER_COUNT_DEFAULT, SSE_SWEEP_MS_DEFAULT, TIMEOUT_SECONDS_DEFAULT,
-    WRITE_SECONDS_DEFAULT,
+    WRITE_RATE_MIN_DEFAULT, WRITE_SECONDS_DEFAULT,
 };
 
 /// HTTP in, shared memory through, HTTP out.
@@ -121,9 +121,15 @@ pub struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = BODY_RATE_MIN_DEFAULT)]
     pub body_rate_min: u64,
 
-    /// Seconds a client may take for a piece of an answer; then it is closed
+    /// Seconds a client may take for a piece of an answer beyond what --write-rate-min
+    /// gives it; then it is reset
     #[arg(long, value_name = "SECONDS", default_value_t = WRITE_SECONDS_DEFAULT, value_parser = seconds())]
     pub write_timeout: u64,
+
+    /// Least bytes per second that a client must take of an answer
+    #[arg(long, value_name = "BYTES", default_value_t = WRITE_RATE_MIN_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub write_rate_min: u64,
 
     /// Most client connections; further ones wait to be accepted
     /// [default: what the limit of open files allows]
@@ -217,8 +223,10 @@ pub struct Deadlines {
     pub body_ms: u64,
     /// Least rate of a body; 0 for none.
     pub body_bytes_per_s_min: u64,
-    /// For a client to take a piece of an answer.
+    /// For a client to take a piece of an answer, before its least rate counts.
     pub write_ms: u64,
+    /// Least rate at which it must take it.
+    pub write_bytes_per_s_min: u64,
 }
 
 impl Default for Deadlines {
@@ -229,6 +237,7 @@ impl Default for Deadlines {
             body_ms: BODY_SECONDS_DEFAULT * 1000,
             body_bytes_per_s_min: BODY_RATE_MIN_DEFAULT,
             write_ms: WRITE_SECONDS_DEFAULT * 1000,
+            write_bytes_per_s_min: WRITE_RATE_MIN_DEFAULT,
         }
     }
 }
@@ -318,6 +327,7 @@ impl Config {
             body_ms: self.body_timeout * 1000,
             body_bytes_per_s_min: self.body_rate_min,
             write_ms: self.write_timeout * 1000,
+            write_bytes_per_s_min: self.write_rate_min,
         }
     }
 

@@ -26,6 +26,7 @@ use crate::limits::{
 };
 use crate::local_answer::LocalAnswer;
 use crate::reactor::Reactor;
+use crate::shared::Counters;
 use crate::watch::{BodyDeadline, ConnectionState, Wait};
 
 /// What becomes of the connection after a request.
@@ -79,6 +80,8 @@ pub struct Connection {
     pub(crate) deadline_ms: u64,
     /// The current request may have run already and been given to another worker.
     pub(crate) is_repeated: bool,
+    /// The client has closed its side since the current request came.
+    pub(crate) client_closed: bool,
     request_count: u64,
     /// The peer must send the secret with every request.
     pub(crate) must_know_secret: bool,
@@ -108,6 +111,7 @@ pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer) {
         state,
         deadline_ms: 0,
         is_repeated: false,
+        client_closed: false,
         request_count: 0,
         must_know_secret: must_know_secret(peer),
         cors: None,
@@ -246,7 +250,19 @@ impl Connection {
         let buffer = std::mem::take(&mut self.output);
         let (result, buffer) = self.stream.write_all(buffer).await;
         self.keep_output(buffer);
+        self.note_if_slow();
         result
+    }
+
+    /// Says that the client was ended for being slow, if it was.
+    pub(crate) fn note_if_slow(&self) {
+        if self.state.was_slow() {
+            Counters::add(&self.reactor.shared.counters.slow_clients);
+            tracing::warn!(
+                client = %self.client.peer,
+                "a client was too slow for a slot that others waited for, and was ended"
+            );
+        }
     }
 
     /// Sends the output without waiting for the end of the turn. With other
@@ -269,6 +285,7 @@ impl Connection {
 
     fn keep_output(&mut self, mut buffer: Vec<u8>) {
         self.state.wait_for_nothing();
+        self.state.add_moved(buffer.len() as u64);
         buffer.clear();
         self.output = buffer;
     }

@@ -1,6 +1,5 @@
 //! An answer's body on its way from a slot's ring to the socket.
 
-use slotway_net::Hangup;
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::clock;
@@ -113,12 +112,10 @@ impl Connection {
                     self.worker_gone();
                     return Ok(false);
                 }
-                Outcome::ClientLeft(Hangup::Gone) => return Err(Instead::ClientGone),
-                // The next piece will show; the handler may know better.
-                Outcome::ClientLeft(Hangup::Half) => {
-                    if exchange.tell_client_closed() {
-                        self.reactor.mark(exchange.lane());
-                    }
+                // If that cannot be known, the next piece will show.
+                Outcome::ClientLeft(hangup) => {
+                    self.after_hangup(hangup)?;
+                    self.tell_if_closed(&exchange);
                 }
             }
         }

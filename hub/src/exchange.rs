@@ -1,6 +1,7 @@
 //! One request in one slot, from its reservation to its end. Whatever way a
 //! connection's task goes, dropping this leaves the slot free or quarantined.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
@@ -17,7 +18,9 @@ use slotway_shm_proto::layout::{
 use slotway_shm_proto::taking::{self, CLIENT_CLOSED};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
+use crate::clock;
 use crate::lane::{Lane, Violation};
+use crate::lanes::streams::{Permit, StreamClient};
 use crate::slot::{Event, Phase};
 use crate::watch::ConnectionState;
 
@@ -26,8 +29,11 @@ pub struct Exchange {
     lane: Rc<Lane>,
     slot_index: u32,
     generation: u32,
+    route_index: Cell<u32>,
     offsets: SlotOffsets,
     released: bool,
+    /// Its place among the bodies that stream through the lane.
+    permit: Option<Permit>,
 }
 
 /// What ends the wait for an answer.
@@ -48,14 +54,38 @@ impl Exchange {
             lane,
             slot_index,
             generation,
+            route_index: Cell::new(0),
             offsets,
             released: false,
+            permit: None,
         }
     }
 
     /// The lane it goes over.
     pub fn lane(&self) -> &Rc<Lane> {
         &self.lane
+    }
+
+    /// Enters it among the bodies that stream through its lane; who calls has seen that
+    /// there is room.
+    pub fn begin_stream(&mut self, client: Rc<dyn StreamClient>) {
+        self.permit = Some(self.lane.streams().enter(client, clock::coarse_ms()));
+    }
+
+    /// Its answer turned out to stream. False: more such answers are under way than can be
+    /// borne.
+    pub fn begin_late_stream(&mut self, client: Rc<dyn StreamClient>) -> bool {
+        if self.permit.is_none() {
+            let streams = self.lane.streams();
+            self.permit = streams.enter_late(client, clock::coarse_ms());
+        }
+        self.permit.is_some()
+    }
+
+    fn end_stream(&mut self) {
+        if self.permit.take().is_some() {
+            self.lane.stream_ended();
+        }
     }
 
     /// Which use of the slot it is.
@@ -96,6 +126,7 @@ impl Exchange {
     /// Writes the request's head. The next step is [`Exchange::submit`].
     #[inline]
     pub fn write_head(&self, head: &RequestHead) {
+        self.route_index.set(head.route_index);
         self.lane
             .session
             .regions
@@ -156,6 +187,12 @@ impl Exchange {
     fn cancelled_word(&self) -> OwnU64<'_> {
         let word = self.offsets.request_words + offset_of!(RequestWords, cancelled) as u64;
         self.lane.session.regions.requests.u64_at(word)
+    }
+
+    /// The route that it is for, in the worker's registration.
+    #[inline]
+    pub fn own_route_index(&self) -> u32 {
+        self.route_index.get()
     }
 
     /// The request's head as it was written.
@@ -281,6 +318,7 @@ impl Exchange {
     pub fn release(mut self) {
         self.released = true;
         self.lane.release(self.slot_index);
+        self.end_stream();
     }
 }
 
@@ -299,5 +337,6 @@ impl Drop for Exchange {
             }
             Phase::Free | Phase::Quarantined => debug_assert!(false, "released twice"),
         }
+        self.end_stream();
     }
 }

@@ -319,6 +319,8 @@ impl Hub {
             timed_out = counters.timed_out.load(Ordering::Relaxed),
             worker_gone = counters.worker_gone.load(Ordering::Relaxed),
             bad_answer = counters.bad_answer.load(Ordering::Relaxed),
+            slow_clients = counters.slow_clients.load(Ordering::Relaxed),
+            streams_refused = counters.streams_refused.load(Ordering::Relaxed),
             events_lost = counters.events_lost.load(Ordering::Relaxed),
             violations = counters.violations.load(Ordering::Relaxed),
             lost_wakes = counters.lost_wakes.load(Ordering::Relaxed),

@@ -13,10 +13,12 @@ use slotway_shm_proto::layout::{LaneOffsets, RequestWords, ResponseWords, SlotOf
 use slotway_shm_proto::ring::{
     CompletionConsumer, RingError, SubmissionKind, SubmissionOut, SubmissionProducer,
 };
+use slotway_shm_proto::taking::CANCELLED;
 use tokio::sync::Notify;
 
 use crate::clock;
 use crate::exchange::Exchange;
+use crate::lanes::streams::{StreamHabit, Streams};
 use crate::limits::{LOST_WAKE_TIME, QUARANTINE_DIVISOR};
 use crate::session::Session;
 use crate::slot::{EntryEffect, Event, Phase, SlotTable, SlotViolation};
@@ -52,6 +54,12 @@ pub struct Lane {
     timeout_ms: u64,
     /// Told of each slot that comes free.
     wait_room: Rc<WaitRoom>,
+    /// Told of each place among the streams that comes free.
+    stream_room: Rc<WaitRoom>,
+    /// Bodies that stream.
+    streams: Rc<Streams>,
+    /// For each route, what its answers usually do.
+    habits: Vec<StreamHabit>,
     offsets: LaneOffsets,
     inner: RefCell<Inner>,
     over: Cell<bool>,
@@ -84,7 +92,7 @@ impl Lane {
         session: Arc<Session>,
         lane_index: u32,
         timeout_ms: u64,
-        wait_room: Rc<WaitRoom>,
+        [wait_room, stream_room]: [Rc<WaitRoom>; 2],
     ) -> Self {
         let inner = Inner {
             submissions: SubmissionProducer::default(),
@@ -98,9 +106,16 @@ impl Lane {
         };
         Self {
             offsets: session.geometry.lane(lane_index),
+            streams: Streams::new(session.geometry.slot_count()),
+            habits: session
+                .routes
+                .iter()
+                .map(|_| StreamHabit::default())
+                .collect(),
             session,
             timeout_ms,
             wait_room,
+            stream_room,
             ended: Notify::new(),
             inner: RefCell::new(inner),
             over: Cell::new(false),
@@ -119,6 +134,22 @@ impl Lane {
         }
         let (slot_index, generation) = self.inner.borrow_mut().slots.reserve()?;
         Some(Exchange::new(Rc::clone(self), slot_index, generation))
+    }
+
+    /// The bodies that stream through it.
+    pub fn streams(&self) -> &Rc<Streams> {
+        &self.streams
+    }
+
+    /// What the answers of a route usually do; `None` for a ping's.
+    #[inline]
+    pub fn habit(&self, route_index: u32) -> Option<&StreamHabit> {
+        self.habits.get(route_index as usize)
+    }
+
+    /// A place among the streams is free.
+    pub(crate) fn stream_ended(&self) {
+        self.stream_room.slot_freed(&self.session.routes);
     }
 
     /// Requests in any slot, for choosing the least loaded worker.
@@ -380,7 +411,7 @@ impl Lane {
         store_tagged(
             self.session.regions.requests.u64_at(cancelled),
             generation,
-            1,
+            CANCELLED,
         );
         let overdue_ms = clock::coarse_ms() + self.timeout_ms;
         self.inner

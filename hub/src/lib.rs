@@ -54,6 +54,7 @@ pub mod hub;
 mod inspection;
 mod instrumentation;
 mod lane;
+mod lanes;
 pub mod limits;
 mod listener;
 mod local_answer;

@@ -59,6 +59,9 @@ pub const READ_BUFFER_BYTES: usize = 8 * 1024;
 /// Bodies of at least this size are sent from their slot without a copy.
 pub const DIRECT_SEND_BYTES_MIN: u32 = 8 * 1024;
 
+/// Bytes that the kernel takes for a client beyond those that are on their way.
+pub const UNSENT_BYTES_MAX: u32 = 256 * 1024;
+
 /// Output buffers that a reactor keeps, and the largest of them.
 pub const SPARE_BUFFER_COUNT_MAX: usize = 256;
 /// See [`SPARE_BUFFER_COUNT_MAX`].
@@ -76,8 +79,11 @@ pub const BODY_SECONDS_DEFAULT: u64 = 10;
 /// Least bytes per second of a request body.
 pub const BODY_RATE_MIN_DEFAULT: u64 = 500;
 
-/// How long a client may take for a piece of an answer.
+/// How long a client may take for a piece of an answer before its least rate counts.
 pub const WRITE_SECONDS_DEFAULT: u64 = 30;
+
+/// Least bytes per second that a client must take of an answer.
+pub const WRITE_RATE_MIN_DEFAULT: u64 = 500;
 
 /// How far the coarse clock may be behind: a jiffy of the slowest kernel.
 pub const CLOCK_GRAIN_MS: u64 = 10;
@@ -95,6 +101,20 @@ pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 /// A body that streams takes a slot once this much of it has come: a head alone
 /// must not hold one.
 pub const STREAM_START_BYTES: usize = 32 * 1024;
+
+/// Bodies that stream may hold all slots of a lane but one of so many.
+pub const STREAM_SHARE_DIVISOR: usize = 2;
+
+/// Answers that turn out to stream are borne beyond that share, but for one slot of so
+/// many.
+pub const STREAM_RESERVE_DIVISOR: usize = 4;
+
+/// Bytes per second below which a client that streams gives its place up when others
+/// wait for one.
+pub const STREAM_RATE_MIN: u64 = 16 * 1024;
+
+/// How long a client's pace is measured.
+pub const STREAM_PACE_WINDOW: Duration = Duration::from_secs(2);
 
 /// Most that one step moves while a body streams.
 pub const READ_STEP_BYTES: usize = 64 * 1024;
@@ -235,6 +255,8 @@ const _: () = {
     assert!(REQUEST_FIELD_COUNT_MAX >= 100 && ROUTE_PARAM_COUNT_MAX >= 8);
     assert!(EVENT_DATA_BYTES_MAX < FEED_BYTES_MAX);
     assert!((EVENT_DATA_BYTES_MAX as u64) < CONTROL_BODY_BYTES_MAX);
+    assert!(STREAM_SHARE_DIVISOR < STREAM_RESERVE_DIVISOR);
+    assert!(STREAM_PACE_WINDOW.as_millis() >= 4 * SWEEP_INTERVAL.as_millis());
     assert!(LINGER_STOP_TIME.as_secs() < LINGER_IDLE_TIME.as_secs());
     assert!(LINGER_IDLE_TIME.as_secs() < LINGER_TIME.as_secs());
     assert!(IDLE_BUFFER_BYTES < READ_BUFFER_BYTES && READ_BUFFER_BYTES < HEAD_BYTES_MAX);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use slotway_net::Stream;
+use slotway_net::{LocalPeers, Stream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -66,8 +66,12 @@ pub struct Reactor {
     spare_buffers: RefCell<Vec<Vec<u8>>>,
     /// Requests that wait for a slot.
     pub wait_room: Rc<WaitRoom>,
+    /// Requests that wait for a place among the bodies that stream.
+    pub stream_room: Rc<WaitRoom>,
     /// Which clients leave while a worker has their request.
     pub lookout: Lookout,
+    /// What the system knows of clients on this host, if it may be asked.
+    pub local_peers: Option<LocalPeers>,
     stopping: Cell<bool>,
     /// Told when the routes have changed, or the hub stops.
     pub changes: Notify,
@@ -77,11 +81,22 @@ impl Reactor {
     /// A reactor without connections or lanes.
     pub fn new(index: u32, shared: Arc<Shared>) -> io::Result<Rc<Self>> {
         let lookout = Lookout::new()?;
+        let local_peers = LocalPeers::new();
+        if let Err(error) = &local_peers
+            && index == 0
+        {
+            tracing::warn!(
+                "the users of local clients cannot be learnt ({error}): any local user may use \
+                 /internal/ over TCP; --internal socket keeps others out"
+            );
+        }
+        let local_peers = local_peers.ok();
         let phases = shared
             .config
             .instrumentation
             .then(|| RefCell::new(PhaseRecorder::new(index)));
         let wait_room = WaitRoom::new(shared.config.queue);
+        let stream_room = WaitRoom::new(shared.config.queue);
         let takes_times = phases.is_some() || shared.config.server_timing;
         Ok(Rc::new(Self {
             index,
@@ -106,7 +121,9 @@ impl Reactor {
             connection_ended: Notify::new(),
             spare_buffers: RefCell::default(),
             wait_room,
+            stream_room,
             lookout,
+            local_peers,
             stopping: Cell::new(false),
             changes: Notify::new(),
         }))
@@ -195,6 +212,7 @@ impl Reactor {
                     self.shared
                         .tell_control(ControlMessage::TooManyUnanswered(lane.session.id));
                 }
+                self.make_room_for_streams(lane, now_ms);
                 if lane.rescue_lost_wake(now_ms) {
                     Counters::add(&self.shared.counters.lost_wakes);
                     tracing::error!(worker = lane.session.name, "a wake of the hub got lost");
@@ -206,6 +224,16 @@ impl Reactor {
                 Duration::from_millis(ms.saturating_sub(now_ms).max(1))
             });
             tokio::time::sleep(wait.min(SWEEP_INTERVAL)).await;
+        }
+    }
+
+    /// Ends clients that are slow, as many as others wait for their places.
+    fn make_room_for_streams(&self, lane: &Lane, now_ms: u64) {
+        let streams = lane.streams();
+        streams.sample(now_ms);
+        let mut waiting = self.stream_room.count_for(&lane.session.routes);
+        while waiting > 0 && !streams.has_room() && streams.end_slowest() {
+            waiting -= 1;
         }
     }
 
@@ -252,6 +280,7 @@ impl Reactor {
         }
         *self.routes.borrow_mut() = table;
         self.wait_room.grant_all();
+        self.stream_room.grant_all();
         self.changes.notify_waiters();
     }
 
@@ -280,7 +309,7 @@ impl Reactor {
             Arc::clone(session),
             self.index,
             timeout_ms,
-            Rc::clone(&self.wait_room),
+            [Rc::clone(&self.wait_room), Rc::clone(&self.stream_room)],
         ));
         {
             let mut lanes = self.lanes.borrow_mut();
@@ -393,7 +422,7 @@ impl Reactor {
         loop {
             let now_ms = clock::coarse_ms();
             for connection in self.connections.borrow().values() {
-                connection.check(now_ms);
+                connection.check(now_ms, &self.deadlines);
             }
             if self.connections.borrow().is_empty() {
                 self.connection_began.notified().await;

@@ -14,8 +14,10 @@ use crate::exchange::{Exchange, Outcome};
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::field_section::{self, FieldSection};
 use crate::lane::Violation;
+use crate::lanes::streams::StreamClient;
 use crate::limits::DIRECT_SEND_BYTES_MIN;
 use crate::local_answer::LocalAnswer;
+use crate::queue::overloaded;
 use crate::request::Instead;
 use crate::shared::Counters;
 use crate::slot::Event;
@@ -35,12 +37,31 @@ impl Connection {
                 Outcome::Event(Event::Answered) => break false,
                 Outcome::Event(Event::Changed) => {}
                 Outcome::Event(Event::TimedOut) => return Err(self.timed_out().into()),
-                Outcome::WorkerGone => *exchange = Box::pin(self.hand_on(exchange)).await?,
-                Outcome::ClientLeft(hangup) => self.after_hangup(hangup)?,
+                Outcome::WorkerGone => {
+                    *exchange = Box::pin(self.hand_on(exchange)).await?;
+                    self.tell_if_closed(exchange);
+                }
+                Outcome::ClientLeft(hangup) => {
+                    self.after_hangup(hangup)?;
+                    self.tell_if_closed(exchange);
+                }
             }
         };
         if self.reactor.takes_times {
             self.moments.seen_ns = monotonic_ns();
+        }
+        let route_index = exchange.own_route_index();
+        if let Some(habit) = exchange.lane().habit(route_index) {
+            habit.learn(streams);
+        }
+        if streams && !exchange.begin_late_stream(Rc::clone(&self.state) as Rc<dyn StreamClient>) {
+            Counters::add(&self.reactor.shared.counters.streams_refused);
+            tracing::warn!(
+                worker = exchange.lane().session.name,
+                "503: too many of its answers are being streamed to clients"
+            );
+            let why = "too many answers of this worker are being streamed to clients";
+            return Err(overloaded(why).into());
         }
         let head = exchange.copy_head();
         answer::check(
@@ -155,7 +176,10 @@ impl Connection {
         if bytes >= DIRECT_SEND_BYTES_MIN {
             let head = &self.output;
             match exchange.send_from_arena(self.stream.as_fd(), head, offset, bytes) {
-                Ok(count) => sent = count,
+                Ok(count) => {
+                    self.state.add_moved(count as u64);
+                    sent = count;
+                }
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(_) => return Err(Instead::ClientGone),
             }

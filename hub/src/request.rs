@@ -17,6 +17,7 @@ use crate::exchange::Exchange;
 use crate::http::forwarded::{self, Client};
 use crate::http::framing::Framing;
 use crate::lane::Lane;
+use crate::lanes::streams::{StreamClient, StreamHabit};
 use crate::limits::{CONTROL_BODY_BYTES_MAX, DRAIN_BYTES_MAX};
 use crate::local_answer::LocalAnswer;
 use crate::route::{Lookup, RouteTable, Target};
@@ -92,7 +93,7 @@ impl Connection {
             self.input = input;
             let exchange = match tried? {
                 Tried::Dispatched(exchange, _) => exchange,
-                Tried::NoSlot(_) => Box::pin(self.dispatch(NO_BODY)).await?.0,
+                Tried::MustWait(..) => Box::pin(self.dispatch(NO_BODY)).await?.0,
                 Tried::IsStream(route) => return Box::pin(self.serve_sse_route(*route)).await,
             };
             self.use_input(head_bytes, Progress::Used);
@@ -257,7 +258,9 @@ impl Connection {
         match self.dispatch_now(input, body)? {
             Tried::Dispatched(exchange, place) => Ok((exchange, place)),
             // On the heap, for the sake of all the connections that never wait.
-            Tried::NoSlot(route) => Box::pin(self.dispatch_later(input, body, *route)).await,
+            Tried::MustWait(need, route) => {
+                Box::pin(self.dispatch_later(input, body, need, *route)).await
+            }
             Tried::IsStream(_) => Err(stream_takes_no_body().into()),
         }
     }
@@ -267,7 +270,8 @@ impl Connection {
     fn dispatch_now(&mut self, input: &[u8], body: DispatchBody<'_>) -> Result<Tried, Instead> {
         self.deadline_ms = clock::coarse_ms() + self.reactor.shared.config.timeout_ms();
         self.is_repeated = false;
-        self.try_dispatch(input, body, false)
+        self.client_closed = false;
+        self.try_dispatch(input, body, None)
     }
 
     /// Waits for a slot, and then dispatches.
@@ -275,14 +279,18 @@ impl Connection {
         &mut self,
         input: &[u8],
         body: DispatchBody<'_>,
+        mut need: Need,
         mut route: RouteSpec,
     ) -> Result<(Exchange, BodyPlace), Instead> {
         let mut place = None;
         loop {
-            self.wait_for_slot(&route, &mut place).await?;
-            match self.try_dispatch(input, body, true)? {
-                Tried::Dispatched(exchange, body_place) => return Ok((exchange, body_place)),
-                Tried::NoSlot(another) => route = *another,
+            self.wait_for(need, &route, &mut place).await?;
+            match self.try_dispatch(input, body, Some(need))? {
+                Tried::Dispatched(exchange, body_place) => {
+                    self.tell_if_closed(&exchange);
+                    return Ok((exchange, body_place));
+                }
+                Tried::MustWait(other_need, other) => (need, route) = (other_need, *other),
                 Tried::IsStream(_) => {
                     let why = "the route has become an event stream";
                     let answer = LocalAnswer::error(503, why).with("Retry-After", "1");
@@ -292,12 +300,13 @@ impl Connection {
         }
     }
 
+    /// `granted` is what the request has waited for, if it has: it is next then.
     #[inline]
     fn try_dispatch(
         &mut self,
         input: &[u8],
         body: DispatchBody<'_>,
-        is_next: bool,
+        granted: Option<Need>,
     ) -> Result<Tried, Instead> {
         let reactor = Rc::clone(&self.reactor);
         let method = self.head.method.expect("answer_request refused others");
@@ -315,18 +324,38 @@ impl Connection {
                 let route = session.routes[*route_index as usize].clone();
                 return Ok(Tried::IsStream(Box::new(route)));
             }
-            let (lane, route_index) = least_loaded(targets, |target| reactor.lane(&target.session))
+            let lane_of = |target: &Target| reactor.lane(&target.session);
+            let is_stream = matches!(body, DispatchBody::Stream(_));
+            let with_room =
+                |target: &Target| lane_of(target).filter(|lane| lane.streams().has_room());
+            let found = is_stream
+                .then(|| least_loaded(targets, with_room))
+                .flatten();
+            let (lane, route_index) = found
+                .or_else(|| least_loaded(targets, lane_of))
                 .ok_or_else(|| {
                     LocalAnswer::error(503, "the worker of this route is going away")
                         .with("Retry-After", "1")
                 })?;
             let route = &lane.session.routes[route_index as usize];
+            let must_wait = |need| Ok(Tried::MustWait(need, Box::new(route.clone())));
+            let streams = is_stream || lane.habit(route_index).is_some_and(StreamHabit::is_usual);
             // Who came before is next.
-            let must_queue = !is_next && reactor.wait_room.is_queueing(route);
-            let exchange = if must_queue { None } else { lane.reserve() };
-            let Some(exchange) = exchange else {
-                return Ok(Tried::NoSlot(Box::new(route.clone())));
+            if streams
+                && (!lane.streams().has_room()
+                    || (granted != Some(Need::Stream) && reactor.stream_room.is_queueing(route)))
+            {
+                return must_wait(Need::Stream);
+            }
+            if granted.is_none() && reactor.wait_room.is_queueing(route) {
+                return must_wait(Need::Slot);
+            }
+            let Some(mut exchange) = lane.reserve() else {
+                return must_wait(Need::Slot);
             };
+            if streams {
+                exchange.begin_stream(Rc::clone(&self.state) as Rc<dyn StreamClient>);
+            }
             let deadline_ms = self.deadline_ms;
             let dispatch = Dispatch {
                 head: &self.head,
@@ -417,11 +446,20 @@ impl Connection {
     }
 }
 
+/// What a request may have to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A slot.
+    Slot,
+    /// A place among the bodies that stream.
+    Stream,
+}
+
 /// What came of trying to dispatch.
 enum Tried {
     Dispatched(Exchange, BodyPlace),
-    /// All slots for this route are in use, or others wait for one.
-    NoSlot(Box<RouteSpec>),
+    /// What it needs is in use, or others wait for it.
+    MustWait(Need, Box<RouteSpec>),
     /// Nothing: the route is an event stream.
     IsStream(Box<RouteSpec>),
 }

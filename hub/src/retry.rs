@@ -10,7 +10,7 @@ use slotway_shm_proto::Method;
 
 use crate::connection::Connection;
 use crate::exchange::Exchange;
-use crate::request::{Instead, least_loaded};
+use crate::request::{Instead, Need, least_loaded};
 use crate::session::RouteSpec;
 use crate::shared::Counters;
 
@@ -37,7 +37,7 @@ impl Connection {
                 Counters::add(&self.reactor.shared.counters.handed_on);
                 return Ok(exchange);
             }
-            self.wait_for_slot(&route, &mut place).await?;
+            self.wait_for(Need::Slot, &route, &mut place).await?;
         }
     }
 

@@ -71,6 +71,10 @@ pub struct Counters {
     pub lost_wakes: AtomicU64,
     /// Events that a client of an event stream was too slow for.
     pub events_lost: AtomicU64,
+    /// Clients ended since they were too slow for a slot that others waited for.
+    pub slow_clients: AtomicU64,
+    /// 503: too many answers of a worker were being streamed.
+    pub streams_refused: AtomicU64,
     /// Sessions ended because their worker broke the protocol.
     pub violations: AtomicU64,
 }

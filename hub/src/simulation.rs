@@ -73,7 +73,7 @@ fn pair() -> (Hub, Worker) {
         alive_at_ms: 0.into(),
         life: Life::new(1),
     });
-    let lane = Lane::new(session, 0, 1000, WaitRoom::new(0));
+    let lane = Lane::new(session, 0, 1000, [WaitRoom::new(0), WaitRoom::new(0)]);
     let hub = Hub {
         lane: Rc::new(lane),
         waiting: Vec::new(),

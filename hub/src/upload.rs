@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use slotway_net::Hangup;
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
-use crate::body::late_body;
+use crate::body::{late_body, slow_body};
 use crate::clock;
 use crate::connection::{Connection, PendingRead};
 use crate::dispatch::BodyPlace;
@@ -85,6 +85,7 @@ impl Connection {
             let step = self.upload_step(exchange, place.offset, ring, produced, &mut source)?;
             produced = ring.advance(produced, step.moved);
             deadline.add(step.received as usize);
+            self.state.add_moved(u64::from(step.received));
             if step.moved > 0 || step.done {
                 exchange.set_deadline(clock::coarse_ms() + timeout_ms);
                 let end = step.done.then_some(BodyEnd::Complete);
@@ -216,7 +217,12 @@ impl Connection {
                     return match result {
                         Ok(bytes @ 1..) => {
                             deadline.add(bytes);
+                            self.state.add_moved(bytes as u64);
                             Ok(false)
+                        }
+                        _ if self.state.was_slow() => {
+                            self.note_if_slow();
+                            Err(slow_body().into())
                         }
                         _ if self.state.is_overdue() => Err(late_body().into()),
                         Ok(0) | Err(_) => Err(Instead::ClientGone),

@@ -60,6 +60,16 @@ impl WaitRoom {
         self.waiting_count.get() > 0 && self.queues.borrow().contains_key(route)
     }
 
+    /// Requests that wait for any of these routes.
+    pub fn count_for(&self, routes: &[RouteSpec]) -> usize {
+        if self.waiting_count.get() == 0 {
+            return 0;
+        }
+        let queues = self.queues.borrow();
+        let queues = routes.iter().filter_map(|route| queues.get(route));
+        queues.map(Queue::len).sum()
+    }
+
     /// Takes the last place in the queue of a route; `None` if it is full.
     pub fn enter(self: &Rc<Self>, route: &RouteSpec) -> Option<Place> {
         let mut queues = self.queues.borrow_mut();
@@ -131,9 +141,9 @@ impl Waiter {
 }
 
 impl Place {
-    /// The route that it waits for.
-    pub fn route(&self) -> &RouteSpec {
-        &self.route
+    /// Whether it is one for the route in this room.
+    pub fn is_in(&self, room: &Rc<WaitRoom>, route: &RouteSpec) -> bool {
+        Rc::ptr_eq(&self.room, room) && self.route == *route
     }
 
     /// Waits until it is worth trying to reserve a slot. If that fails, this waits

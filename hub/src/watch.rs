@@ -13,6 +13,7 @@ use slotway_net::{Hangup, Stream};
 
 use crate::clock;
 use crate::config::Deadlines;
+use crate::lanes::streams::StreamClient;
 use crate::limits::CLOCK_GRAIN_MS;
 use crate::lookout::LookoutState;
 
@@ -44,6 +45,25 @@ pub struct ConnectionState {
     wait: Cell<Wait>,
     deadline_ms: Cell<u64>,
     is_overdue: Cell<bool>,
+    /// It was too slow for a slot that others waited for.
+    was_slow: Cell<bool>,
+    /// Bytes sent and received by the connection; see [`StreamClient::moved_bytes`].
+    moved_bytes: Cell<u64>,
+    /// How a write that takes long gets on.
+    write: Cell<WriteProgress>,
+}
+
+/// What the client takes of a write that takes long.
+#[derive(Clone, Copy, Debug, Default)]
+struct WriteProgress {
+    /// The deadline that the write began with, which tells it from others.
+    first_deadline_ms: u64,
+    /// Until when it must have taken its share; moves on if it has.
+    deadline_ms: u64,
+    /// What it had not acknowledged when this was looked at last.
+    unacknowledged: u64,
+    /// What it has acknowledged since the deadline moved last.
+    taken: u64,
 }
 
 impl ConnectionState {
@@ -57,6 +77,9 @@ impl ConnectionState {
             wait: Cell::new(Wait::Worker),
             deadline_ms: Cell::new(u64::MAX),
             is_overdue: Cell::new(false),
+            was_slow: Cell::new(false),
+            moved_bytes: Cell::new(0),
+            write: Cell::default(),
         }
     }
 
@@ -140,13 +163,56 @@ impl ConnectionState {
         self.stream.shutdown(Shutdown::Both);
     }
 
-    /// Ends what is overdue. Returns the deadline, for as long as there is one.
-    pub fn check(&self, now_ms: u64) -> Option<u64> {
-        let deadline_ms = self.deadline_ms.get();
-        // Never early: the clock may have been behind when the deadline was set.
-        if now_ms < deadline_ms.saturating_add(CLOCK_GRAIN_MS) {
-            return (deadline_ms < u64::MAX).then_some(deadline_ms);
+    /// So many bytes have been received from the client, or sent to it.
+    #[inline]
+    pub fn add_moved(&self, bytes: u64) {
+        self.moved_bytes.set(self.moved_bytes.get() + bytes);
+    }
+
+    /// Whether it was ended since it was too slow for a slot that others waited for.
+    pub fn was_slow(&self) -> bool {
+        self.was_slow.get()
+    }
+
+    /// Ends what is overdue.
+    pub fn check(&self, now_ms: u64, deadlines: &Deadlines) {
+        let mut deadline_ms = self.deadline_ms.get();
+        if self.wait.get() == Wait::Write {
+            deadline_ms = self.write_deadline(deadline_ms, now_ms, deadlines);
         }
+        // Never early: the clock may have been behind when the deadline was set.
+        if now_ms >= deadline_ms.saturating_add(CLOCK_GRAIN_MS) {
+            self.end_wait();
+        }
+    }
+
+    /// When a write is overdue. The socket says only that it is full, so what the client
+    /// has acknowledged is looked at: one that takes bytes at the least rate gets as much
+    /// time again.
+    fn write_deadline(&self, deadline_ms: u64, now_ms: u64, deadlines: &Deadlines) -> u64 {
+        let mut write = self.write.get();
+        let unacknowledged = self.stream.unacknowledged_bytes();
+        if write.first_deadline_ms == deadline_ms {
+            write.taken += write.unacknowledged.saturating_sub(unacknowledged);
+        } else {
+            write = WriteProgress {
+                first_deadline_ms: deadline_ms,
+                deadline_ms,
+                ..WriteProgress::default()
+            };
+        }
+        write.unacknowledged = unacknowledged;
+        let share = deadlines.write_bytes_per_s_min * deadlines.write_ms / 1000;
+        if now_ms >= write.deadline_ms && write.taken >= share.max(1) {
+            write.deadline_ms = now_ms + deadlines.write_ms;
+            write.taken = 0;
+        }
+        self.write.set(write);
+        write.deadline_ms
+    }
+
+    /// Ends what the client is waited for.
+    fn end_wait(&self) {
         self.deadline_ms.set(u64::MAX);
         self.is_overdue.set(true);
         match self.wait.get() {
@@ -161,7 +227,22 @@ impl ConnectionState {
                 self.stream.shutdown(Shutdown::Both);
             }
         }
-        None
+    }
+}
+
+impl StreamClient for ConnectionState {
+    fn is_awaited(&self) -> bool {
+        matches!(self.wait.get(), Wait::Body | Wait::Write)
+    }
+
+    fn moved_bytes(&self) -> u64 {
+        let moved = self.moved_bytes.get();
+        moved.saturating_sub(self.stream.unacknowledged_bytes())
+    }
+
+    fn end_slow(&self) {
+        self.was_slow.set(true);
+        self.end_wait();
     }
 }
 

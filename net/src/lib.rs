@@ -7,6 +7,7 @@
 //!   same on both engines, on the runtime's epoll, since connections are few
 //!   and requests are many;
 //! - `stream`: reading and writing, which is where the engines differ;
+//! - `local_peer`: what this host knows of the other end of a connection within it;
 //! - `hangups`: noticing that a peer leaves while nothing is read from it;
 //! - `bell`: an eventfd that another process rings; `timer`: waking at a
 //!   nanosecond.
@@ -22,6 +23,7 @@ mod connect;
 mod engine;
 mod hangups;
 mod listener;
+mod local_peer;
 #[allow(unsafe_code)]
 mod readable;
 #[allow(unsafe_code)]
@@ -36,7 +38,9 @@ pub use connect::connect;
 pub use engine::{Chosen, Engine, IoChoice, RunError, choose, run};
 pub use hangups::{Hangup, Hangups};
 pub use listener::Listener;
+pub use local_peer::{LocalPeer, LocalPeers};
 pub use readable::readable;
+pub use send_now::bound_unsent_bytes;
 pub use stream::Stream;
 pub use timer::{Timer, monotonic_ns};
 pub use uring::Refusal;

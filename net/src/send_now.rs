@@ -24,6 +24,43 @@ pub fn reset_on_close(socket: &impl AsRawFd) {
     let _ = rustix::net::sockopt::set_socket_linger(borrow(socket), Some(Duration::ZERO));
 }
 
+/// Makes a TCP socket, and all that a listening one accepts, take no more than so many
+/// bytes beyond those that are on their way (tcp(7), `TCP_NOTSENT_LOWAT`): a client that
+/// does not read then costs little of the kernel's memory, and one that reads slowly
+/// is seen to.
+pub fn bound_unsent_bytes(socket: &impl AsRawFd, bytes: u32) -> Result<(), Errno> {
+    // SAFETY: the option's value is the `u32` that is passed by its address and size, and
+    // only read. rustix has no form of this option.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        let error = std::io::Error::last_os_error();
+        Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    }
+}
+
+/// Bytes in the send queue of a socket (`SIOCOUTQ`); 0 where it cannot say.
+pub fn unacknowledged_bytes(socket: &impl AsRawFd) -> u64 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ (the same number as SIOCOUTQ) writes one int to the address that
+    // it is given, which is that of a local one. rustix has no form of it.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 {
+        u64::try_from(bytes).unwrap_or(0)
+    } else {
+        0
+    }
+}
+
 /// The descriptor of a socket, for as long as that is borrowed.
 pub fn borrow(socket: &impl AsRawFd) -> BorrowedFd<'_> {
     // SAFETY: the descriptor is open for as long as `socket` is borrowed, which

@@ -1,7 +1,7 @@
 //! A connected stream socket, TCP or Unix.
 
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use tokio_uring::buf::BoundedBuf;
 
 use crate::engine::Engine;
 use crate::readable::registered;
-use crate::send_now::{borrow, reset_on_close, send_now};
+use crate::send_now::{borrow, reset_on_close, send_now, unacknowledged_bytes};
 
 /// See the module.
 pub struct Stream {
@@ -62,6 +62,17 @@ impl Stream {
         rustix::io::ioctl_fionread(self).unwrap_or(0)
     }
 
+    /// Its own address; `None` for Unix sockets.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        SocketAddr::try_from(rustix::net::getsockname(self).ok()?).ok()
+    }
+
+    /// Bytes that were sent and that the peer has not acknowledged (tcp(7), `SIOCOUTQ`; for
+    /// Unix sockets, not read); 0 where the socket cannot say.
+    pub fn unacknowledged_bytes(&self) -> u64 {
+        unacknowledged_bytes(self)
+    }
+
     /// Writes all of `buffer`, on a ring with what else is submitted at the end
     /// of the turn.
     pub async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
@@ -101,14 +112,6 @@ impl Stream {
             }
             Socket::Epoll(socket) => send_all(socket, bytes).await,
         }
-    }
-
-    /// Sends a few bytes, if the socket takes them at once, to learn from the peer's
-    /// answer whether it is there. A short write would break what follows, so only
-    /// while nothing else is under way.
-    pub fn probe(&self, bytes: &[u8]) {
-        // A peer that is gone, or does not read, is noticed by who waits for it.
-        let _ = send_now(&self.as_raw_fd(), bytes);
     }
 
     /// Ends the connection so that the peer knows it was cut: with a reset, once

@@ -1,0 +1,138 @@
+//! What this host knows of the other end of a TCP connection that does not leave it:
+//! whose socket it is, and whether it is still open (`sock_diag(7)`).
+//!
+//! TCP itself says neither. A peer that has closed its side alone and one that is gone
+//! look the same until something is sent to them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+
+/// The socket at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalPeer {
+    /// The user who made it; 0 as well if it is closed.
+    pub uid: u32,
+    /// No process has it open any more.
+    pub is_closed: bool,
+}
+
+/// Asks the kernel about sockets of this network namespace.
+#[derive(Debug)]
+pub struct LocalPeers {
+    netlink: OwnedFd,
+}
+
+/// `SOCK_DIAG_BY_FAMILY`
+const BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST`
+const REQUEST: u16 = 1;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const IPPROTO_TCP: u8 = 6;
+/// `struct nlmsghdr`
+const HEADER_BYTES: usize = 16;
+/// `struct inet_diag_sockid`
+const SOCKET_ID_BYTES: usize = 48;
+/// `struct inet_diag_req_v2`
+const REQUEST_BYTES: usize = HEADER_BYTES + 8 + SOCKET_ID_BYTES;
+/// Where `idiag_uid` and `idiag_inode` stand in `struct inet_diag_msg`.
+const UID_OFFSET: usize = HEADER_BYTES + 4 + SOCKET_ID_BYTES + 12;
+const INODE_OFFSET: usize = UID_OFFSET + 4;
+
+impl LocalPeers {
+    /// Opens the netlink socket.
+    pub fn new() -> io::Result<Self> {
+        let netlink = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::DGRAM,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            Some(netlink::SOCK_DIAG),
+        )?;
+        Ok(Self { netlink })
+    }
+
+    /// The socket that is connected from `peer` to `local`, if it is in this network
+    /// namespace.
+    pub fn find(&self, local: SocketAddr, peer: SocketAddr) -> Option<LocalPeer> {
+        let (local_ip, peer_ip) = (local.ip().to_canonical(), peer.ip().to_canonical());
+        let mut request = [0_u8; REQUEST_BYTES];
+        request[0..4].copy_from_slice(&(REQUEST_BYTES as u32).to_ne_bytes());
+        request[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
+        request[6..8].copy_from_slice(&REQUEST.to_ne_bytes());
+        request[16] = if peer_ip.is_ipv4() { AF_INET } else { AF_INET6 };
+        request[17] = IPPROTO_TCP;
+        // In any state.
+        request[20..24].copy_from_slice(&u32::MAX.to_ne_bytes());
+        let id = &mut request[24..];
+        id[0..2].copy_from_slice(&peer.port().to_be_bytes());
+        id[2..4].copy_from_slice(&local.port().to_be_bytes());
+        write_address(&mut id[4..20], peer_ip);
+        write_address(&mut id[20..36], local_ip);
+        // No cookie: whichever socket it is.
+        id[40..48].fill(0xff);
+        rustix::net::send(&self.netlink, &request, SendFlags::DONTWAIT).ok()?;
+        let mut answer = [0_u8; 512];
+        // The kernel has answered by the time that the request is sent.
+        let (bytes, _) = rustix::net::recv(&self.netlink, &mut answer, RecvFlags::DONTWAIT).ok()?;
+        let answer = &answer[..bytes];
+        let word = |offset: usize| {
+            let bytes = answer.get(offset..offset + 4)?;
+            Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+        };
+        let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+        if kind != BY_FAMILY {
+            return None;
+        }
+        Some(LocalPeer {
+            uid: word(UID_OFFSET)?,
+            is_closed: word(INODE_OFFSET)? == 0,
+        })
+    }
+}
+
+fn write_address(place: &mut [u8], address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => place[..4].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => place.copy_from_slice(&address.octets()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_peer_s_user_is_known_and_whether_it_has_closed_all_or_its_side_alone() {
+        let peers = LocalPeers::new().unwrap();
+        for listen in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(listen).unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (server, peer) = listener.accept().unwrap();
+            let local = server.local_addr().unwrap();
+            let open = LocalPeer {
+                uid: rustix::process::geteuid().as_raw(),
+                is_closed: false,
+            };
+            assert_eq!(peers.find(local, peer), Some(open), "{listen}");
+            client.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(peers.find(local, peer), Some(open), "{listen}");
+            drop(client);
+            let start = Instant::now();
+            while !peers.find(local, peer).is_some_and(|peer| peer.is_closed) {
+                assert!(start.elapsed() < Duration::from_secs(10));
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_socket_that_is_not_here_nothing_is_known() {
+        let peers = LocalPeers::new().unwrap();
+        let there = "192.0.2.1:9".parse().unwrap();
+        assert_eq!(peers.find("127.0.0.1:1".parse().unwrap(), there), None);
+    }
+}
