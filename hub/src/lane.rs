@@ -80,7 +80,6 @@ struct Inner {
     submissions: SubmissionProducer,
     completions: CompletionConsumer,
     slots: SlotTable,
-    ringers: Vec<Ringer>,
     unrung_count: u32,
     /// Quarantined slots to look at once the head has been published.
     look_later: Vec<u32>,
@@ -98,9 +97,6 @@ impl Lane {
             submissions: SubmissionProducer::default(),
             completions: CompletionConsumer::default(),
             slots: SlotTable::new(session.geometry.slot_count()),
-            ringers: (0..session.thread_count)
-                .map(|_| Ringer::default())
-                .collect(),
             unrung_count: 0,
             look_later: Vec::new(),
         };
@@ -241,10 +237,9 @@ impl Lane {
 
     /// Rings as many sleeping threads of the worker as have something to do.
     pub fn ring_bells(&self) {
-        let inner = &mut *self.inner.borrow_mut();
-        let mut left = std::mem::take(&mut inner.unrung_count);
+        let mut left = std::mem::take(&mut self.inner.borrow_mut().unrung_count);
         Ringer::after_publishing();
-        for (thread_index, ringer) in inner.ringers.iter().enumerate() {
+        for (thread_index, ringer) in self.session.ringers.iter().enumerate() {
             if left == 0 {
                 break;
             }
@@ -440,5 +435,65 @@ impl Lane {
     /// See [`SlotTable::expire`].
     pub fn expire(&self, now_ms: u64) -> Option<u64> {
         self.inner.borrow_mut().slots.expire(now_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Life;
+    use slotway_shm_proto::Method;
+    use slotway_shm_proto::layout::Geometry;
+    use slotway_shm_proto::region::{HubRegions, WorkerRegions};
+
+    #[test]
+    #[cfg_attr(
+        miri,
+        ignore = "futexes of another process's scope are foreign to Miri"
+    )]
+    fn a_thread_that_one_lane_has_woken_is_not_woken_by_another_in_a_second_thread_s_stead() {
+        let geometry = Geometry::new(2, 4, 65_536).unwrap();
+        let regions = HubRegions::create("slotway-lanes", &geometry).unwrap();
+        let fds = [0, 1].map(|index: usize| regions.fds[index].try_clone().unwrap());
+        let worker = WorkerRegions::map(&fds, &geometry).unwrap();
+        let session = Arc::new(Session {
+            id: 1,
+            index: 0,
+            worker_id: String::new(),
+            name: "two threads".to_owned(),
+            routes: vec![crate::session::RouteSpec {
+                method: Method::Get,
+                path: crate::routing::pattern::Pattern::parse("/").unwrap(),
+            }],
+            options: Vec::new(),
+            geometry,
+            regions,
+            eventfds: Vec::new(),
+            ringers: vec![Ringer::default(), Ringer::default()],
+            alive_at_ms: 0.into(),
+            life: Life::new(2),
+        });
+        let bells = || {
+            let bell = |index| worker.requests.u32_at(geometry.thread_line(index));
+            [0, 1].map(|index| bell(index).load(Ordering::Relaxed))
+        };
+        for index in 0..2 {
+            SleepEpoch(worker.responses.u32_at(geometry.thread_line(index))).announce();
+        }
+        let lanes = [0, 1].map(|lane_index| {
+            let session = Arc::clone(&session);
+            Rc::new(Lane::new(
+                session,
+                lane_index,
+                1000,
+                [WaitRoom::new(0), WaitRoom::new(0)],
+            ))
+        });
+        for (lane, rung) in lanes.iter().zip([[1, 0], [1, 1]]) {
+            let exchange = lane.reserve().unwrap();
+            exchange.submit(1000);
+            lane.ring_bells();
+            assert_eq!(bells(), rung);
+        }
     }
 }

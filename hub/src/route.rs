@@ -301,7 +301,7 @@ mod tests {
             geometry,
             regions: HubRegions::create("slotway-test", &geometry).unwrap(),
             eventfds: Vec::new(),
-            thread_count: 1,
+            ringers: Vec::new(),
             alive_at_ms: 0.into(),
             life: Life::new(1),
         })

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use slotway_shm_proto::Method;
+use slotway_shm_proto::doorbell::Ringer;
 use slotway_shm_proto::layout::Geometry;
 use slotway_shm_proto::region::HubRegions;
 
@@ -66,8 +67,10 @@ pub struct Session {
     pub regions: HubRegions,
     /// By which the worker rings each lane.
     pub eventfds: Vec<OwnedFd>,
-    /// Threads of the worker that have a doorbell.
-    pub thread_count: u32,
+    /// One for each thread of the worker that has a doorbell. All lanes share it: a
+    /// thread that one lane has woken takes that lane's request, so another lane, for
+    /// its own, must wake another thread.
+    pub ringers: Vec<Ringer>,
     /// When it last turned out to have answered something, on the coarse clock; looked
     /// at by pings.
     pub alive_at_ms: AtomicU64,

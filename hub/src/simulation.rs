@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use fastrand::Rng;
 use slotway_shm_proto::Method;
+use slotway_shm_proto::doorbell::Ringer;
 use slotway_shm_proto::layout::{Geometry, RequestHead, ResponseHead};
 use slotway_shm_proto::region::{HubRegions, WorkerRegions};
 use slotway_shm_proto::ring::{
@@ -69,7 +70,7 @@ fn pair() -> (Hub, Worker) {
         geometry,
         regions,
         eventfds: Vec::new(),
-        thread_count: 1,
+        ringers: vec![Ringer::default()],
         alive_at_ms: 0.into(),
         life: Life::new(1),
     });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::{PTracer, set_ptracer};
 use slotway_loadgen::echo::{Echo, Stall};
 use slotway_worker_sdk::{HubWorker, RunError};
+use tokio::runtime::Runtime;
 
 #[allow(
     dead_code,
@@ -120,6 +121,10 @@ fn until_told() -> impl Future<Output = ()> {
 
 fn run(worker: impl Future<Output = Result<(), RunError>>) -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a tokio runtime starts");
+    run_on(&runtime, worker)
+}
+
+fn run_on(runtime: &Runtime, worker: impl Future<Output = Result<(), RunError>>) -> ExitCode {
     match runtime.block_on(worker) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -180,11 +185,19 @@ fn serve_axum_app() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// As many threads as handlers block in at once, on one core as well, where a runtime
+/// has one unless it is told otherwise.
+fn two_threads() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build();
+    runtime.expect("a tokio runtime starts")
+}
+
 /// The same service behind a hub.
 fn serve_axum_behind(hub_url: &str, name: &str) -> ExitCode {
     let router = crate::axum_app::router();
     let worker = HubWorker::new(hub_url, name, ());
-    run(async {
+    run_on(&two_threads(), async {
         let stop = until_told();
         slotway_worker_sdk::serve(router)
             .on(worker)

@@ -14,7 +14,7 @@ use slotway_shm_proto::ring::CompletionKind;
 use slotway_tests::fake_worker::FakeWorker;
 use slotway_tests::http::{self, Connection};
 use slotway_tests::scribbler::{is_over, scribble};
-use slotway_tests::system::{HubPart, PATIENCE, Part};
+use slotway_tests::system::{HubPart, PATIENCE, Part, wait_until};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -361,10 +361,18 @@ fn ringing_without_end_keeps_nobody_waiting(io: &str) {
 }
 
 fn an_answer_to_an_older_use_of_a_slot_reaches_nobody(io: &str) {
-    let hub = HubPart::start(
-        program(),
-        &["--io", io, "--timeout", "1", "--slots", "1", "--ping", "0"],
-    );
+    // Without a queue: a worker that is not done within another timeout is put out.
+    let flags = [
+        "--timeout",
+        "2",
+        "--slots",
+        "1",
+        "--queue",
+        "0",
+        "--ping",
+        "0",
+    ];
+    let hub = HubPart::start(program(), &[&["--io", io], &flags[..]].concat());
     let _honest = hub.start_worker("echo", "echo");
     let liar = FakeWorker::attach(&hub, "liar", "/liar");
     let mut first = ask(&hub);
@@ -380,6 +388,11 @@ fn an_answer_to_an_older_use_of_a_slot_reaches_nobody(io: &str) {
         ..ResponseHead::default()
     };
     liar.answer(&old, &late(old.generation));
+    wait_until("the slot is free", || {
+        !http::get(hub.address, "/internal/slots")
+            .text()
+            .contains("quarantined")
+    });
     let mut third = ask(&hub);
     let new = liar.take();
     assert_eq!(new.slot_index, old.slot_index);

@@ -2,14 +2,17 @@
 //! then, and by the runtime after that.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use tokio_util::sync::ReusableBoxFuture;
 
-use crate::handler::{HandlerScratch, Kind, PANICKED, Route, Taken};
+use crate::handler::{self, HandlerScratch, Kind, PANICKED, Route, Taken};
 use crate::handler_response::HandlerResponse;
 use crate::request::Request;
 use crate::request_body::RequestBody;
@@ -94,7 +97,7 @@ impl<S> AsyncHandler<S> {
         taken: Taken<'_>,
         mut ticket: Ticket,
         scratch: &mut HandlerScratch,
-        is_long: bool,
+        offloaded: Option<Arc<AtomicU32>>,
     ) -> Option<Published> {
         let session = taken.session;
         match self {
@@ -103,7 +106,7 @@ impl<S> AsyncHandler<S> {
                 let request = Request::new(taken, Some(hold));
                 let cell = scratch.future.take();
                 let start = || start(Arc::clone(state), request, cell);
-                begin(session, ticket, scratch, is_long, start)
+                begin(session, ticket, scratch, offloaded, start)
             }
             Self::Reading(start) => {
                 let hold = ticket.hold();
@@ -117,7 +120,7 @@ impl<S> AsyncHandler<S> {
                 let whole = (!streams).then(|| request.slot_body().to_vec());
                 let body = RequestBody::new(Arc::clone(session), key, whole);
                 let start = || start(Arc::clone(state), request, body);
-                begin(session, ticket, scratch, is_long, start)
+                begin(session, ticket, scratch, offloaded, start)
             }
         }
     }
@@ -130,12 +133,12 @@ fn begin(
     session: &Arc<Session>,
     ticket: Ticket,
     scratch: &mut HandlerScratch,
-    is_long: bool,
+    offloaded: Option<Arc<AtomicU32>>,
     start: impl FnOnce() -> FutureCell,
 ) -> Option<Published> {
     let polled = catch_unwind(AssertUnwindSafe(|| {
         let mut future = start();
-        if is_long {
+        if offloaded.is_some() {
             return (Poll::Pending, future);
         }
         let mut context = Context::from_waker(Waker::noop());
@@ -152,17 +155,31 @@ fn begin(
         Ok((Poll::Pending, future)) => {
             scratch
                 .spawner
-                .spawn(finish_later(Arc::clone(session), ticket, future));
+                .spawn(finish_later(Arc::clone(session), ticket, future, offloaded));
             None
         }
         Err(_) => Some(ticket.answer_failed(PANICKED)),
     }
 }
 
-async fn finish_later(session: Arc<Session>, ticket: Ticket, mut future: FutureCell) {
+async fn finish_later(
+    session: Arc<Session>,
+    ticket: Ticket,
+    mut future: FutureCell,
+    mut offloaded: Option<Arc<AtomicU32>>,
+) {
     let lane_index = ticket.lane_index();
     // A panic here unwinds through the task, and the ticket answers 500.
-    let response = Pin::new(&mut future).await;
+    let response = poll_fn(|cx| {
+        // The first step, which the receiving thread would have made.
+        let started = offloaded.is_some().then(Instant::now);
+        let polled = Pin::new(&mut future).poll(cx);
+        if let Some((usual_ns, started)) = offloaded.take().zip(started) {
+            handler::learn(&usual_ns, started);
+        }
+        polled
+    })
+    .await;
     drop(future);
     if ticket.answer(response) == Published::Yes {
         session.ring(lane_index);

@@ -42,7 +42,7 @@ pub(crate) struct Route<S> {
     kind: Kind<S>,
     /// What the handler usually takes on the receiving thread; unknown counts
     /// as long.
-    usual_ns: AtomicU32,
+    usual_ns: Arc<AtomicU32>,
 }
 
 /// What one receiving thread keeps between requests.
@@ -54,18 +54,27 @@ pub(crate) struct HandlerScratch {
     pub future: Option<FutureCell>,
     #[cfg(feature = "tokio")]
     pub spawner: Spawner,
+    /// Whether the runtime has as many threads as receive requests, or more: then
+    /// handlers that block are better off there.
+    #[cfg(feature = "tokio")]
+    pub offloads: bool,
+    /// The last handler went to the runtime at once, which learns what it takes.
+    pub offloaded: bool,
 }
 
 impl HandlerScratch {
     #[cfg_attr(not(feature = "tokio"), expect(unused_variables))]
-    pub fn new(spawner: &Spawner, placement: Placement) -> Self {
+    pub fn new(spawner: &Spawner, placement: Placement, receiver_count: u32) -> Self {
         Self {
             usual_ns: UNKNOWN_NS,
             placement,
+            offloaded: false,
             #[cfg(feature = "tokio")]
             future: None,
             #[cfg(feature = "tokio")]
             spawner: spawner.clone(),
+            #[cfg(feature = "tokio")]
+            offloads: spawner.thread_count() >= receiver_count as usize,
         }
     }
 
@@ -101,7 +110,7 @@ impl<S: Send + Sync + 'static> Route<S> {
             is_sse: false,
             raw_params: false,
             kind,
-            usual_ns: AtomicU32::new(UNKNOWN_NS),
+            usual_ns: Arc::new(AtomicU32::new(UNKNOWN_NS)),
         }
     }
 
@@ -126,19 +135,12 @@ impl<S: Send + Sync + 'static> Route<S> {
 
     /// Learns from one run; returns the time now.
     pub fn learn(&self, started: Instant) -> Instant {
-        let now = Instant::now();
-        let usual = self.usual_ns.load(Ordering::Relaxed);
-        let next = moving_average(usual, now - started);
-        self.usual_ns.store(next, Ordering::Relaxed);
-        now
+        learn(&self.usual_ns, started)
     }
 
     /// Runs the handler for a request that was taken. `None`: the answer will
     /// come later, from the runtime.
-    #[cfg_attr(
-        not(feature = "tokio"),
-        expect(unused_variables, clippy::unnecessary_wraps)
-    )]
+    #[cfg_attr(not(feature = "tokio"), expect(clippy::unnecessary_wraps))]
     pub fn run(
         &self,
         state: &Arc<S>,
@@ -149,6 +151,7 @@ impl<S: Send + Sync + 'static> Route<S> {
         let ticket = Ticket::new(Arc::clone(taken.session), taken.key, wants_times);
         match &self.kind {
             Kind::Plain(handler) => {
+                scratch.offloaded = false;
                 let request = Request::new(taken, None);
                 let result = catch_unwind(AssertUnwindSafe(|| handler(state, &request)));
                 drop(request);
@@ -160,8 +163,10 @@ impl<S: Send + Sync + 'static> Route<S> {
             #[cfg(feature = "tokio")]
             Kind::Async(handler) => {
                 let usual_ns = self.usual_ns.load(Ordering::Relaxed);
-                let is_long = usual_ns != UNKNOWN_NS && usual_ns > OFFLOAD_NS;
-                handler.run(state, taken, ticket, scratch, is_long)
+                let is_long = scratch.offloads && usual_ns != UNKNOWN_NS && usual_ns > OFFLOAD_NS;
+                scratch.offloaded = is_long;
+                let offloaded = is_long.then(|| Arc::clone(&self.usual_ns));
+                handler.run(state, taken, ticket, scratch, offloaded)
             }
         }
     }
@@ -169,6 +174,15 @@ impl<S: Send + Sync + 'static> Route<S> {
 
 /// What a handler takes that has not run yet: it counts as slow.
 const UNKNOWN_NS: u32 = u32::MAX;
+
+/// Learns from one run; returns the time now.
+pub(crate) fn learn(usual_ns: &AtomicU32, started: Instant) -> Instant {
+    let now = Instant::now();
+    let usual = usual_ns.load(Ordering::Relaxed);
+    let next = moving_average(usual, now - started);
+    usual_ns.store(next, Ordering::Relaxed);
+    now
+}
 
 /// An average over some eight runs; the first run stands alone.
 fn moving_average(usual_ns: u32, took: Duration) -> u32 {

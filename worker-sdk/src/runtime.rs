@@ -39,6 +39,13 @@ impl Spawner {
         self.handle.is_some()
     }
 
+    /// How many of its threads run futures.
+    #[cfg(feature = "tokio")]
+    pub fn thread_count(&self) -> usize {
+        let handle = self.handle.as_ref();
+        handle.map_or(0, |handle| handle.metrics().num_workers())
+    }
+
     /// Runs a future there.
     #[cfg(feature = "tokio")]
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {

@@ -50,7 +50,11 @@ impl<S: Send + Sync + 'static> Receiver<S> {
     /// Serves until the session ends.
     pub fn run(self) {
         let _entered = self.spawner.enter();
-        let mut scratch = HandlerScratch::new(&self.spawner, Placement::new(self.home_lane()));
+        let mut scratch = HandlerScratch::new(
+            &self.spawner,
+            Placement::new(self.home_lane()),
+            self.thread_count,
+        );
         while !self.session.has_ended() {
             if !self.drain(&mut scratch) && !self.spin() {
                 self.sleep();
@@ -202,7 +206,11 @@ impl<S: Send + Sync + 'static> Receiver<S> {
             collected,
         };
         let published = route.run(&self.state, taken, scratch);
-        let now = route.learn(started);
+        let now = if scratch.offloaded {
+            Instant::now()
+        } else {
+            route.learn(started)
+        };
         scratch.learn(now - started);
         if let Some(published) = published {
             unrung.note(published, key.lane_index);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Pid;
 use serde_json::json;
 use slotway_shm_proto::Method;
-use slotway_shm_proto::doorbell::new_eventfd;
+use slotway_shm_proto::doorbell::{Ringer, new_eventfd};
 use slotway_shm_proto::limits::THREAD_COUNT_MAX;
 use slotway_shm_proto::message::{FromHub, Goodbye, Refusal};
 use slotway_shm_proto::packet;
@@ -247,7 +247,9 @@ impl Sessions {
             geometry,
             regions,
             eventfds,
-            thread_count: greeting.hello.thread_count,
+            ringers: (0..greeting.hello.thread_count)
+                .map(|_| Ringer::default())
+                .collect(),
             alive_at_ms: 0.into(),
             life: Life::new(geometry.lane_count()),
         });
@@ -266,7 +268,7 @@ impl Sessions {
             worker = session.name,
             worker_id = session.worker_id,
             routes = session.routes.len(),
-            threads = session.thread_count,
+            threads = session.ringers.len(),
             "attached"
         );
         self.is_here(&session.worker_id);

@@ -119,14 +119,21 @@ impl Streams {
             }
             pace.sampled_ms = now_ms;
             let window_ms = now_ms - pace.start_ms;
-            if window_ms >= STREAM_PACE_WINDOW.as_millis() as u64 {
+            let whole_ms = STREAM_PACE_WINDOW.as_millis() as u64;
+            if window_ms * 2 >= whole_ms {
                 let moved = holder.client.moved_bytes();
                 let bytes = moved.saturating_sub(pace.start_bytes);
                 // A window in which it was mostly the worker that took its time says
                 // nothing of the client.
                 let is_clients = pace.awaited_ms * 2 >= window_ms;
-                pace.rate = is_clients.then(|| bytes * 1000 / pace.awaited_ms.max(1));
-                (pace.start_ms, pace.start_bytes, pace.awaited_ms) = (now_ms, moved, 0);
+                let rate = is_clients.then(|| bytes * 1000 / pace.awaited_ms.max(1));
+                if window_ms >= whole_ms {
+                    pace.rate = rate;
+                    (pace.start_ms, pace.start_bytes, pace.awaited_ms) = (now_ms, moved, 0);
+                } else if rate.is_some_and(|rate| rate < STREAM_RATE_MIN / 8) {
+                    // Half a window is enough to know one that all but stands still.
+                    pace.rate = rate;
+                }
             }
             holder.pace.set(pace);
         }
@@ -277,7 +284,7 @@ mod tests {
         client.moved.set(1 << 30);
         streams.sample(WINDOW_MS * 2);
         assert!(!streams.end_slowest());
-        streams.sample(WINDOW_MS * 3);
+        streams.sample(WINDOW_MS * 2 + WINDOW_MS / 2);
         assert!(streams.end_slowest());
     }
 
