@@ -28,22 +28,37 @@ pub async fn run(reactor: Rc<Reactor>, lane: Rc<Lane>) {
         reactor: Rc::clone(&reactor),
         lane: Rc::clone(&lane),
     };
-    if let Err(violation) = serve(&reactor, &lane).await {
-        reactor.report_violation(&lane, violation);
+    match serve(&reactor, &lane).await {
+        Ok(()) => {}
+        Err(End::Violation(violation)) => reactor.report_violation(&lane, violation),
+        Err(End::NoBell) => reactor.report_no_resources(&lane),
     }
 }
 
-async fn serve(reactor: &Rc<Reactor>, lane: &Rc<Lane>) -> Result<(), Violation> {
+/// Why a lane's completions cannot be taken any more.
+enum End {
+    Violation(Violation),
+    /// Its eventfd cannot be waited on.
+    NoBell,
+}
+
+impl From<Violation> for End {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+async fn serve(reactor: &Rc<Reactor>, lane: &Rc<Lane>) -> Result<(), End> {
     let eventfd = &lane.session.eventfds[reactor.index as usize];
     let bell = eventfd
         .as_fd()
         .try_clone_to_owned()
         .and_then(Bell::new)
-        .map_err(|_| Violation::Bell)?;
+        .map_err(|_| End::NoBell)?;
     while !lane.is_over() {
         take(reactor, lane)?;
         tokio::select! {
-            rung = bell.rung() => rung.map_err(|_| Violation::Bell)?,
+            rung = bell.rung() => rung.map_err(|_| End::NoBell)?,
             () = lane.ended.notified() => {}
         }
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustix::net::SocketType;
 use rustix::process::Pid;
 use slotway_net::{Chosen, Engine, Listener, Refusal, RunError, choose, run};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access::Access;
 use crate::bind::{BindError, OwnerLock, listen};
@@ -25,6 +25,7 @@ use crate::control::attach::AttachSocket;
 use crate::control::{self, ControlMessage};
 use crate::handover::{Description, ExpectedWorker};
 use crate::inspection::{self, Inspection};
+use crate::lifecycle::blocking;
 use crate::limits::{MOVE_TIME, STOP_GRACE};
 use crate::listener;
 use crate::ping;
@@ -68,8 +69,15 @@ pub struct Hub {
     attach: Arc<AttachSocket>,
     /// Accepts workers.
     accepting: tokio::task::JoinHandle<()>,
-    control: mpsc::UnboundedSender<ControlMessage>,
-    reactors: Vec<JoinHandle<()>>,
+    /// Whether it does.
+    attach_open: watch::Sender<bool>,
+    reactors: Vec<ReactorThread>,
+}
+
+/// A reactor, and what is done once its thread has come to its end.
+struct ReactorThread {
+    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
 }
 
 impl Hub {
@@ -93,10 +101,8 @@ impl Hub {
             .tell_control(ControlMessage::Expect(workers, reply));
         let stopped = |error| StartError::Handover(io::Error::other(error));
         let are_all_here = expecting.await.map_err(stopped)?;
-        let from = tokio::task::spawn_blocking(move || from.prepared().map(|()| from))
-            .await
-            .map_err(|error| StartError::Handover(io::Error::other(error)))?
-            .map_err(StartError::Handover)?;
+        let from = blocking::run("handover", move || from.prepared().map(|()| from)).await;
+        let from = from.flatten().map_err(StartError::Handover)?;
         if tokio::time::timeout(MOVE_TIME, are_all_here).await.is_err() {
             tracing::warn!(
                 expected = count,
@@ -130,14 +136,14 @@ impl Hub {
             .tell_control(ControlMessage::BeginHandover(reply));
         let workers = workers.await.map_err(io::Error::other)?;
         // Workers that attach from now on are for the new hub.
-        self.accepting.abort();
+        self.attach_open.send_replace(false);
         let result = match workers {
             Ok(workers) => self.hand_over(program, workers).await,
             Err(error) => Err(error),
         };
         if result.is_err() {
             self.shared.tell_control(ControlMessage::EndHandover);
-            self.accepting = accept_workers(&self.shared, &self.attach, &self.control)?;
+            self.attach_open.send_replace(true);
         } else {
             self.own_files(false);
         }
@@ -149,14 +155,12 @@ impl Hub {
         let successor = Successor::start(program)?;
         let workers = description.workers.clone();
         let prepare = move || successor.prepare(&description, &fds).map(|()| successor);
-        let prepared = tokio::task::spawn_blocking(prepare).await;
-        let successor = prepared.map_err(io::Error::other)??;
+        let successor = blocking::run("upgrade", prepare).await??;
         let (done, told) = oneshot::channel();
         self.shared
             .tell_control(ControlMessage::TellMoving(workers, done));
         told.await.map_err(io::Error::other)?;
-        let ready = tokio::task::spawn_blocking(move || successor.await_ready()).await;
-        ready.map_err(io::Error::other)?
+        blocking::run("upgrade", move || successor.await_ready()).await?
     }
 
     fn describe(&self, workers: Vec<ExpectedWorker>) -> io::Result<(Description, Vec<OwnedFd>)> {
@@ -227,14 +231,17 @@ impl Hub {
         let path_text = attach.path().display().to_string();
         let control_task = control::run(Arc::clone(&shared), path_text, messages);
         tokio::spawn(vital(Arc::clone(&shared), "the control task", control_task));
-        let accepting = accept_workers(&shared, &attach, &control).map_err(StartError::Runtime)?;
+        let attach_open = watch::Sender::new(true);
+        let listener = attach.listener().map_err(StartError::Runtime)?;
+        let accept = control::attach::accept(listener, control, attach_open.subscribe());
+        let accepting = tokio::spawn(vital(Arc::clone(&shared), "accepting workers", accept));
         Ok(Self {
             shared,
             engine,
             listeners,
             attach,
             accepting,
-            control,
+            attach_open,
             reactors,
         })
     }
@@ -287,23 +294,16 @@ impl Hub {
         self.listeners.close();
         self.shared.wake_reactors();
         let limit = Duration::from_secs(self.shared.config.drain_timeout) + STOP_GRACE;
-        let reactors = std::mem::take(&mut self.reactors);
-        // Joining blocks, and workers must be heard meanwhile.
-        let joining = tokio::task::spawn_blocking(move || {
-            reactors.into_iter().all(|reactor| reactor.join().is_ok())
-        });
-        let ended = match tokio::time::timeout(limit, joining).await {
-            Ok(joined) => {
-                if !matches!(joined, Ok(true)) {
-                    tracing::error!("a reactor thread panicked");
-                }
-                true
-            }
-            Err(_) => {
+        let mut has_ended = true;
+        for reactor in std::mem::take(&mut self.reactors) {
+            // An error is the end too: the thread has dropped its side.
+            if tokio::time::timeout(limit, reactor.ended).await.is_err() {
                 tracing::error!("a reactor does not end: the hub ends without it");
-                false
+                has_ended = false;
+            } else if reactor.thread.join().is_err() {
+                tracing::error!("a reactor thread panicked");
             }
-        };
+        }
         self.accepting.abort();
         let (done, stopped) = oneshot::channel();
         self.shared.tell_control(ControlMessage::Stop(done));
@@ -326,7 +326,7 @@ impl Hub {
             lost_wakes = counters.lost_wakes.load(Ordering::Relaxed),
             "faults counted"
         );
-        ended
+        has_ended
     }
 }
 
@@ -437,18 +437,6 @@ fn inherit(
     Ok((listeners, attach))
 }
 
-fn accept_workers(
-    shared: &Arc<Shared>,
-    attach: &Arc<AttachSocket>,
-    control: &mpsc::UnboundedSender<ControlMessage>,
-) -> io::Result<tokio::task::JoinHandle<()>> {
-    let listener = attach.listener()?;
-    let control = control.clone();
-    let accept = control::attach::accept(listener, control);
-    let accept = vital(Arc::clone(shared), "accepting workers", accept);
-    Ok(tokio::spawn(accept))
-}
-
 /// Raises the soft limit of open files to the hard one, and returns it.
 fn raise_fd_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -473,12 +461,15 @@ fn start_reactor(
     shared: Arc<Shared>,
     sockets: Vec<OwnedFd>,
     questions: mpsc::UnboundedReceiver<Inspection>,
-) -> Result<JoinHandle<()>, StartError> {
+) -> Result<ReactorThread, StartError> {
+    let (end, ended) = oneshot::channel();
     let (started, has_started) = std::sync::mpsc::channel();
     let whole = Arc::clone(&shared);
     let thread = std::thread::Builder::new()
         .name(format!("reactor-{index}"))
         .spawn(move || {
+            // Told by being dropped, whatever way the thread ends.
+            let _end: oneshot::Sender<()> = end;
             let report = started.clone();
             let result = run(engine, async move {
                 let listeners: io::Result<Vec<_>> = sockets
@@ -506,7 +497,7 @@ fn start_reactor(
         })
         .map_err(StartError::Runtime)?;
     match has_started.recv() {
-        Ok(Ok(())) => Ok(thread),
+        Ok(Ok(())) => Ok(ReactorThread { thread, ended }),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(StartError::Runtime(io::Error::other(
             "a reactor thread ended at once",

@@ -39,9 +39,6 @@ pub enum Violation {
     /// In a body ring.
     #[error(transparent)]
     Cursor(#[from] slotway_shm_proto::cursor::CursorError),
-    /// The eventfd cannot be watched.
-    #[error("the lane's eventfd cannot be waited on")]
-    Bell,
     /// The hub itself failed at what the worker had written.
     #[error("the hub panicked at what it found in this worker's memory")]
     Panic,

@@ -55,6 +55,7 @@ mod inspection;
 mod instrumentation;
 mod lane;
 mod lanes;
+mod lifecycle;
 pub mod limits;
 mod listener;
 mod local_answer;

@@ -40,6 +40,9 @@ pub const QUEUE_COUNT_DEFAULT: u32 = 1024;
 /// had the same for a tick is watched for its client leaving.
 pub const LOOKOUT_TICK: Duration = Duration::from_millis(2);
 
+/// How long that pauses when the system has failed it.
+pub const LOOKOUT_PAUSE: Duration = Duration::from_secs(1);
+
 /// Arena of a slot: bodies up to about this size travel in one message.
 pub const ARENA_BYTES_DEFAULT: u32 = 128 * 1024;
 
@@ -181,6 +184,9 @@ pub const RESERVATION_TIME: Duration = Duration::from_secs(10);
 
 /// Registrations that wait to attach at one time.
 pub const RESERVATION_COUNT_MAX: usize = 1024;
+
+/// How long accepting pauses when the system is out of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a connection to the attach socket may take to say hello.
 pub const HELLO_TIME: Duration = Duration::from_secs(2);

@@ -2,16 +2,13 @@
 
 use std::io;
 use std::rc::Rc;
-use std::time::Duration;
 
 use slotway_net::Listener;
 
 use crate::connection;
+use crate::limits::ACCEPT_PAUSE;
 use crate::reactor::Reactor;
 use crate::shared::sabotage;
-
-/// How long accepting pauses when the system is out of descriptors or memory.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts until the listener is closed.
 pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>) {
@@ -44,7 +41,7 @@ pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>) {
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept; pausing");
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }

@@ -74,7 +74,7 @@ impl Lookout {
                 self.begun.notified().await;
             }
             self.timer
-                .set(monotonic_ns() + LOOKOUT_TICK.as_nanos() as u64);
+                .set(monotonic_ns() + LOOKOUT_TICK.as_nanos() as u64)?;
             self.timer.rung().await?;
             let mut active = self.active.borrow_mut();
             active.retain(|connection| match connection.lookout.on_tick() {

@@ -22,7 +22,7 @@ use crate::http::date::DateLine;
 use crate::instrumentation::PhaseRecorder;
 use crate::lane::{Lane, Violation};
 use crate::limits::{
-    IDLE_GRACE, LINGER_STOP_TIME, READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX,
+    IDLE_GRACE, LINGER_STOP_TIME, LOOKOUT_PAUSE, READ_BUFFER_BYTES, SPARE_BUFFER_BYTES_MAX,
     SPARE_BUFFER_COUNT_MAX, SWEEP_INTERVAL, WATCH_INTERVAL,
 };
 use crate::lookout::Lookout;
@@ -250,6 +250,13 @@ impl Reactor {
             .tell_control(ControlMessage::Violation(lane.session.id, violation));
     }
 
+    /// A lane's bell cannot be waited on, for want of descriptors or memory here.
+    pub fn report_no_resources(&self, lane: &Lane) {
+        lane.end();
+        self.shared
+            .tell_control(ControlMessage::NoResources(lane.session.id));
+    }
+
     /// Takes the current table: opens lanes of new sessions, ends those of
     /// sessions that are over, lets go of those that have drained.
     pub fn reconcile(self: &Rc<Self>) {
@@ -432,15 +439,21 @@ impl Reactor {
     }
 
     /// Looks which requests take long, and tells connections that their clients have
-    /// hung up; never ends unless that cannot be done.
+    /// hung up; never ends.
     pub async fn look_out(self: Rc<Self>) {
         let find = |id| self.connections.borrow().get(&id).cloned();
-        let result = tokio::select! {
-            result = self.lookout.tick() => result,
-            result = self.lookout.listen(find) => result,
-        };
-        if let Err(error) = result {
-            tracing::warn!(%error, "clients that leave will be noticed only when they are answered");
+        loop {
+            let result = tokio::select! {
+                result = self.lookout.tick() => result,
+                result = self.lookout.listen(&find) => result,
+            };
+            if let Err(error) = result {
+                tracing::warn!(
+                    %error,
+                    "clients that leave are noticed only when they are answered; trying again"
+                );
+            }
+            tokio::time::sleep(LOOKOUT_PAUSE).await;
         }
     }
 

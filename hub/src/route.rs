@@ -68,6 +68,10 @@ pub enum RouteConflict {
 
 /// What a lookup found.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives for a moment, on the hot path"
+)]
 pub enum Lookup<'t, 'p> {
     /// Workers for the path and method.
     Found {

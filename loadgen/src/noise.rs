@@ -75,7 +75,7 @@ async fn idle_lag(
                 tokio::task::yield_now().await;
             }
         } else {
-            timer.set(due_ns);
+            timer.set(due_ns)?;
             timer.rung().await?;
         }
         lag.saturating_record(monotonic_ns().saturating_sub(due_ns));

@@ -3,9 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use tokio::io::unix::AsyncFd;
-
-use super::readable::readable;
+use super::readable::{Watched, readable};
 
 /// Waits for rings without ever reading the eventfd.
 ///
@@ -15,7 +13,7 @@ use super::readable::readable;
 /// of its own (epoll(7)), and no operation is left in flight when the wait is
 /// given up.
 pub struct Bell {
-    eventfd: AsyncFd<OwnedFd>,
+    eventfd: Watched,
 }
 
 impl Bell {

@@ -1,13 +1,13 @@
 //! Noticing that peers leave while nothing is read from them.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
-use tokio::io::unix::AsyncFd;
+use rustix::io::Errno;
 
-use crate::readable::readable;
+use crate::readable::{Watched, readable};
 
 /// What a peer has done to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Hangup {
 /// read is no event.
 #[derive(Debug)]
 pub struct Hangups {
-    epoll: AsyncFd<OwnedFd>,
+    epoll: Watched,
 }
 
 /// Events taken from the kernel at a time.
@@ -46,13 +46,13 @@ impl Hangups {
     pub fn watch(&self, socket: impl AsFd, key: u64) -> io::Result<()> {
         let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
         let key = epoll::EventData::new_u64(key);
-        Ok(epoll::add(self.epoll.get_ref(), socket, key, flags)?)
+        Ok(epoll::add(&self.epoll, socket, key, flags)?)
     }
 
     /// Ends the watch of a socket.
     pub fn forget(&self, socket: impl AsFd) {
         // Fails only for a socket that is not watched.
-        let _ = epoll::delete(self.epoll.get_ref(), socket);
+        let _ = epoll::delete(&self.epoll, socket);
     }
 
     /// Waits until peers hang up, and puts their keys into `found`.
@@ -64,8 +64,12 @@ impl Hangups {
                 tv_sec: 0,
                 tv_nsec: 0,
             };
-            let epoll = self.epoll.get_ref();
-            epoll::wait(epoll, spare_capacity(&mut events), Some(&at_once))?;
+            let epoll = &self.epoll;
+            match epoll::wait(epoll, spare_capacity(&mut events), Some(&at_once)) {
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            }
             if events.len() < BATCH {
                 ready.clear_ready();
             }

@@ -39,7 +39,7 @@ pub use engine::{Chosen, Engine, IoChoice, RunError, choose, run};
 pub use hangups::{Hangup, Hangups};
 pub use listener::Listener;
 pub use local_peer::{LocalPeer, LocalPeers};
-pub use readable::readable;
+pub use readable::{Watched, readable};
 pub use send_now::bound_unsent_bytes;
 pub use stream::Stream;
 pub use timer::{Timer, monotonic_ns};

@@ -6,18 +6,17 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 use crate::address::Peer;
 use crate::engine::Engine;
-use crate::readable::readable;
+use crate::readable::{Watched, readable};
 use crate::stream::Stream;
 
 /// See the module.
 pub struct Listener {
     engine: Engine,
-    socket: AsyncFd<OwnedFd>,
+    socket: Watched,
     is_closed: Cell<bool>,
     closing: Notify,
 }

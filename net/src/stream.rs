@@ -9,12 +9,12 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use tokio::io::Interest;
-use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::io::unix::AsyncFdReadyGuard;
 use tokio_uring::buf::BoundedBuf;
 
 use crate::engine::Engine;
-use crate::readable::registered;
-use crate::send_now::{borrow, reset_on_close, send_now, unacknowledged_bytes};
+use crate::readable::{Watched, registered};
+use crate::send_now::{OpenSocket, borrow, reset_on_close, send_now, unacknowledged_bytes};
 
 /// See the module.
 pub struct Stream {
@@ -25,7 +25,7 @@ enum Socket {
     /// The type says TCP, yet reading and writing know only the descriptor, so
     /// it serves Unix sockets as well.
     Uring(tokio_uring::net::TcpStream),
-    Epoll(AsyncFd<OwnedFd>),
+    Epoll(Watched),
 }
 
 impl Stream {
@@ -139,6 +139,10 @@ impl Stream {
     }
 }
 
+// SAFETY: a stream has its socket open for as long as it lives.
+#[allow(unsafe_code, reason = "a promise about a descriptor")]
+unsafe impl OpenSocket for Stream {}
+
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         borrow(self)
@@ -154,7 +158,7 @@ impl AsRawFd for Stream {
     }
 }
 
-async fn receive(socket: &AsyncFd<OwnedFd>, buffer: &mut Vec<u8>) -> io::Result<usize> {
+async fn receive(socket: &Watched, buffer: &mut Vec<u8>) -> io::Result<usize> {
     let room = buffer.capacity() - buffer.len();
     loop {
         let mut ready = socket.readable().await?;
@@ -175,7 +179,7 @@ async fn receive(socket: &AsyncFd<OwnedFd>, buffer: &mut Vec<u8>) -> io::Result<
     }
 }
 
-async fn send_all(socket: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
+async fn send_all(socket: &Watched, mut bytes: &[u8]) -> io::Result<()> {
     let mut ready: Option<AsyncFdReadyGuard<'_, OwnedFd>> = None;
     loop {
         match send_now(socket, bytes) {

@@ -1,15 +1,13 @@
 //! Waking at a nanosecond. The runtime's own timers count milliseconds.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
 };
-use tokio::io::unix::AsyncFd;
 
-use crate::readable::readable;
+use crate::readable::{Watched, readable};
 
 /// Nanoseconds on `CLOCK_MONOTONIC`, which [`Timer`] counts in.
 #[inline]
@@ -24,7 +22,7 @@ pub fn monotonic_ns() -> u64 {
 /// The descriptor is watched edge-triggered and never read: every expiry is an
 /// event of its own, and setting the alarm anew clears the count.
 pub struct Timer {
-    timerfd: AsyncFd<OwnedFd>,
+    timerfd: Watched,
 }
 
 impl Timer {
@@ -38,7 +36,7 @@ impl Timer {
 
     /// Sets the alarm, in place of an earlier one. A moment that has passed
     /// rings at once.
-    pub fn set(&self, at_ns: u64) {
+    pub fn set(&self, at_ns: u64) -> io::Result<()> {
         // Zero would mean "never" (timerfd_settime(2)).
         let at_ns = at_ns.max(1);
         let none = Timespec {
@@ -52,8 +50,8 @@ impl Timer {
                 tv_nsec: (at_ns % 1_000_000_000).cast_signed(),
             },
         };
-        timerfd_settime(&self.timerfd, TimerfdTimerFlags::ABSTIME, &alarm)
-            .expect("a legal time for a timer of ours");
+        timerfd_settime(&self.timerfd, TimerfdTimerFlags::ABSTIME, &alarm)?;
+        Ok(())
     }
 
     /// Waits for the alarm. May ring early if the alarm has been set anew.
@@ -75,7 +73,7 @@ mod tests {
                 let timer = Timer::new().unwrap();
                 for step_ns in [0, 150_000, 20_000, 1_000_000] {
                     let at_ns = monotonic_ns() + step_ns;
-                    timer.set(at_ns);
+                    timer.set(at_ns).unwrap();
                     timer.rung().await.unwrap();
                     assert!(monotonic_ns() >= at_ns);
                 }

@@ -49,7 +49,11 @@ impl Refusal {
 /// Whether a ring can be had, asked on a thread of its own: a runtime must not
 /// be dropped within another one.
 pub fn probe() -> Result<(), Refusal> {
-    std::thread::spawn(|| runtime().map(drop))
+    let thread = std::thread::Builder::new().name("uring-probe".to_owned());
+    let thread = thread
+        .spawn(|| runtime().map(drop))
+        .map_err(Refusal::explain)?;
+    thread
         .join()
         .unwrap_or_else(|_| Err(Refusal::explain(io::Error::other("the ring panicked"))))
 }

@@ -14,9 +14,21 @@ macro_rules! shared_word {
     ($own:ident, $peer:ident, $atomic:ident, $int:ty) => {
         /// A word of shared memory that this process, and no other, writes.
         #[derive(Clone, Copy, Debug)]
-        pub struct $own<'m>(pub &'m $atomic);
+        pub struct $own<'m>(&'m $atomic);
 
-        impl $own<'_> {
+        impl<'m> $own<'m> {
+            /// The caller writes the word, and no other process does.
+            pub fn new(word: &'m $atomic) -> Self {
+                Self(word)
+            }
+
+            /// The word itself, for calls of the system.
+            #[cfg(not(loom))]
+            #[allow(dead_code, reason = "futexes are 32 bits wide")]
+            pub(crate) fn word(self) -> &'m $atomic {
+                self.0
+            }
+
             /// Stores with `ordering` (Relaxed or Release).
             #[inline]
             pub fn store(self, value: $int, ordering: Ordering) {
@@ -48,9 +60,21 @@ macro_rules! shared_word {
 
         /// A word of shared memory that the other process writes.
         #[derive(Clone, Copy, Debug)]
-        pub struct $peer<'m>(pub &'m $atomic);
+        pub struct $peer<'m>(&'m $atomic);
 
-        impl $peer<'_> {
+        impl<'m> $peer<'m> {
+            /// The word may lie in memory that is mapped read-only: nothing here writes.
+            pub fn new(word: &'m $atomic) -> Self {
+                Self(word)
+            }
+
+            /// The word itself, for calls of the system that do not write it.
+            #[cfg(not(loom))]
+            #[allow(dead_code, reason = "futexes are 32 bits wide")]
+            pub(crate) fn word(self) -> &'m $atomic {
+                self.0
+            }
+
             /// Loads it once; what it means must be checked by the caller.
             #[inline]
             pub fn load(self, ordering: Ordering) -> $int {
@@ -65,13 +89,18 @@ shared_word!(OwnU64, PeerU64, AtomicU64, u64);
 
 /// An array of words that this process writes.
 #[derive(Clone, Copy, Debug)]
-pub struct OwnWords<'m>(pub &'m [AtomicU64]);
+pub struct OwnWords<'m>(&'m [AtomicU64]);
 
 /// An array of words that the other process writes.
 #[derive(Clone, Copy, Debug)]
-pub struct PeerWords<'m>(pub &'m [AtomicU64]);
+pub struct PeerWords<'m>(&'m [AtomicU64]);
 
-impl OwnWords<'_> {
+impl<'m> OwnWords<'m> {
+    /// The caller writes the words, and no other process does.
+    pub fn new(words: &'m [AtomicU64]) -> Self {
+        Self(words)
+    }
+
     /// Words in the array.
     #[inline]
     pub fn word_count(self) -> usize {
@@ -85,7 +114,12 @@ impl OwnWords<'_> {
     }
 }
 
-impl PeerWords<'_> {
+impl<'m> PeerWords<'m> {
+    /// The words may lie in memory that is mapped read-only: nothing here writes.
+    pub fn new(words: &'m [AtomicU64]) -> Self {
+        Self(words)
+    }
+
     /// Words in the array.
     #[inline]
     pub fn word_count(self) -> usize {

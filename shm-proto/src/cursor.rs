@@ -130,9 +130,9 @@ mod tests {
     #[test]
     fn a_word_of_an_earlier_generation_reads_as_nothing_yet() {
         let word = AtomicU64::new(0);
-        store_tagged(OwnU64(&word), 7, 99);
-        assert_eq!(load_tagged(PeerU64(&word), 7), Some(99));
-        assert_eq!(load_tagged(PeerU64(&word), 8), None);
+        store_tagged(OwnU64::new(&word), 7, 99);
+        assert_eq!(load_tagged(PeerU64::new(&word), 7), Some(99));
+        assert_eq!(load_tagged(PeerU64::new(&word), 8), None);
     }
 
     #[test]

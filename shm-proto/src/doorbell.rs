@@ -97,13 +97,19 @@ pub enum Wake {
     TimedOut,
 }
 
-/// Rings a worker thread: changes its futex word and wakes it (futex(2)).
+/// Rings a worker thread: changes its futex word and wakes it (futex(2)). A wake that the
+/// system refuses is one that the worker does without: it looks again by itself.
 #[cfg(not(loom))]
 pub fn ring_futex(bell: OwnU32<'_>) {
-    use linux_futex::{AsFutex, Futex, Shared};
-    bell.0.fetch_add(1, Ordering::Release);
-    let futex: &Futex<Shared> = bell.0.as_futex();
-    futex.wake(1);
+    bell.word().fetch_add(1, Ordering::Release);
+    let _ = wake(bell.word(), 1);
+}
+
+/// On words that processes share: a private futex never crosses them.
+#[cfg(not(loom))]
+fn wake(word: &AtomicU32, count: u32) -> rustix::io::Result<usize> {
+    use rustix::thread::futex;
+    futex::wake(word, futex::Flags::empty(), count)
 }
 
 /// Sleeps until the word is no longer `seen` or `timeout` has passed. Works on
@@ -111,7 +117,7 @@ pub fn ring_futex(bell: OwnU32<'_>) {
 #[cfg(not(loom))]
 pub fn wait_futex(bell: PeerU32<'_>, seen: u32, timeout: Duration) -> Wake {
     use linux_futex::{AsFutex, Futex, Shared, TimedWaitError};
-    let futex: &Futex<Shared> = bell.0.as_futex();
+    let futex: &Futex<Shared> = bell.word().as_futex();
     match futex.wait_for(seen, timeout) {
         // An interrupted wait is a wake too many, which every sleeper bears.
         Ok(()) | Err(TimedWaitError::WrongValue | TimedWaitError::Interrupted) => Wake::Rung,
@@ -122,9 +128,8 @@ pub fn wait_futex(bell: PeerU32<'_>, seen: u32, timeout: Duration) -> Wake {
 /// Wakes threads of this process that wait on a word they cannot write.
 #[cfg(not(loom))]
 pub fn nudge_futex(bell: PeerU32<'_>) {
-    use linux_futex::{AsFutex, Futex, Shared};
-    let futex: &Futex<Shared> = bell.0.as_futex();
-    futex.wake(i32::MAX);
+    // They look by themselves before long.
+    let _ = wake(bell.word(), i32::MAX.cast_unsigned());
 }
 
 /// Makes the eventfd by which a worker rings one lane of the hub (eventfd(2)).
@@ -151,15 +156,15 @@ mod tests {
     #[test]
     fn a_sleep_is_rung_once_and_the_next_sleep_again() {
         let word = AtomicU32::new(0);
-        let sleep = SleepEpoch(OwnU32(&word));
+        let sleep = SleepEpoch(OwnU32::new(&word));
         let ringer = Ringer::default();
-        assert!(!ringer.must_ring(PeerU32(&word)));
+        assert!(!ringer.must_ring(PeerU32::new(&word)));
         for _ in 0..3 {
             sleep.announce();
-            assert!(ringer.must_ring(PeerU32(&word)));
-            assert!(!ringer.must_ring(PeerU32(&word)));
+            assert!(ringer.must_ring(PeerU32::new(&word)));
+            assert!(!ringer.must_ring(PeerU32::new(&word)));
             sleep.awake();
-            assert!(!ringer.must_ring(PeerU32(&word)));
+            assert!(!ringer.must_ring(PeerU32::new(&word)));
         }
     }
 
@@ -170,13 +175,13 @@ mod tests {
     )]
     fn a_wait_returns_at_once_when_the_bell_was_rung_before_it() {
         let bell = AtomicU32::new(0);
-        ring_futex(OwnU32(&bell));
+        ring_futex(OwnU32::new(&bell));
         assert_eq!(
-            wait_futex(PeerU32(&bell), 0, Duration::from_mins(1)),
+            wait_futex(PeerU32::new(&bell), 0, Duration::from_mins(1)),
             Wake::Rung
         );
         assert_eq!(
-            wait_futex(PeerU32(&bell), 1, Duration::from_millis(1)),
+            wait_futex(PeerU32::new(&bell), 1, Duration::from_millis(1)),
             Wake::TimedOut
         );
     }

@@ -23,13 +23,17 @@
 //!
 //! Reading order: [`layout`] (the map), [`limits`], [`ring`], [`doorbell`],
 //! [`cursor`] (tagged words and body rings), [`message`] (how a worker
-//! attaches); then the two files with unsafe code, [`memory`] and [`region`].
+//! attaches); then the files with unsafe code, [`memory`], [`region`] and
+//! [`credentials`].
 //! `atomic` is the door to std's or loom's atomics; `just loom` checks the
 //! protocol with the latter (`tests/loom.rs`).
 
 #![deny(unsafe_code)]
 
 pub mod atomic;
+#[cfg(not(loom))]
+#[allow(unsafe_code)]
+pub mod credentials;
 pub mod cursor;
 pub mod doorbell;
 pub mod field;

@@ -17,7 +17,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 
+#[cfg(test)]
 use bytemuck::Zeroable;
 use rustix::io::Errno;
 
@@ -119,29 +121,48 @@ impl OwnRegion {
     /// The u32 at `offset`.
     #[inline]
     pub fn u32_at(&self, offset: u64) -> OwnU32<'_> {
-        OwnU32(self.0.atomic_u32(offset))
+        OwnU32::new(self.0.atomic_u32(offset))
     }
 
     /// The u64 at `offset`.
     #[inline]
     pub fn u64_at(&self, offset: u64) -> OwnU64<'_> {
-        OwnU64(self.0.atomic_u64(offset))
+        OwnU64::new(self.0.atomic_u64(offset))
     }
 
     /// `count` u64 from `offset` on.
     #[inline]
     pub fn words_at(&self, offset: u64, count: usize) -> OwnWords<'_> {
-        OwnWords(self.0.atomic_words(offset, count))
+        OwnWords::new(self.0.atomic_words(offset, count))
     }
 
-    /// Copies `bytes` to `offset`. The caller is the only writer of the place.
+    /// Copies `bytes` to `offset`. The caller is the only writer of the place; if it is
+    /// not, some mixture of bytes stands there, and nothing worse happens.
     #[inline]
     pub fn write(&self, offset: u64, bytes: &[u8]) {
-        let target = self.0.at(offset, bytes.len());
-        // SAFETY: the target is in bounds (`at`); source and target do not
-        // overlap, since no `&[u8]` into a region this process writes exists;
-        // readers in the other process look only after a Release store.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len()) }
+        let mut target = self.0.at(offset, bytes.len());
+        let to_word = target.align_offset(8).min(bytes.len());
+        let (head, rest) = bytes.split_at(to_word);
+        let (words, tail) = rest.as_chunks::<8>();
+        // SAFETY: all of `bytes.len()` bytes from `target` are in bounds (`at`) and alive
+        // as long as `self`. Each is stored to once, atomically, as others may do at the
+        // same time; the words are aligned, since `head` ends where the first one begins.
+        // A plain copy would be a data race if another thread wrote the same place.
+        unsafe {
+            for byte in head {
+                AtomicU8::from_ptr(target).store(*byte, Ordering::Relaxed);
+                target = target.add(1);
+            }
+            for word in words {
+                let value = u64::from_ne_bytes(*word);
+                AtomicU64::from_ptr(target.cast()).store(value, Ordering::Relaxed);
+                target = target.add(8);
+            }
+            for byte in tail {
+                AtomicU8::from_ptr(target).store(*byte, Ordering::Relaxed);
+                target = target.add(1);
+            }
+        }
     }
 
     /// Receives what waits in a socket, at most `bytes` of it, to `offset`
@@ -185,19 +206,19 @@ impl PeerRegion {
     /// The u32 at `offset`.
     #[inline]
     pub fn u32_at(&self, offset: u64) -> PeerU32<'_> {
-        PeerU32(self.0.atomic_u32(offset))
+        PeerU32::new(self.0.atomic_u32(offset))
     }
 
     /// The u64 at `offset`.
     #[inline]
     pub fn u64_at(&self, offset: u64) -> PeerU64<'_> {
-        PeerU64(self.0.atomic_u64(offset))
+        PeerU64::new(self.0.atomic_u64(offset))
     }
 
     /// `count` u64 from `offset` on.
     #[inline]
     pub fn words_at(&self, offset: u64, count: usize) -> PeerWords<'_> {
-        PeerWords(self.0.atomic_words(offset, count))
+        PeerWords::new(self.0.atomic_words(offset, count))
     }
 
     /// Copies a head out, each word loaded once. What comes back is private to
@@ -305,8 +326,8 @@ fn append(mapping: &Mapping, offset: u64, bytes: usize, out: &mut Vec<u8>) {
 
 /// A zeroed region on the heap, seen from both sides: for tests that need no
 /// second process, and for Miri.
-#[doc(hidden)]
-pub fn heap_region(bytes: usize) -> (OwnRegion, PeerRegion) {
+#[cfg(test)]
+pub(crate) fn heap_region(bytes: usize) -> (OwnRegion, PeerRegion) {
     fn release(start: NonNull<u8>, bytes: usize) {
         let words = std::ptr::slice_from_raw_parts_mut(start.as_ptr().cast::<u64>(), bytes / 8);
         // SAFETY: made by `Box::into_raw` below with the same length.

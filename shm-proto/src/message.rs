@@ -179,16 +179,20 @@ pub enum Goodbye {
     /// The worker did not answer pings.
     #[error("this worker did not answer the hub's pings")]
     Unresponsive = 6,
+    /// Memory, descriptors or the like ran out in the hub.
+    #[error("the hub has no memory or descriptors left for this worker; its log says more")]
+    NoResources = 7,
 }
 
 impl Goodbye {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Replaced,
         Self::Stopping,
         Self::Violation,
         Self::TooManyUnanswered,
         Self::Left,
         Self::Unresponsive,
+        Self::NoResources,
     ];
 }
 

@@ -341,13 +341,13 @@ mod tests {
         head.store(u32::MAX - 5, Ordering::Relaxed);
         tail.store(u32::MAX - 5, Ordering::Relaxed);
         let out = SubmissionOut {
-            tail: OwnU32(&tail),
-            entries: OwnWords(&memory),
+            tail: OwnU32::new(&tail),
+            entries: OwnWords::new(&memory),
         };
         let inn = SubmissionIn {
-            tail: PeerU32(&tail),
-            head: OwnU32(&head),
-            entries: PeerWords(&memory),
+            tail: PeerU32::new(&tail),
+            head: OwnU32::new(&head),
+            entries: PeerWords::new(&memory),
         };
         for round in 0..20 {
             for i in 0..4 {
@@ -370,13 +370,13 @@ mod tests {
         };
         let mut consumer = CompletionConsumer { head: start };
         for round in 0..20 {
-            assert!(consumer.pop(PeerWords(&memory)).is_none());
+            assert!(consumer.pop(PeerWords::new(&memory)).is_none());
             for i in 0..4 {
-                producer.push(OwnWords(&memory), CompletionKind::Answer, i, round);
+                producer.push(OwnWords::new(&memory), CompletionKind::Answer, i, round);
             }
             for i in 0..4 {
-                assert!(!consumer.is_empty(PeerWords(&memory)));
-                let entry = consumer.pop(PeerWords(&memory)).unwrap().unwrap();
+                assert!(!consumer.is_empty(PeerWords::new(&memory)));
+                let entry = consumer.pop(PeerWords::new(&memory)).unwrap().unwrap();
                 assert_eq!((entry.slot_index, entry.generation), (i, round));
             }
         }
@@ -389,15 +389,15 @@ mod tests {
         memory[1].store(1 << 32, Ordering::Relaxed);
         let mut consumer = CompletionConsumer::default();
         assert_eq!(
-            consumer.pop(PeerWords(&memory)),
+            consumer.pop(PeerWords::new(&memory)),
             Some(Err(RingError::UnknownKind(9)))
         );
 
         let (tail, head) = (AtomicU32::new(3), AtomicU32::new(0));
         let inn = SubmissionIn {
-            tail: PeerU32(&tail),
-            head: OwnU32(&head),
-            entries: PeerWords(&memory),
+            tail: PeerU32::new(&tail),
+            head: OwnU32::new(&head),
+            entries: PeerWords::new(&memory),
         };
         assert_eq!(inn.claim(), Some(Err(RingError::Overrun(3, 2))));
     }
@@ -406,18 +406,18 @@ mod tests {
     fn a_second_notice_is_held_back_until_the_first_has_been_read() {
         let head = AtomicU32::new(0);
         let mut gate = NoticeGate::default();
-        assert!(gate.must_send(PeerU32(&head), 8));
+        assert!(gate.must_send(PeerU32::new(&head), 8));
         gate.sent(0);
-        assert!(!gate.must_send(PeerU32(&head), 8));
+        assert!(!gate.must_send(PeerU32::new(&head), 8));
         head.store(1, Ordering::Relaxed);
-        assert!(gate.must_send(PeerU32(&head), 8));
+        assert!(gate.must_send(PeerU32::new(&head), 8));
         // However long ago it was.
         for long_after in [1 << 30, 1 << 31, u32::MAX - 100] {
             head.store(long_after, Ordering::Relaxed);
-            assert!(gate.must_send(PeerU32(&head), 8), "{long_after}");
+            assert!(gate.must_send(PeerU32::new(&head), 8), "{long_after}");
         }
         head.store(0, Ordering::Relaxed);
         gate.reset();
-        assert!(gate.must_send(PeerU32(&head), 8));
+        assert!(gate.must_send(PeerU32::new(&head), 8));
     }
 }

@@ -50,22 +50,22 @@ impl Lane {
 
     fn submission_out(&self) -> SubmissionOut<'_> {
         SubmissionOut {
-            tail: OwnU32(&self.submission_tail),
-            entries: OwnWords(&self.submission_entries),
+            tail: OwnU32::new(&self.submission_tail),
+            entries: OwnWords::new(&self.submission_entries),
         }
     }
 
     fn submission_in(&self) -> SubmissionIn<'_> {
         SubmissionIn {
-            tail: PeerU32(&self.submission_tail),
-            head: OwnU32(&self.submission_head),
-            entries: PeerWords(&self.submission_entries),
+            tail: PeerU32::new(&self.submission_tail),
+            head: OwnU32::new(&self.submission_head),
+            entries: PeerWords::new(&self.submission_entries),
         }
     }
 
     fn ring_if_asleep(&self, ringer: &Ringer) {
         Ringer::after_publishing();
-        if ringer.must_ring(PeerU32(&self.sleep)) {
+        if ringer.must_ring(PeerU32::new(&self.sleep)) {
             self.bell.notify();
         }
     }
@@ -90,7 +90,7 @@ fn a_worker_that_sleeps_between_submissions_gets_every_one() {
                 }
             })
         };
-        let sleep = SleepEpoch(OwnU32(&lane.sleep));
+        let sleep = SleepEpoch(OwnU32::new(&lane.sleep));
         let mut next = 0;
         while next < 2 {
             if let Some(entry) = lane.submission_in().claim() {
@@ -117,7 +117,7 @@ fn a_hub_that_sleeps_gets_the_answers_of_two_worker_threads_with_one_shared_ring
             .map(|slot_index| {
                 let (lane, shared) = (Arc::clone(&lane), Arc::clone(&shared));
                 thread::spawn(move || {
-                    let entries = OwnWords(&lane.completion_entries);
+                    let entries = OwnWords::new(&lane.completion_entries);
                     shared
                         .0
                         .push(entries, CompletionKind::Answer, slot_index, 1);
@@ -125,8 +125,8 @@ fn a_hub_that_sleeps_gets_the_answers_of_two_worker_threads_with_one_shared_ring
                 })
             })
             .collect();
-        let sleep = SleepEpoch(OwnU32(&lane.sleep));
-        let entries = PeerWords(&lane.completion_entries);
+        let sleep = SleepEpoch(OwnU32::new(&lane.sleep));
+        let entries = PeerWords::new(&lane.completion_entries);
         let mut consumer = CompletionConsumer::default();
         let mut seen = [false; 2];
         while seen != [true; 2] {
@@ -177,9 +177,9 @@ fn a_notice_that_the_gate_holds_back_leaves_no_change_unseen() {
             thread::spawn(move || {
                 let (producer, mut gate) = (CompletionProducer::default(), NoticeGate::default());
                 for value in 1..=3 {
-                    store_tagged(OwnU64(&lane.cursor), 1, value);
-                    if gate.must_send(PeerU32(&lane.completion_head), 2) {
-                        let entries = OwnWords(&lane.completion_entries);
+                    store_tagged(OwnU64::new(&lane.cursor), 1, value);
+                    if gate.must_send(PeerU32::new(&lane.completion_head), 2) {
+                        let entries = OwnWords::new(&lane.completion_entries);
                         gate.sent(producer.push(entries, CompletionKind::Notice, 0, 1));
                     }
                 }
@@ -188,10 +188,10 @@ fn a_notice_that_the_gate_holds_back_leaves_no_change_unseen() {
         let mut consumer = CompletionConsumer::default();
         let mut seen = None;
         let mut drain = || {
-            while let Some(entry) = consumer.pop(PeerWords(&lane.completion_entries)) {
+            while let Some(entry) = consumer.pop(PeerWords::new(&lane.completion_entries)) {
                 entry.unwrap();
-                consumer.publish_head(OwnU32(&lane.completion_head));
-                seen = load_tagged(PeerU64(&lane.cursor), 1);
+                consumer.publish_head(OwnU32::new(&lane.completion_head));
+                seen = load_tagged(PeerU64::new(&lane.cursor), 1);
             }
         };
         drain();
@@ -213,8 +213,8 @@ fn a_worker_notice_gate_and_claim_leave_no_change_unseen() {
                 let (mut producer, mut gate) =
                     (SubmissionProducer::default(), NoticeGate::default());
                 for value in 1..=3 {
-                    store_tagged(OwnU64(&lane.cursor), 1, value);
-                    if gate.must_send(PeerU32(&lane.submission_head), 2) {
+                    store_tagged(OwnU64::new(&lane.cursor), 1, value);
+                    if gate.must_send(PeerU32::new(&lane.submission_head), 2) {
                         let out = lane.submission_out();
                         gate.sent(producer.push(out, SubmissionKind::Notice, 0, 1));
                     }
@@ -225,7 +225,7 @@ fn a_worker_notice_gate_and_claim_leave_no_change_unseen() {
         let mut drain = || {
             while let Some(entry) = lane.submission_in().claim() {
                 entry.unwrap();
-                seen = load_tagged(PeerU64(&lane.cursor), 1);
+                seen = load_tagged(PeerU64::new(&lane.cursor), 1);
             }
         };
         drain();
@@ -241,9 +241,9 @@ fn a_request_that_is_given_up_while_it_is_taken_never_runs_twice() {
         let words = Arc::new((AtomicU64::new(0), AtomicU64::new(0)));
         let worker = {
             let words = Arc::clone(&words);
-            thread::spawn(move || take(OwnU64(&words.0), PeerU64(&words.1), 7))
+            thread::spawn(move || take(OwnU64::new(&words.0), PeerU64::new(&words.1), 7))
         };
-        let is_handed_on = give_up(OwnU64(&words.1), PeerU64(&words.0), 7);
+        let is_handed_on = give_up(OwnU64::new(&words.1), PeerU64::new(&words.0), 7);
         let runs_here = worker.join().unwrap();
         assert!(!(is_handed_on && runs_here), "it runs here and elsewhere");
     });

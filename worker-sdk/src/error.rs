@@ -84,7 +84,10 @@ impl RunError {
             Self::Ended(why) => {
                 matches!(
                     why,
-                    Goodbye::Stopping | Goodbye::TooManyUnanswered | Goodbye::Unresponsive
+                    Goodbye::Stopping
+                        | Goodbye::TooManyUnanswered
+                        | Goodbye::Unresponsive
+                        | Goodbye::NoResources
                 )
             }
             Self::Url { .. }

@@ -9,17 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
-use slotway_net::readable;
+use slotway_net::{Watched, readable};
+use slotway_shm_proto::credentials::peer_credentials;
 use slotway_shm_proto::message::{
     Emit, FromHub, Hello, Leaving, MessageError, Refusal, WORKER_PACKET_BYTES_MAX,
 };
 use slotway_shm_proto::packet;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::control::ControlMessage;
-use crate::limits::{HELLO_COUNT_MAX, HELLO_TIME};
+use crate::limits::{ACCEPT_PAUSE, HELLO_COUNT_MAX, HELLO_TIME};
 use crate::shared::id::new_id;
 use crate::unix_socket::{UnixSocket, UnixSocketError};
 
@@ -110,7 +109,7 @@ impl AttachSocket {
     }
 
     /// Registers it to be waited on; in a tokio runtime.
-    pub fn listener(&self) -> io::Result<AsyncFd<OwnedFd>> {
+    pub fn listener(&self) -> io::Result<Watched> {
         readable(self.socket.try_clone()?)
     }
 }
@@ -142,15 +141,24 @@ fn default_path(port: u16) -> Result<(PathBuf, Option<PathBuf>), UnixSocketError
 
 /// Accepts workers, each in a task of its own until it has said hello. The
 /// listener is the socket's.
-pub async fn accept(listener: AsyncFd<OwnedFd>, control: mpsc::UnboundedSender<ControlMessage>) {
+pub async fn accept(
+    listener: Watched,
+    control: mpsc::UnboundedSender<ControlMessage>,
+    mut open: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(HELLO_COUNT_MAX));
     loop {
-        let accepted = listener
-            .async_io(Interest::READABLE, |socket| {
+        // While a new hub takes over, workers wait for it.
+        if open.wait_for(|is_open| *is_open).await.is_err() {
+            return;
+        }
+        let accepted = tokio::select! {
+            accepted = listener.read_with(|socket| {
                 let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
                 Ok(rustix::net::accept_with(socket, flags)?)
-            })
-            .await;
+            }) => accepted,
+            _ = open.changed() => continue,
+        };
         match accepted {
             Ok(socket) => {
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
@@ -165,7 +173,7 @@ pub async fn accept(listener: AsyncFd<OwnedFd>, control: mpsc::UnboundedSender<C
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept workers; pausing");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -190,18 +198,17 @@ pub fn refuse(socket: &OwnedFd, refusal: Refusal) {
 }
 
 async fn read_hello(socket: &OwnedFd) -> Result<(Hello, Option<Pid>), Refusal> {
-    let peer = rustix::net::sockopt::socket_peercred(socket).map_err(|_| Refusal::WrongUser)?;
-    if peer.uid != rustix::process::geteuid() && !peer.uid.is_root() {
+    let no_resources = |_| Refusal::NoResources;
+    let peer = peer_credentials(socket).map_err(no_resources)?;
+    if peer.uid != rustix::process::geteuid().as_raw() && peer.uid != 0 {
         return Err(Refusal::WrongUser);
     }
     let socket = socket
         .try_clone()
         .and_then(readable)
-        .map_err(|_| Refusal::NoResources)?;
-    let packet = socket
-        .async_io(Interest::READABLE, |socket| packet::receive(socket))
-        .await
-        .map_err(|_| Refusal::Garbage)?;
+        .map_err(no_resources)?;
+    let packet = socket.read_with(|socket| packet::receive(socket)).await;
+    let packet = packet.map_err(no_resources)?;
     if !packet.fds.is_empty() {
         return Err(Refusal::Garbage);
     }
@@ -209,15 +216,13 @@ async fn read_hello(socket: &OwnedFd) -> Result<(Hello, Option<Pid>), Refusal> {
         MessageError::LayoutVersion { .. } => Refusal::LayoutVersion,
         _ => Refusal::Garbage,
     })?;
-    // 0: a process in a namespace that this hub cannot see into.
-    let pid = (peer.pid.as_raw_nonzero().get() > 0).then_some(peer.pid);
-    Ok((hello, pid))
+    Ok((hello, peer.pid))
 }
 
 /// Waits for the end of a session: its connection closes, its process ends
 /// (a child may hold the connection open), or it sends what it must not. Calls
 /// `leaving` when the worker says that it is, and `emit` with each event.
-pub async fn watch(
+pub async fn watch_session(
     socket: OwnedFd,
     pid: Option<Pid>,
     leaving: impl Fn(),
@@ -243,9 +248,7 @@ pub async fn watch(
             // However much one worker sends, others have their turn.
             tokio::task::yield_now().await;
             let received = connection
-                .async_io(Interest::READABLE, |socket| {
-                    packet::receive_up_to(socket, WORKER_PACKET_BYTES_MAX)
-                })
+                .read_with(|socket| packet::receive_up_to(socket, WORKER_PACKET_BYTES_MAX))
                 .await;
             match received {
                 Ok(packet) if packet.bytes.is_empty() => return "its connection closed",

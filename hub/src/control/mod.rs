@@ -62,6 +62,8 @@ pub enum ControlMessage {
     Expect(Vec<ExpectedWorker>, oneshot::Sender<oneshot::Receiver<()>>),
     /// A worker does not answer pings.
     Unresponsive(u64),
+    /// The hub has no descriptors or memory for a worker any more.
+    NoResources(u64),
     /// Every reactor has let go of a session.
     LanesClosed(u64),
     /// Finish: say goodbye to every worker.
@@ -140,6 +142,10 @@ pub async fn run(
             }
             ControlMessage::Unresponsive(id) => {
                 sessions.evict(id, Goodbye::Unresponsive, "it does not answer pings");
+            }
+            ControlMessage::NoResources(id) => {
+                let why = "the hub has no descriptors or memory left to listen to it";
+                sessions.evict(id, Goodbye::NoResources, why);
             }
             ControlMessage::LanesClosed(id) => sessions.lanes_closed(id),
             ControlMessage::Stop(done) => {

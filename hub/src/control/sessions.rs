@@ -295,7 +295,7 @@ impl Sessions {
             let emit = |document: &[u8]| {
                 events::emit_over_session(&shared, &worker, &refused, document);
             };
-            let how = attach::watch(socket, pid, leaving, emit).await;
+            let how = attach::watch_session(socket, pid, leaving, emit).await;
             shared.tell_control(ControlMessage::WorkerGone(id, how));
         })
     }

@@ -279,7 +279,6 @@ fn explain(error: httparse::Error, bytes: &[u8]) -> HeadError {
         httparse::Error::Version => {
             HeadError::BadRequest("the request line must end with an HTTP version")
         }
-        httparse::Error::Token => HeadError::BadRequest("malformed request line"),
         httparse::Error::HeaderName => {
             HeadError::BadRequest("malformed field name, or white space around it")
         }
@@ -287,7 +286,9 @@ fn explain(error: httparse::Error, bytes: &[u8]) -> HeadError {
             HeadError::BadRequest("control characters in a field value")
         }
         httparse::Error::NewLine => HeadError::BadRequest("a CR without LF"),
-        httparse::Error::Status => HeadError::BadRequest("malformed request line"),
+        httparse::Error::Token | httparse::Error::Status => {
+            HeadError::BadRequest("malformed request line")
+        }
     }
 }
 

@@ -129,16 +129,18 @@ mod tests {
     use super::*;
     use tracing_subscriber::layer::SubscriberExt;
 
+    struct Count(Arc<Mutex<u64>>);
+
+    impl<S: Subscriber> tracing_subscriber::Layer<S> for Count {
+        fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+            *self.0.lock().unwrap() += 1;
+        }
+    }
+
     #[test]
     fn a_flood_of_one_line_is_bounded_counted_and_hides_no_other() {
         let limit = RateLimit::default();
         let lines = Arc::new(Mutex::new(0_u64));
-        struct Count(Arc<Mutex<u64>>);
-        impl<S: Subscriber> tracing_subscriber::Layer<S> for Count {
-            fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
-                *self.0.lock().unwrap() += 1;
-            }
-        }
         let layer =
             tracing_subscriber::Layer::with_filter(Count(Arc::clone(&lines)), limit.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {

@@ -195,12 +195,12 @@ mod tests {
         assert_eq!(found(&["/{{x}}"], "/{x}"), Some(("/{{x}}", vec![])));
     }
 
+    /// How specific a segment is: its kind, and the lengths of prefix and suffix.
+    type Rank = (u8, usize, usize);
+
     /// What a pattern says, without a tree: the values of its parameters, and for each
     /// segment how specific it is.
-    fn matches<'p>(
-        shape: &[Segment],
-        path: &'p str,
-    ) -> Option<(Vec<(u8, usize, usize)>, Vec<&'p str>)> {
+    fn matches<'p>(shape: &[Segment], path: &'p str) -> Option<(Vec<Rank>, Vec<&'p str>)> {
         let (mut ranks, mut params) = (Vec::new(), Vec::new());
         let mut rest = path.strip_prefix('/');
         for segment in shape {

@@ -124,7 +124,9 @@ impl Pacer {
                 let mut waiting = self.waiting.borrow_mut();
                 waiting.push_back((due_ns, context.waker().clone()));
                 if waiting.len() == 1 && !self.spins {
-                    self.timer.set(due_ns);
+                    self.timer
+                        .set(due_ns)
+                        .expect("a legal time of a timer of ours");
                 }
             }
             Poll::Pending
@@ -146,7 +148,7 @@ impl Pacer {
         loop {
             self.timer.rung().await?;
             if let Some(due_ns) = self.wake_due() {
-                self.timer.set(due_ns);
+                self.timer.set(due_ns)?;
             }
         }
     }

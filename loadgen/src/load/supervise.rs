@@ -95,7 +95,7 @@ impl Thread {
         let timer = Timer::new()?;
         loop {
             let due_ns = monotonic_ns() + LAG_PROBE_NS;
-            timer.set(due_ns);
+            timer.set(due_ns)?;
             timer.rung().await?;
             let now_ns = monotonic_ns();
             self.self_watch.note(now_ns);

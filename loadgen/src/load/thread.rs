@@ -199,7 +199,7 @@ pub async fn run(
         }));
     }
     let first = Timer::new()?;
-    first.set(times.start_ns);
+    first.set(times.start_ns)?;
     while monotonic_ns() < times.start_ns {
         first.rung().await?;
     }

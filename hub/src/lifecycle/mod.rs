@@ -1,0 +1,3 @@
+//! How a hub comes up and goes down. For now only what is new lives here.
+
+pub mod blocking;

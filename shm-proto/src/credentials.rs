@@ -1,0 +1,57 @@
+//! Who is at the other end of a Unix socket (unix(7), `SO_PEERCRED`).
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::process::Pid;
+
+/// The process that connected, or made the pair, as it was then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerCredentials {
+    /// `None`: a process in a namespace that this one cannot see into. rustix takes it for
+    /// a number that is never 0, which it is then.
+    pub pid: Option<Pid>,
+    /// Its effective user.
+    pub uid: u32,
+}
+
+/// Asks the system for them.
+pub fn peer_credentials(socket: impl AsFd) -> io::Result<PeerCredentials> {
+    let mut credentials = libc::ucred {
+        pid: 0,
+        uid: libc::uid_t::MAX,
+        gid: libc::gid_t::MAX,
+    };
+    let mut bytes = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: getsockopt writes at most `bytes` bytes to the local value that is passed by
+    // its address, and how many that were to `bytes`; every bit pattern is a `ucred`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut credentials).cast(),
+            &raw mut bytes,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(PeerCredentials {
+        pid: Pid::from_raw(credentials.pid),
+        uid: credentials.uid,
+    })
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peer_of_a_pair_is_this_process() {
+        let (a, _b) = std::os::unix::net::UnixStream::pair().unwrap();
+        let peer = peer_credentials(&a).unwrap();
+        assert_eq!(peer.pid, Some(rustix::process::getpid()));
+        assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
+    }
+}
