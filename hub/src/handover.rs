@@ -65,7 +65,7 @@ impl Step {
 /// What the descriptors are; they come in this order, behind the document itself.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Description {
-    /// For each address so many listening sockets, and its lock.
+    /// For each address so many listening sockets.
     pub tcp: Vec<(SocketAddr, usize)>,
     /// For each path a listening socket, and its lock.
     pub unix: Vec<PathBuf>,

@@ -19,7 +19,7 @@ use slotway_net::{Chosen, Engine, Listener, Refusal, RunError, choose, run};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access::Access;
-use crate::bind::{BindError, OwnerLock, listen};
+use crate::bind::{BindError, listen};
 use crate::config::{Config, ConfigError, ListenAddress};
 use crate::control::attach::AttachSocket;
 use crate::control::{self, ControlMessage};
@@ -169,7 +169,6 @@ impl Hub {
             for socket in &tcp.sockets {
                 fds.push(socket.try_clone()?);
             }
-            fds.push(tcp.lock.try_clone()?);
         }
         for unix in &self.listeners.unix {
             fds.extend(unix.try_clone_all()?);
@@ -342,7 +341,6 @@ struct Listeners {
 struct TcpSockets {
     address: SocketAddr,
     sockets: Vec<OwnedFd>,
-    lock: OwnerLock,
 }
 
 impl Listeners {
@@ -355,9 +353,9 @@ impl Listeners {
         for address in addresses {
             match address {
                 ListenAddress::Tcp(address) => {
-                    let (address, sockets, lock) = listen(*address, reactor_count)?;
+                    let (address, sockets) = listen(*address, reactor_count)?;
                     let sockets = sockets.into_iter().map(OwnedFd::from).collect();
-                    this.add_tcp(address, sockets, lock)
+                    this.add_tcp(address, sockets)
                         .map_err(StartError::Runtime)?;
                 }
                 ListenAddress::Unix(path) => {
@@ -370,22 +368,13 @@ impl Listeners {
     }
 
     /// Every reactor gets a socket, and every socket a reactor.
-    fn add_tcp(
-        &mut self,
-        address: SocketAddr,
-        sockets: Vec<OwnedFd>,
-        lock: OwnerLock,
-    ) -> io::Result<()> {
+    fn add_tcp(&mut self, address: SocketAddr, sockets: Vec<OwnedFd>) -> io::Result<()> {
         let reactor_count = self.of_reactors.len();
         for index in 0..reactor_count.max(sockets.len()) {
             let socket = sockets[index % sockets.len()].try_clone()?;
             self.of_reactors[index % reactor_count].push(socket);
         }
-        self.tcp.push(TcpSockets {
-            address,
-            sockets,
-            lock,
-        });
+        self.tcp.push(TcpSockets { address, sockets });
         Ok(())
     }
 
@@ -425,8 +414,7 @@ fn inherit(
         let sockets = (0..*count)
             .map(|_| next())
             .collect::<io::Result<Vec<_>>>()?;
-        let lock = OwnerLock::inherit(next()?);
-        listeners.add_tcp(*address, sockets, lock)?;
+        listeners.add_tcp(*address, sockets)?;
     }
     for path in &description.unix {
         let socket = UnixSocket::inherit(path.clone(), next()?, next()?);

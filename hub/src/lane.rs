@@ -458,6 +458,7 @@ mod tests {
             index: 0,
             worker_id: String::new(),
             name: "two threads".to_owned(),
+            peer: slotway_shm_proto::credentials::PeerCredentials { pid: None, uid: 0 },
             routes: vec![crate::session::RouteSpec {
                 method: Method::Get,
                 path: crate::routing::pattern::Pattern::parse("/").unwrap(),

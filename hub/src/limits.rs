@@ -94,8 +94,22 @@ pub const CLOCK_GRAIN_MS: u64 = 10;
 /// How often connections are looked over for passed deadlines.
 pub const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Descriptors that are not client connections: listeners, rings, workers.
-pub const OTHER_FD_COUNT: u64 = 512;
+/// Descriptors that are neither clients' nor workers': listeners, rings, timers.
+pub const OTHER_FD_COUNT: u64 = 128;
+/// But no more than one of so many.
+pub const OTHER_FD_DIVISOR: u64 = 8;
+
+/// One descriptor of so many is for workers.
+pub const SESSION_FD_DIVISOR: u64 = 4;
+
+/// One user may have all sessions but one of so many.
+pub const USER_SESSIONS_DIVISOR: u32 = 8;
+
+/// One process may have all sessions but one of so many.
+pub const PROCESS_SESSIONS_DIVISOR: u32 = 2;
+
+/// Fewer client connections than these are told of at the start: somebody will miss them.
+pub const CONNECTIONS_FEW: u64 = 256;
 
 /// After an early answer, a body up to this many bytes is read and dropped so
 /// that the connection can go on; with a larger one it ends.

@@ -300,6 +300,7 @@ mod tests {
             index: id as usize,
             worker_id: id.to_string(),
             name: name.to_owned(),
+            peer: slotway_shm_proto::credentials::PeerCredentials { pid: None, uid: 0 },
             options: vec![RouteOptions::default(); routes.len()],
             routes,
             geometry,

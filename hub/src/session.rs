@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 use slotway_shm_proto::Method;
+use slotway_shm_proto::credentials::PeerCredentials;
 use slotway_shm_proto::doorbell::Ringer;
 use slotway_shm_proto::layout::Geometry;
 use slotway_shm_proto::region::HubRegions;
@@ -57,6 +58,8 @@ pub struct Session {
     pub worker_id: String,
     /// The worker's name.
     pub name: String,
+    /// Its process and user.
+    pub peer: PeerCredentials,
     /// Its routes; a slot's `route_index` counts these.
     pub routes: Vec<RouteSpec>,
     /// For each route, what else there is to it.

@@ -1,5 +1,6 @@
 //! What all threads of the hub share.
 
+pub mod fd_budget;
 pub mod id;
 pub mod sabotage;
 pub mod vital;
@@ -14,9 +15,11 @@ use crate::admission::Admission;
 use crate::config::Config;
 use crate::control::ControlMessage;
 use crate::inspection::Inspection;
-use crate::limits::OTHER_FD_COUNT;
+use crate::limits::CONNECTIONS_FEW;
 use crate::route::RouteCell;
 use crate::sse::registry::Registry;
+
+use fd_budget::{FdBudget, SessionLimits};
 
 /// See the module.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub struct Shared {
     pub open: watch::Sender<bool>,
     /// Client connections.
     pub admission: Admission,
+    /// Workers.
+    pub session_limits: SessionLimits,
     /// Faults counted.
     pub counters: Counters,
     /// Who may ask for what.
@@ -97,11 +102,19 @@ impl Shared {
         inspections: Vec<mpsc::UnboundedSender<Inspection>>,
     ) -> Self {
         let reactor_wakes = (0..geometry.lane_count()).map(|_| Notify::new()).collect();
-        let count_max = config
-            .connections_max
-            .map_or_else(|| fd_limit.saturating_sub(OTHER_FD_COUNT).max(1), u64::from);
+        let budget = FdBudget::new(fd_limit, geometry.lane_count());
+        let count_max = config.connections_max.map_or(budget.connections, u64::from);
+        if count_max > budget.connections || budget.connections < CONNECTIONS_FEW {
+            tracing::warn!(
+                "the limit of open files ({fd_limit}) allows {} client connections and {} \
+                 workers; raise it (ulimit -n, LimitNOFILE=) if that is too few",
+                budget.connections,
+                budget.sessions.all
+            );
+        }
         Self {
             admission: Admission::new(count_max),
+            session_limits: budget.sessions,
             config,
             geometry,
             routes: RouteCell::default(),

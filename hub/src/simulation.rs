@@ -62,6 +62,7 @@ fn pair() -> (Hub, Worker) {
         index: 0,
         worker_id: String::new(),
         name: "simulated".to_owned(),
+        peer: slotway_shm_proto::credentials::PeerCredentials { pid: None, uid: 0 },
         routes: vec![RouteSpec {
             method: Method::Get,
             path: crate::routing::pattern::Pattern::parse("/").unwrap(),

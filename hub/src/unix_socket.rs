@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-use crate::bind::{OwnerLock, lock};
+use crate::lifecycle::file_lock::FileLock;
 use crate::limits::LISTEN_BACKLOG;
 
 /// See the module.
@@ -17,7 +17,7 @@ use crate::limits::LISTEN_BACKLOG;
 pub struct UnixSocket {
     socket: OwnedFd,
     path: PathBuf,
-    lock: OwnerLock,
+    lock: FileLock,
     /// The file goes with this value; not with one that another hub has.
     owns_file: AtomicBool,
 }
@@ -54,12 +54,9 @@ impl UnixSocket {
             error,
         };
         // Two hubs that start at once must not both take a stale file over.
-        let owner = lock(&format!(
-            "slotway-hub/socket/{:016x}",
-            fnv1a(&absolute(path))
-        ))
-        .map_err(system)?
-        .ok_or_else(|| UnixSocketError::InUse(path.to_owned()))?;
+        let owner = FileLock::take(path)
+            .map_err(system)?
+            .ok_or_else(|| UnixSocketError::InUse(path.to_owned()))?;
         let socket = new_socket(socket_type).map_err(|error| system(error.into()))?;
         let address = SocketAddrUnix::new(path.as_os_str().as_encoded_bytes())
             .map_err(|error| system(error.into()))?;
@@ -88,8 +85,8 @@ impl UnixSocket {
     pub fn inherit(path: PathBuf, socket: OwnedFd, lock: OwnedFd) -> Self {
         Self {
             socket,
+            lock: FileLock::inherit(&path, lock),
             path,
-            lock: OwnerLock::inherit(lock),
             owns_file: AtomicBool::new(false),
         }
     }
@@ -120,23 +117,13 @@ impl Drop for UnixSocket {
         if self.owns_file.load(Ordering::Relaxed) {
             // Best effort: a file that is left behind is taken over as stale.
             let _ = std::fs::remove_file(&self.path);
+            self.lock.remove_file();
         }
     }
 }
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-/// FNV-1a: names are bounded, paths are not. Stable between releases, which
-/// std's hasher is not promised to be.
-fn fnv1a(path: &Path) -> u64 {
-    path.as_os_str()
-        .as_encoded_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        })
 }
 
 fn new_socket(socket_type: SocketType) -> Result<OwnedFd, Errno> {

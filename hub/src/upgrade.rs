@@ -12,15 +12,30 @@ use rustix::process::Pid;
 use crate::handover::{self, Description, ENVIRONMENT, Step};
 use crate::limits::{HANDOVER_TIME, MOVE_TIME};
 
-/// The program that is running, as it was found when it started: what stands there
-/// later is the new one.
+/// The program as it was started: what stands there later is the new one. Links in its
+/// path are followed then, not now: a deploy may switch one.
 #[derive(Clone, Debug)]
 pub struct Program(PathBuf);
 
 impl Program {
-    /// To be asked at the start.
+    /// To be asked at the start, before anybody changes the folder.
     pub fn running() -> io::Result<Self> {
-        std::env::current_exe().map(Self)
+        let typed = std::env::args_os().next().map(PathBuf::from);
+        let Some(typed) = typed.filter(|typed| !typed.as_os_str().is_empty()) else {
+            return std::env::current_exe().map(Self);
+        };
+        if typed.components().count() > 1 || typed.is_absolute() {
+            return std::path::absolute(typed).map(Self);
+        }
+        // A name alone was found by the shell.
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&folders)
+            .map(|folder| folder.join(&typed))
+            .find(|path| path.is_file());
+        match found {
+            Some(path) => std::path::absolute(path).map(Self),
+            None => std::env::current_exe().map(Self),
+        }
     }
 
     /// Where it is.

@@ -23,7 +23,7 @@
 //!
 //! Reading order: [`layout`] (the map), [`limits`], [`ring`], [`doorbell`],
 //! [`cursor`] (tagged words and body rings), [`message`] (how a worker
-//! attaches); then the files with unsafe code, [`memory`], [`region`] and
+//! attaches), [`registration`]; then the files with unsafe code, [`memory`], [`region`] and
 //! [`credentials`].
 //! `atomic` is the door to std's or loom's atomics; `just loom` checks the
 //! protocol with the latter (`tests/loom.rs`).
@@ -51,6 +51,8 @@ pub mod packet;
 #[cfg(not(loom))]
 #[allow(unsafe_code)]
 pub mod region;
+#[cfg(not(loom))]
+pub mod registration;
 pub mod ring;
 pub mod taking;
 

@@ -48,6 +48,9 @@ pub const REGION_BYTES_MAX: u64 = 1 << 40;
 /// An event that a worker sends over its session.
 pub const EMIT_BYTES_MAX: usize = 64 * 1024;
 
+/// A piece of a registration that comes over the attach socket.
+pub const REGISTER_PIECE_BYTES_MAX: usize = 32 * 1024;
+
 const _: () = {
     assert!(
         LANE_COUNT_MAX + 2 <= 253,

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! worker                                hub
-//!   Hello            ───────────────▶
+//!   Hello            ───────────────▶   (or a registration: see `registration`)
 //!                    ◀───────────────   Welcome + [requests, responses, eventfd × lane]
 //!                                       or Refusal, then close
 //!   Emit             ───────────────▶   any number of times: an event for `/events`
@@ -32,20 +32,22 @@ const KIND_GOODBYE: u32 = 4;
 const KIND_LEAVING: u32 = 5;
 const KIND_MOVING: u32 = 6;
 const KIND_EMIT: u32 = 7;
+pub(crate) const KIND_REGISTER: u32 = 8;
+pub(crate) const KIND_NOT_REGISTERED: u32 = 9;
 
 /// Longest packet of a worker that has attached: an event.
 pub const WORKER_PACKET_BYTES_MAX: usize = size_of::<Envelope>() + EMIT_BYTES_MAX;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-struct Envelope {
+pub(crate) struct Envelope {
     magic: u64,
     layout_version: u32,
     kind: u32,
 }
 
 impl Envelope {
-    fn new(kind: u32) -> Self {
+    pub(crate) fn new(kind: u32) -> Self {
         Self {
             magic: MAGIC,
             layout_version: LAYOUT_VERSION,
@@ -140,10 +142,13 @@ pub enum Refusal {
     /// A route became taken between registering and attaching.
     #[error("one of the routes conflicts with another worker's; the hub's log says which")]
     RouteConflict = 9,
+    /// One process, one user or all workers together have as many sessions as they may.
+    #[error("there are as many workers of this process, or of this user, as there may be")]
+    TooMany = 10,
 }
 
 impl Refusal {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Garbage,
         Self::LayoutVersion,
         Self::UnknownWorkerId,
@@ -153,6 +158,7 @@ impl Refusal {
         Self::NoResources,
         Self::Stopping,
         Self::RouteConflict,
+        Self::TooMany,
     ];
 }
 
@@ -246,7 +252,7 @@ fn read<T: Pod>(packet: &[u8]) -> Result<T, MessageError> {
     })
 }
 
-fn read_kind(packet: &[u8]) -> Result<u32, MessageError> {
+pub(crate) fn read_kind(packet: &[u8]) -> Result<u32, MessageError> {
     let garbage = MessageError::Garbage {
         bytes: packet.len(),
     };

@@ -38,9 +38,19 @@ impl Part {
         arguments: &[&str],
         variable: (&str, &str),
     ) -> Self {
+        Self::start_in(program, role, arguments, &[variable])
+    }
+
+    /// Like [`Part::start`], with variables in its environment.
+    pub fn start_in(
+        program: &Path,
+        role: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut command = Command::new(program);
         command
-            .env(variable.0, variable.1)
+            .envs(variables.iter().copied())
             .arg("role")
             .arg(role)
             .args(arguments)
@@ -355,14 +365,28 @@ impl HubPart {
 
     /// Starts a worker with further arguments, and waits until its routes are live.
     pub fn start_worker_with(&self, role: &str, name: &str, rest: &[&str]) -> Part {
-        self.start_worker_through(&self.url(), role, name, rest)
+        let socket = self.socket.to_str().expect("a path of ours is text");
+        self.start_worker_knowing(&self.url(), Some(socket), role, name, rest)
     }
 
-    /// Starts a worker that registers at `url`, and waits until its routes are live.
-    pub fn start_worker_through(&self, url: &str, role: &str, name: &str, rest: &[&str]) -> Part {
+    /// Starts a worker that knows of the hub only its URL and registers there over HTTP,
+    /// and waits until its routes are live.
+    pub fn start_worker_over_http(&self, url: &str, role: &str, name: &str, rest: &[&str]) -> Part {
+        self.start_worker_knowing(url, None, role, name, rest)
+    }
+
+    fn start_worker_knowing(
+        &self,
+        url: &str,
+        socket: Option<&str>,
+        role: &str,
+        name: &str,
+        rest: &[&str],
+    ) -> Part {
         let before = self.part.log().matches("attached worker").count();
         let arguments = [&[url, name], rest].concat();
-        let part = Part::start_with(&self.program, role, &arguments, ("HUB_URL", url));
+        let variables = [("HUB_URL", url), ("HUB_SOCKET", socket.unwrap_or_default())];
+        let part = Part::start_in(&self.program, role, &arguments, &variables);
         let start = Instant::now();
         while self.part.log().matches("attached worker").count() == before {
             assert!(

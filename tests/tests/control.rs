@@ -306,7 +306,7 @@ fn internal_paths_can_be_moved_to_the_unix_socket_and_workers_find_them_there() 
     let refused = post(hub.address, "/internal/register", "{}");
     assert_eq!(refused.status, 403);
     assert!(refused.text().contains("Unix socket"), "{}", refused.text());
-    let _worker = hub.start_worker_through(&unix, "sse", "rooms", &[]);
+    let _worker = hub.start_worker_over_http(&unix, "sse", "rooms", &[]);
     let close = "Host: h\r\nConnection: close\r\n\r\n";
     let slots = ask_over_unix(&path, &format!("GET /internal/slots HTTP/1.1\r\n{close}"));
     assert!(slots.contains("\"rooms\""), "{slots}");

@@ -124,13 +124,13 @@ fn after_an_upgrade_the_sockets_are_the_new_hub_s(io: &str) {
     assert!(one.wait().success());
     wait_until("one has left", || !hub.health().contains("\"one\""));
     assert_eq!(http::get(hub.address, "/ledger/0").status, 200);
-    // A second hub is still refused, by the lock that was handed over.
+    // A second hub is still refused, by the listeners that were handed over.
     let port = hub.address.port().to_string();
     let own = folder.path().join("own.sock");
     let own = own.to_str().expect("a path of ours");
     let mut second = Part::start(program(), "hub", &["--port", &port, "--socket", own]);
     assert!(!second.wait().success());
-    second.wait_for_log("another slotway-hub");
+    second.wait_for_log("is in use by another hub or program");
     kill_process(new.pid(), Signal::TERM).unwrap();
     wait_until("the new one has gone, and its file", || {
         !hub.socket.exists()

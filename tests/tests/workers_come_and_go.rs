@@ -406,7 +406,12 @@ fn a_hub_that_is_told_to_stop_answers_what_it_has_within_its_drain_timeout(io: &
 
 fn workers_come_back_to_a_hub_that_is_started_again(io: &str) {
     let bench = Bench::start(io, &[], 10);
-    let _worker = bench.worker("back", &[]);
+    // It knows the hub by its URL: the new one's attach socket is elsewhere.
+    let log = bench.ledger.log().to_str().expect("a path of ours");
+    let url = bench.hub.url();
+    let _worker = bench
+        .hub
+        .start_worker_over_http(&url, "ledger", "back", &[log]);
     let address = bench.hub.address;
     let mut hub = bench.hub;
     hub.part.signal(Signal::KILL);

@@ -35,7 +35,7 @@ pub enum RunError {
         answer: String,
     },
     /// The hub's answer to the registration made no sense.
-    #[error("the hub's answer to the registration is none: {0}")]
+    #[error("the hub's reply to the registration is not valid: {0}")]
     RegistrationAnswer(String),
     /// The attach socket cannot be reached.
     #[error("cannot reach the attach socket {path}: {error}")]
@@ -44,6 +44,17 @@ pub enum RunError {
         path: PathBuf,
         /// The system's answer.
         error: io::Error,
+    },
+    /// Another user listens where the hub should.
+    #[error(
+        "the attach socket {path} is of user {uid}, who is neither this worker's own nor root: if \
+         that is the hub's user, say so with trust_hub_user({uid})"
+    )]
+    UntrustedHub {
+        /// The socket.
+        path: PathBuf,
+        /// Who listens there.
+        uid: u32,
     },
     /// The hub refused to attach.
     #[error("the hub refused to attach: {0}")]
@@ -72,7 +83,11 @@ impl RunError {
     /// Whether trying again can help. If not, `run` returns the error.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::AttachSocket { .. } | Self::Disconnected => true,
+            // The hub may come back to where an impostor is now.
+            Self::Unreachable { .. }
+            | Self::AttachSocket { .. }
+            | Self::UntrustedHub { .. }
+            | Self::Disconnected => true,
             Self::Registration { status, .. } => *status >= 500,
             Self::Refused(why) => matches!(
                 why,
@@ -80,6 +95,7 @@ impl RunError {
                     | Refusal::Expired
                     | Refusal::NoResources
                     | Refusal::Stopping
+                    | Refusal::TooMany
             ),
             Self::Ended(why) => {
                 matches!(

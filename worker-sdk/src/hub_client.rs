@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,6 +56,33 @@ impl HubUrl {
             Some("https") => refuse("the hub speaks HTTP without TLS"),
             _ => refuse("it starts neither with http:// and a host nor with unix:/"),
         }
+    }
+}
+
+impl HubUrl {
+    /// Where a hub on this host that listens there has its attach socket, unless it was
+    /// told otherwise.
+    pub fn usual_attach_sockets(&self) -> Vec<PathBuf> {
+        let Self::Tcp(url) = self else {
+            return Vec::new();
+        };
+        let uri: Option<Uri> = url.parse().ok();
+        let (Some(host), port) = (
+            uri.as_ref().and_then(Uri::host),
+            uri.as_ref().and_then(Uri::port_u16).unwrap_or(80),
+        ) else {
+            return Vec::new();
+        };
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        if host != "localhost" && !address.is_ok_and(|address| address.is_loopback()) {
+            return Vec::new();
+        }
+        let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let folders = runtime_dir.into_iter().chain([PathBuf::from("/run")]);
+        folders
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(format!("slotway-{port}.sock")))
+            .collect()
     }
 }
 
@@ -247,6 +274,32 @@ mod tests {
         ] {
             let error = HubUrl::parse(url).unwrap_err().to_string();
             assert!(error.contains(why), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_hub_on_this_host_has_its_attach_socket_in_a_usual_place() {
+        let run = PathBuf::from("/run/slotway-3200.sock");
+        for url in [
+            "http://127.0.0.1:3200",
+            "http://localhost:3200",
+            "http://[::1]:3200",
+        ] {
+            let usual = HubUrl::parse(url).unwrap().usual_attach_sockets();
+            assert_eq!(usual.last(), Some(&run), "{url}");
+        }
+        for url in [
+            "http://192.0.2.1:3200",
+            "http://example.org:3200",
+            "unix:/run/h.sock",
+        ] {
+            assert!(
+                HubUrl::parse(url)
+                    .unwrap()
+                    .usual_attach_sockets()
+                    .is_empty(),
+                "{url}"
+            );
         }
     }
 

@@ -2,9 +2,11 @@
 
 #[cfg(feature = "tokio")]
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::attach::AttachSocket;
 use crate::emitter::HubEmitter;
 use crate::error::RunError;
 use crate::handler::{Route, Spawner};
@@ -54,6 +56,8 @@ pub struct HubWorker<S: Send + Sync + 'static> {
     is_instance: bool,
     spin: Duration,
     connect_timeout: Duration,
+    hub_socket: Option<PathBuf>,
+    trusted_users: Vec<u32>,
     sessions: LiveSessions,
 }
 
@@ -74,6 +78,8 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             is_instance: false,
             spin: Duration::ZERO,
             connect_timeout: CONNECT_TIME_DEFAULT,
+            hub_socket: None,
+            trusted_users: Vec::new(),
             sessions: LiveSessions::default(),
         }
     }
@@ -352,6 +358,23 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         self
     }
 
+    /// Where the hub's attach socket is (its start line says so). The worker registers
+    /// there, where the system says who is at the other end. Unless this says otherwise it
+    /// is what the environment's `HUB_SOCKET` names, else the hub's default for the port of
+    /// its URL; where there is none the worker registers over HTTP.
+    pub fn hub_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.hub_socket = Some(path.into());
+        self
+    }
+
+    /// The hub runs as this user (a number). Without this, a hub that is neither the
+    /// worker's own user's nor root's is not trusted with its routes: anybody could be
+    /// listening in the place of one that is gone.
+    pub fn trust_hub_user(mut self, uid: u32) -> Self {
+        self.trusted_users.push(uid);
+        self
+    }
+
     /// Pushes events to clients that listen. To be taken after
     /// [`HubWorker::connect_timeout`], which bounds its requests as well.
     pub fn emitter(&self) -> HubEmitter {
@@ -388,7 +411,18 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         self,
         ended: impl FnOnce(Result<(), RunError>) -> Result<(), RunError> + Send + 'static,
     ) -> Result<RunningWorker, RunError> {
-        let hub = HubClient::new(HubUrl::parse(&self.hub_url)?, self.connect_timeout, 0);
+        let url = HubUrl::parse(&self.hub_url)?;
+        let told = self.hub_socket.or_else(|| {
+            std::env::var_os("HUB_SOCKET")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        });
+        let attach = AttachSocket {
+            told,
+            usual: url.usual_attach_sockets(),
+            trusted: self.trusted_users,
+        };
+        let hub = HubClient::new(url, self.connect_timeout, 0);
         let spawner = Spawner::current();
         #[cfg(feature = "tokio")]
         if !spawner.is_there() && self.routes.iter().any(Route::is_async) {
@@ -402,6 +436,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         let serving = Serving {
             name: self.name,
             hub,
+            attach,
             registration: Arc::new(registration),
             routes: Arc::new(self.routes),
             state: self.state,

@@ -15,7 +15,7 @@ use slotway_shm_proto::doorbell::nudge_futex;
 use slotway_shm_proto::message::{Goodbye, Leaving, WORKER_ID_BYTES};
 use slotway_shm_proto::packet;
 
-use crate::attach::{self, Attachment, News};
+use crate::attach::{self, AttachSocket, Attachment, News};
 use crate::error::RunError;
 use crate::handler::{Route, Spawner};
 use crate::hub_client::HubClient;
@@ -62,6 +62,7 @@ impl LiveSessions {
 pub(crate) struct Serving<S> {
     pub name: String,
     pub hub: HubClient,
+    pub attach: AttachSocket,
     pub registration: Arc<RegisterRequest>,
     pub routes: Arc<Vec<Route<S>>>,
     pub state: Arc<S>,
@@ -159,9 +160,15 @@ impl<S: Send + Sync + 'static> Keeper<S> {
             Arc::clone(&self.serving.registration),
         );
         let (count, limit) = (self.serving.thread_count, self.serving.connect_timeout);
+        let socket = self.serving.attach.clone();
         self.in_background(Message::Connected, move || {
+            let document = serde_json::to_vec(&*document).expect("strings serialise");
+            let attached = attach::register_and_attach(&socket, &document, count, limit)?;
+            if let Some(attachment) = attached {
+                return Ok(attachment);
+            }
             let reservation = register::register(&hub, &document)?;
-            attach::attach(&reservation, count, limit)
+            attach::attach(&reservation, &socket, count, limit)
         });
     }
 
@@ -172,8 +179,9 @@ impl<S: Send + Sync + 'static> Keeper<S> {
             attach: self.attach_path.clone(),
         };
         let (count, limit) = (self.serving.thread_count, self.serving.connect_timeout);
+        let socket = self.serving.attach.clone();
         self.in_background(Message::Moved, move || {
-            attach::attach(&reservation, count, limit)
+            attach::attach(&reservation, &socket, count, limit)
         });
     }
 

@@ -1,4 +1,5 @@
-//! Registering over HTTP: `POST /internal/register`.
+//! Registering over HTTP: `POST /internal/register`, where the attach socket cannot be
+//! found or its hub is of an earlier release.
 
 use serde::{Deserialize, Serialize};
 use slotway_shm_proto::message::WORKER_ID_BYTES;
@@ -37,13 +38,9 @@ pub(crate) struct Reservation {
 const PATH: &str = "/internal/register";
 
 /// Registers. Blocks, for as long as the client lets a request take.
-pub(crate) fn register(
-    hub: &HubClient,
-    request: &RegisterRequest,
-) -> Result<Reservation, RunError> {
-    let document = serde_json::to_vec(request).expect("strings serialise");
+pub(crate) fn register(hub: &HubClient, document: &[u8]) -> Result<Reservation, RunError> {
     let answer = hub
-        .post(PATH, &document)
+        .post(PATH, document)
         .map_err(|why| RunError::Unreachable {
             url: hub.url_of(PATH),
             why,

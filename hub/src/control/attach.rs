@@ -10,27 +10,42 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::net::{SocketFlags, SocketType};
 use rustix::process::{Pid, PidfdFlags};
 use slotway_net::{Watched, readable};
-use slotway_shm_proto::credentials::peer_credentials;
+use slotway_shm_proto::credentials::{PeerCredentials, peer_credentials};
 use slotway_shm_proto::message::{
     Emit, FromHub, Hello, Leaving, MessageError, Refusal, WORKER_PACKET_BYTES_MAX,
 };
 use slotway_shm_proto::packet;
+use slotway_shm_proto::registration::{REGISTER_PACKET_BYTES_MAX, Register};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::control::ControlMessage;
-use crate::limits::{ACCEPT_PAUSE, HELLO_COUNT_MAX, HELLO_TIME};
+use crate::limits::{ACCEPT_PAUSE, CONTROL_BODY_BYTES_MAX, HELLO_COUNT_MAX, HELLO_TIME};
 use crate::shared::id::new_id;
 use crate::unix_socket::{UnixSocket, UnixSocketError};
 
 /// A worker that wants to attach, from a user who may.
 #[derive(Debug)]
 pub struct Greeting {
-    /// Its message.
-    pub hello: Hello,
+    /// What it says.
+    pub opening: Opening,
     /// Its connection.
     pub socket: OwnedFd,
-    /// Its process, where this hub can see it.
-    pub pid: Option<Pid>,
+    /// Its process, where this hub can see it, and its user.
+    pub peer: PeerCredentials,
+}
+
+/// How a worker begins.
+#[derive(Debug)]
+pub enum Opening {
+    /// It has registered over HTTP.
+    Hello(Hello),
+    /// It registers here.
+    Register {
+        /// As it would post it.
+        document: Vec<u8>,
+        /// Threads with a doorbell.
+        thread_count: u32,
+    },
 }
 
 /// The bound socket; its file goes with it.
@@ -180,10 +195,15 @@ pub async fn accept(
 }
 
 async fn greet(socket: OwnedFd, control: mpsc::UnboundedSender<ControlMessage>) {
-    match tokio::time::timeout(HELLO_TIME, read_hello(&socket)).await {
-        Ok(Ok((hello, pid))) => {
+    match tokio::time::timeout(HELLO_TIME, read_opening(&socket)).await {
+        Ok(Ok((opening, peer))) => {
+            let greeting = Greeting {
+                opening,
+                socket,
+                peer,
+            };
             // Fails only when the hub stops, and closes the connection then.
-            let _ = control.send(ControlMessage::Hello(Greeting { hello, socket, pid }));
+            let _ = control.send(ControlMessage::Hello(greeting));
         }
         Ok(Err(refusal)) => refuse(&socket, refusal),
         Err(_) => tracing::warn!("a connection to the attach socket said nothing in time"),
@@ -197,7 +217,7 @@ pub fn refuse(socket: &OwnedFd, refusal: Refusal) {
     let _ = packet::send(socket, &FromHub::Refused(refusal).to_packet(), &[]);
 }
 
-async fn read_hello(socket: &OwnedFd) -> Result<(Hello, Option<Pid>), Refusal> {
+async fn read_opening(socket: &OwnedFd) -> Result<(Opening, PeerCredentials), Refusal> {
     let no_resources = |_| Refusal::NoResources;
     let peer = peer_credentials(socket).map_err(no_resources)?;
     if peer.uid != rustix::process::geteuid().as_raw() && peer.uid != 0 {
@@ -207,16 +227,34 @@ async fn read_hello(socket: &OwnedFd) -> Result<(Hello, Option<Pid>), Refusal> {
         .try_clone()
         .and_then(readable)
         .map_err(no_resources)?;
-    let packet = socket.read_with(|socket| packet::receive(socket)).await;
-    let packet = packet.map_err(no_resources)?;
-    if !packet.fds.is_empty() {
-        return Err(Refusal::Garbage);
+    let mut document = Vec::new();
+    loop {
+        let receive = |socket: &OwnedFd| packet::receive_up_to(socket, REGISTER_PACKET_BYTES_MAX);
+        let packet = socket.read_with(receive).await.map_err(no_resources)?;
+        if !packet.fds.is_empty() {
+            return Err(Refusal::Garbage);
+        }
+        let refuse = |error| match error {
+            MessageError::LayoutVersion { .. } => Refusal::LayoutVersion,
+            _ => Refusal::Garbage,
+        };
+        let Some(register) = Register::from_packet(&packet.bytes).map_err(refuse)? else {
+            let hello = Hello::from_packet(&packet.bytes).map_err(refuse)?;
+            return Ok((Opening::Hello(hello), peer));
+        };
+        document.extend_from_slice(register.piece);
+        if document.len() as u64 > CONTROL_BODY_BYTES_MAX {
+            return Err(Refusal::Garbage);
+        }
+        if register.is_last {
+            let thread_count = register.thread_count;
+            let opening = Opening::Register {
+                document,
+                thread_count,
+            };
+            return Ok((opening, peer));
+        }
     }
-    let hello = Hello::from_packet(&packet.bytes).map_err(|error| match error {
-        MessageError::LayoutVersion { .. } => Refusal::LayoutVersion,
-        _ => Refusal::Garbage,
-    })?;
-    Ok((hello, peer.pid))
 }
 
 /// Waits for the end of a session: its connection closes, its process ends

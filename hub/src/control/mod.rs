@@ -115,7 +115,7 @@ pub async fn run(
                     let _ = reply.send(answer);
                 }
             }
-            ControlMessage::Hello(greeting) => sessions.attach(&greeting),
+            ControlMessage::Hello(greeting) => sessions.attach(greeting),
             ControlMessage::WorkerGone(id, how) => sessions.worker_gone(id, how),
             ControlMessage::WorkerLeaves(id) => sessions.leave(id),
             ControlMessage::Violation(id, violation) => {
