@@ -158,6 +158,16 @@ pub const SSE_BUFFER_COUNT_DEFAULT: u32 = 256;
 /// Bytes of events that wait for a client of an event stream.
 pub const FEED_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes of them that are copied to be sent at once; the rest is shared with other clients.
+pub const FEED_PIECE_BYTES: usize = 16 * 1024;
+
+/// Bytes of events that wait for any client, each counted once: beyond it, clients that
+/// lag behind lose what waits for them.
+pub const EVENT_MEMORY_BYTES: usize = 64 * 1024 * 1024;
+
+/// Beyond this, no further event is taken.
+pub const EVENT_MEMORY_BYTES_MAX: usize = 2 * EVENT_MEMORY_BYTES;
+
 /// How often a client of an event stream is told something, if only a comment: one
 /// that is gone is noticed by it.
 pub const SSE_SWEEP_MS_DEFAULT: u64 = 5000;
@@ -198,6 +208,9 @@ pub const RESERVATION_TIME: Duration = Duration::from_secs(10);
 
 /// Registrations that wait to attach at one time.
 pub const RESERVATION_COUNT_MAX: usize = 1024;
+
+/// Connections that a reactor accepts before others have their turn.
+pub const ACCEPT_BATCH_COUNT: u64 = 8;
 
 /// How long accepting pauses when the system is out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use slotway_net::Listener;
 
 use crate::connection;
-use crate::limits::ACCEPT_PAUSE;
+use crate::limits::{ACCEPT_BATCH_COUNT, ACCEPT_PAUSE};
 use crate::reactor::Reactor;
 use crate::shared::sabotage;
 
@@ -15,7 +15,11 @@ pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>) {
     let mut open = reactor.shared.open.subscribe();
     // The sender lives as long as the reactor does.
     let _ = open.wait_for(|is_open| *is_open).await;
-    loop {
+    for accepted in 1_u64.. {
+        if accepted.is_multiple_of(ACCEPT_BATCH_COUNT) {
+            // However many come at once, others have their turn.
+            tokio::task::yield_now().await;
+        }
         // Only connections that there is room for: the others wait in the
         // backlog, where they cost nothing.
         let admission = &reactor.shared.admission;

@@ -27,8 +27,9 @@ use crate::limits::{
 };
 use crate::lookout::Lookout;
 use crate::route::RouteTable;
-use crate::session::{Session, SessionState};
+use crate::session::{RouteSpec, Session, SessionState};
 use crate::shared::{Counters, Shared};
+use crate::sse::route_changes::RouteChanges;
 use crate::wait_room::WaitRoom;
 use crate::watch::ConnectionState;
 
@@ -73,8 +74,10 @@ pub struct Reactor {
     /// What the system knows of clients on this host, if it may be asked.
     pub local_peers: Option<LocalPeers>,
     stopping: Cell<bool>,
-    /// Told when the routes have changed, or the hub stops.
-    pub changes: Notify,
+    /// Told when the hub stops.
+    pub stops: Notify,
+    /// Wakes clients of event streams.
+    pub route_changes: RouteChanges,
 }
 
 impl Reactor {
@@ -125,7 +128,8 @@ impl Reactor {
             lookout,
             local_peers,
             stopping: Cell::new(false),
-            changes: Notify::new(),
+            stops: Notify::new(),
+            route_changes: RouteChanges::default(),
         }))
     }
 
@@ -288,7 +292,18 @@ impl Reactor {
         *self.routes.borrow_mut() = table;
         self.wait_room.grant_all();
         self.stream_room.grant_all();
-        self.changes.notify_waiters();
+        let table = self.routes.borrow();
+        self.route_changes
+            .update(|route| self.live_workers(&table, route));
+    }
+
+    /// Ids of the sessions that serve a route on this reactor.
+    pub fn live_workers(&self, table: &RouteTable, route: &RouteSpec) -> Vec<u64> {
+        let sessions = table.targets_of(route).iter().map(|target| &target.session);
+        let is_live = |session: &&Arc<Session>| {
+            session.state() == SessionState::Live && self.lane(session).is_some()
+        };
+        sessions.filter(is_live).map(|session| session.id).collect()
     }
 
     /// Its lanes.
@@ -359,7 +374,7 @@ impl Reactor {
     /// Begins to stop: connections end after their request.
     pub fn begin_stop(&self) {
         self.stopping.set(true);
-        self.changes.notify_waiters();
+        self.stops.notify_waiters();
         let deadline_ms = clock::coarse_ms() + LINGER_STOP_TIME.as_millis() as u64;
         for connection in self.connections.borrow().values() {
             connection.hasten(deadline_ms);

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use tokio_util::sync::ReusableBoxFuture;
 
+use crate::body_pool::CollectedBody;
 use crate::handler::{self, HandlerScratch, Kind, PANICKED, Route, Taken};
 use crate::handler_response::HandlerResponse;
 use crate::request::Request;
@@ -113,7 +114,7 @@ impl<S> AsyncHandler<S> {
                 ticket.reads_body = true;
                 let (key, streams) = (taken.key, taken.head.body_ring_bytes > 0);
                 let taken = Taken {
-                    collected: Some(Vec::new()),
+                    collected: Some(CollectedBody::new(&session.bodies)),
                     ..taken
                 };
                 let request = Request::new(taken, Some(hold));

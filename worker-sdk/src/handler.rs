@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use slotway_shm_proto::layout::{RequestHead, request_flags};
 
-#[cfg(feature = "tokio")]
 use crate::async_handler::{AsyncHandler, FutureCell};
+#[cfg(feature = "tokio")]
+use crate::body_pool::CollectedBody;
 #[cfg(feature = "tokio")]
 use crate::limits::OFFLOAD_NS;
 use crate::limits::SLOW_HANDLER_NS;
@@ -91,7 +92,7 @@ pub(crate) struct Taken<'t> {
     pub head: RequestHead,
     pub pattern: Arc<RoutePattern>,
     /// A body that did not fit the arena.
-    pub collected: Option<Vec<u8>>,
+    pub collected: Option<CollectedBody>,
 }
 
 impl<S: Send + Sync + 'static> Route<S> {

@@ -18,8 +18,8 @@ use crate::handler_response::HandlerResponse;
 use crate::hub_client::{HubClient, HubUrl};
 use crate::keeper::{Keeper, LiveSessions, Serving};
 use crate::limits::{
-    CONNECT_TIME_DEFAULT, EMITTER_CONNECTION_COUNT, HUB_URL_DEFAULT, THREAD_COUNT_BOUND,
-    THREAD_COUNT_DEFAULT,
+    COLLECTED_BYTES_MAX_DEFAULT, CONNECT_TIME_DEFAULT, EMITTER_CONNECTION_COUNT, HUB_URL_DEFAULT,
+    THREAD_COUNT_BOUND, THREAD_COUNT_DEFAULT,
 };
 use crate::register::{RegisterRequest, RouteRegistration};
 use crate::request::Request;
@@ -56,6 +56,7 @@ pub struct HubWorker<S: Send + Sync + 'static> {
     is_instance: bool,
     spin: Duration,
     connect_timeout: Duration,
+    collected_bytes_max: usize,
     hub_socket: Option<PathBuf>,
     trusted_users: Vec<u32>,
     sessions: LiveSessions,
@@ -78,6 +79,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             is_instance: false,
             spin: Duration::ZERO,
             connect_timeout: CONNECT_TIME_DEFAULT,
+            collected_bytes_max: COLLECTED_BYTES_MAX_DEFAULT,
             hub_socket: None,
             trusted_users: Vec::new(),
             sessions: LiveSessions::default(),
@@ -358,6 +360,15 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         self
     }
 
+    /// How much memory the bodies of requests may take, in bytes, that are collected for
+    /// their handlers since they do not fit their slots; 256 MiB unless this says
+    /// otherwise. A request beyond that is answered with 503. Bodies that handlers read
+    /// themselves ([`HubWorker::handle_stream`]) take none of it.
+    pub fn collected_bytes_max(mut self, bytes: usize) -> Self {
+        self.collected_bytes_max = bytes;
+        self
+    }
+
     /// Where the hub's attach socket is (its start line says so). The worker registers
     /// there, where the system says who is at the other end. Unless this says otherwise it
     /// is what the environment's `HUB_SOCKET` names, else the hub's default for the port of
@@ -444,6 +455,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             follows_hub: self.follows_hub,
             spin: self.spin,
             connect_timeout: self.connect_timeout,
+            collected_bytes_max: self.collected_bytes_max,
             spawner,
             sessions: self.sessions,
         };

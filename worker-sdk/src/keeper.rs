@@ -70,6 +70,7 @@ pub(crate) struct Serving<S> {
     pub follows_hub: bool,
     pub spin: Duration,
     pub connect_timeout: Duration,
+    pub collected_bytes_max: usize,
     pub spawner: Spawner,
     pub sessions: LiveSessions,
 }
@@ -310,7 +311,13 @@ impl<S: Send + Sync + 'static> Keeper<S> {
             path,
         } = attachment;
         let serving = &self.serving;
-        let session = Arc::new(Session::new(geometry, regions, eventfds, socket));
+        let session = Arc::new(Session::new(
+            geometry,
+            regions,
+            eventfds,
+            socket,
+            serving.collected_bytes_max,
+        ));
         let connection = Connection {
             session: Arc::clone(&session),
             is_leaving: Cell::new(false),

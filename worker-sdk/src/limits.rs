@@ -51,6 +51,12 @@ pub const CONNECT_TIME_DEFAULT: Duration = Duration::from_secs(5);
 /// Where the hub is unless `HUB_URL` says otherwise.
 pub const HUB_URL_DEFAULT: &str = "http://127.0.0.1:3200";
 
+/// Memory of the request bodies that a session collects at once.
+pub const COLLECTED_BYTES_MAX_DEFAULT: usize = 256 * 1024 * 1024;
+
+/// Memory that a body is collected in first, if it is to be that long.
+pub const COLLECTED_FIRST_BYTES: usize = 256 * 1024;
+
 /// Buffers of large bodies that a session keeps for the next ones, and the largest
 /// of them: together as much as a worker holds beyond what it needs.
 pub const SPARE_BODY_COUNT_MAX: usize = 8;

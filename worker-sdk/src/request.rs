@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::{FieldEntry, RequestHead, Span, request_flags};
 
+use crate::body_pool::CollectedBody;
 use crate::clock;
 use crate::handler::Taken;
 use crate::pattern::RoutePattern;
@@ -37,17 +38,9 @@ pub struct Request {
     pub(crate) arena_offset: u64,
     pattern: Arc<RoutePattern>,
     /// A body that did not fit the arena.
-    collected: Option<Vec<u8>>,
+    collected: Option<CollectedBody>,
     /// Of async handlers only: see [`Hold`].
     _hold: Option<Hold>,
-}
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        if let Some(body) = self.collected.take() {
-            self.session.bodies.keep(body);
-        }
-    }
 }
 
 impl Request {

@@ -18,9 +18,33 @@ pub(crate) fn take(
     consumed: &mut u32,
     out: &mut Vec<u8>,
 ) -> Result<u32, CursorError> {
+    let ready = ready(session, key, ring, *consumed)?;
+    take_ready(session, key, ring, ring_offset, consumed, ready, out);
+    Ok(ready)
+}
+
+/// How much of a request's body is in its ring.
+pub(crate) fn ready(
+    session: &Session,
+    key: SlotKey,
+    ring: ByteRing,
+    consumed: u32,
+) -> Result<u32, CursorError> {
     let produced = session.request_word(key, offset_of!(RequestWords, body_produced));
     let produced = load_tagged(produced, key.generation).unwrap_or(0);
-    let ready = ring.filled(produced, *consumed)?;
+    ring.filled(produced, consumed)
+}
+
+/// Takes what is [`ready`], and publishes the cursor.
+pub(crate) fn take_ready(
+    session: &Session,
+    key: SlotKey,
+    ring: ByteRing,
+    ring_offset: u32,
+    consumed: &mut u32,
+    ready: u32,
+    out: &mut Vec<u8>,
+) {
     let arena = session.offsets(key).request_arena + u64::from(ring_offset);
     for (start, count) in ring.pieces(*consumed, ready) {
         let requests = &session.regions.requests;
@@ -29,7 +53,6 @@ pub(crate) fn take(
     *consumed = ring.advance(*consumed, ready);
     let word = session.response_word(key, offset_of!(ResponseWords, request_consumed));
     store_tagged(word, key.generation, *consumed);
-    Ok(ready)
 }
 
 /// Puts as much of `bytes` into an answer body's ring as there is room for, and

@@ -9,6 +9,7 @@ use slotway_shm_proto::doorbell::{SleepEpoch, Wake, wait_futex};
 use slotway_shm_proto::layout::{PING_ROUTE_INDEX, RequestHead};
 use slotway_shm_proto::ring::{Entry, SubmissionKind};
 
+use crate::body_pool::CollectedBody;
 use crate::handler::{HandlerScratch, Route, Spawner, Taken};
 use crate::limits::{
     LANE_BURST_COUNT, LATE_BELL_TIME, SLEEP_TIME_MAX, UNRUNG_COUNT_MAX, UNRUNG_TIME_MAX,
@@ -150,7 +151,17 @@ impl<S: Send + Sync + 'static> Receiver<S> {
             Step::Nothing => {}
             Step::Collected(head, body) => self.handle(key, head, Some(body), unrung, scratch),
             Step::Abandoned => self.abandon(key, unrung),
+            Step::NoRoom => self.refuse(key, unrung),
         }
+    }
+
+    /// Answers a request whose body there is no memory for.
+    fn refuse(&self, key: SlotKey, unrung: &mut Unrung) {
+        if !self.session.take(key) {
+            return self.abandon(key, unrung);
+        }
+        let ticket = Ticket::new(Arc::clone(&self.session), key, false);
+        unrung.note(ticket.answer_no_room(), key.lane_index);
     }
 
     /// Gives the slot of a request back that nobody waits for.
@@ -169,7 +180,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         &self,
         key: SlotKey,
         head: RequestHead,
-        collected: Option<Vec<u8>>,
+        collected: Option<CollectedBody>,
         unrung: &mut Unrung,
         scratch: &mut HandlerScratch,
     ) {

@@ -2,6 +2,7 @@
 
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +28,7 @@ pub(crate) struct Session {
     pub regions: WorkerRegions,
     pub lanes: Vec<Lane>,
     /// Buffers for bodies that do not fit their slot.
-    pub bodies: BodyPool,
+    pub bodies: Arc<BodyPool>,
     /// The connection that is the session.
     pub connection: OwnedFd,
     /// The session is over: threads end.
@@ -83,6 +84,7 @@ impl Session {
         regions: WorkerRegions,
         eventfds: Vec<OwnedFd>,
         connection: OwnedFd,
+        collected_bytes_max: usize,
     ) -> Self {
         let slots = || {
             (0..geometry.slot_count())
@@ -105,7 +107,7 @@ impl Session {
             geometry,
             regions,
             lanes,
-            bodies: BodyPool::default(),
+            bodies: Arc::new(BodyPool::new(collected_bytes_max)),
             connection,
             ended: AtomicBool::new(false),
             lost_wakes: AtomicU64::new(0),

@@ -83,7 +83,7 @@ impl Ticket {
             Some(why) => {
                 stream::forget(&self.session, self.key);
                 tracing::error!("500: the handler returned {why}");
-                self.fail("the handler's answer was invalid")
+                self.fail(500, "", "the handler's answer was invalid")
             }
         }
     }
@@ -91,7 +91,13 @@ impl Ticket {
     /// Answers 500.
     pub fn answer_failed(mut self, why: &str) -> Published {
         stream::forget(&self.session, self.key);
-        self.fail(why)
+        self.fail(500, "", why)
+    }
+
+    /// Answers 503, since the bodies of other requests take all memory.
+    pub fn answer_no_room(mut self) -> Published {
+        let why = "the worker has no memory for the body now";
+        self.fail(503, "retry-after: 1\r\n", why)
     }
 
     /// Answers the hub's question whether this worker is alive.
@@ -104,18 +110,18 @@ impl Ticket {
         self.publish(503, 0, Body::InSlot(0))
     }
 
-    fn fail(&mut self, why: &str) -> Published {
-        let fields = b"content-type: application/json\r\n";
+    fn fail(&mut self, status: u16, field: &str, why: &str) -> Published {
+        let fields = format!("content-type: application/json\r\n{field}");
         let body = serde_json::json!({ "error": why }).to_string();
         let arena = self.session.offsets(self.key).response_arena;
         let responses = &self.session.regions.responses;
-        responses.write(arena, fields);
+        responses.write(arena, fields.as_bytes());
         let fields_bytes = fields.len() as u32;
         responses.write(
             arena + u64::from(body_offset(fields_bytes)),
             body.as_bytes(),
         );
-        self.publish(500, fields_bytes, Body::InSlot(body.len() as u32))
+        self.publish(status, fields_bytes, Body::InSlot(body.len() as u32))
     }
 
     fn publish(&mut self, status: u16, fields_bytes: u32, body: Body) -> Published {
@@ -168,7 +174,7 @@ impl Drop for Ticket {
         if !self.done {
             tracing::error!("500: a handler panicked or its task was dropped");
             stream::forget(&self.session, self.key);
-            if self.fail("the handler panicked") == Published::Yes {
+            if self.fail(500, "", "the handler panicked") == Published::Yes {
                 self.session.ring(self.key.lane_index);
             }
         }

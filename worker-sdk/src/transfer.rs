@@ -5,9 +5,10 @@
 use std::mem::offset_of;
 
 use slotway_shm_proto::cursor::{load_tagged, store_tagged};
-use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, RequestHead, RequestWords, ResponseWords};
+use slotway_shm_proto::layout::{RequestHead, RequestWords, ResponseWords};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
+use crate::body_pool::{CollectedBody, NoRoom};
 use crate::cancellation;
 use crate::ring_copy;
 use crate::session::{Session, SlotKey, TransferState};
@@ -30,7 +31,7 @@ pub(crate) struct Collect {
     head: RequestHead,
     ring: ByteRing,
     consumed: u32,
-    body: Vec<u8>,
+    body: CollectedBody,
 }
 
 pub(crate) struct Push {
@@ -51,10 +52,12 @@ pub(crate) enum Step {
     /// Nothing that anybody waits for.
     Nothing,
     /// A request's body is whole: its handler can run.
-    Collected(RequestHead, Vec<u8>),
+    Collected(RequestHead, CollectedBody),
     /// The hub gave up on a request whose body was being collected; the slot
     /// must still be answered.
     Abandoned,
+    /// There is no memory for the body; the slot must still be answered.
+    NoRoom,
 }
 
 impl TransferState {
@@ -73,19 +76,12 @@ impl TransferState {
 pub(crate) fn collect(session: &Session, key: SlotKey, head: RequestHead) -> Step {
     let mut state = session.lock_transfer(key);
     state.begin(key);
-    // The client's word for the length is no reason to take the memory before
-    // the bytes come.
-    let known = if head.body_bytes == BODY_BYTES_UNKNOWN {
-        0
-    } else {
-        head.body_bytes
-    };
     state.transfer = Some(Transfer::Collect(Collect {
         generation: key.generation,
         head,
         ring: ByteRing::new(head.body_ring_bytes),
         consumed: 0,
-        body: session.bodies.take(known.min(1 << 20) as usize),
+        body: CollectedBody::new(&session.bodies),
     }));
     step(session, key, &mut state)
 }
@@ -186,7 +182,10 @@ fn step(session: &Session, key: SlotKey, state: &mut TransferState) -> Step {
             Step::Nothing
         }
         Some(Transfer::Collect(collect)) => {
-            let (taken, end) = collect.take(session, key);
+            let Ok((taken, end)) = collect.take(session, key) else {
+                state.transfer = None;
+                return Step::NoRoom;
+            };
             if taken > 0 {
                 session.notify(key, &mut state.notices);
                 session.ring(key.lane_index);
@@ -223,17 +222,21 @@ fn end_push(session: &Session, key: SlotKey, end: BodyEnd) {
 }
 
 impl Collect {
-    fn take(&mut self, session: &Session, key: SlotKey) -> (u32, Option<BodyEnd>) {
+    fn take(&mut self, session: &Session, key: SlotKey) -> Result<(u32, Option<BodyEnd>), NoRoom> {
         // The end first: once it is there, the cursor does not move again.
         let end = session.request_word(key, offset_of!(RequestWords, body_end));
         let end = load_tagged(end, key.generation).map(BodyEnd::from_word);
         let (ring, offset) = (self.ring, self.head.body_offset);
-        let (consumed, body) = (&mut self.consumed, &mut self.body);
-        let Ok(ready) = ring_copy::take(session, key, ring, offset, consumed, body) else {
+        let Ok(ready) = ring_copy::ready(session, key, ring, self.consumed) else {
             tracing::error!("the hub's cursor of a request body is impossible");
-            return (0, Some(BodyEnd::Aborted));
+            return Ok((0, Some(BodyEnd::Aborted)));
         };
-        (ready, end)
+        // `BODY_BYTES_UNKNOWN` is more than there can be.
+        let expected = self.head.body_bytes.try_into().unwrap_or(usize::MAX);
+        self.body.reserve(ready as usize, expected)?;
+        let (consumed, body) = (&mut self.consumed, self.body.bytes_mut());
+        ring_copy::take_ready(session, key, ring, offset, consumed, ready, body);
+        Ok((ready, end))
     }
 }
 

@@ -296,13 +296,8 @@ impl Client {
 
     /// Whether a worker is there that could be told.
     pub fn has_worker(&self) -> bool {
-        self.reactor.with_routes(|table| {
-            let mut targets = table.targets_of(&self.route).iter();
-            targets.any(|target| {
-                target.session.state() == SessionState::Live
-                    && self.reactor.lane(&target.session).is_some()
-            })
-        })
+        self.reactor
+            .with_routes(|table| !self.reactor.live_workers(table, &self.route).is_empty())
     }
 }
 

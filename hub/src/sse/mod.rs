@@ -2,13 +2,15 @@
 //! pushed events.
 //!
 //! `event` writes an event as clients read it, `feed` is one client's bounded buffer,
-//! `registry` knows all clients by what they listen to; both are shared between
-//! threads, since an event may come in anywhere. `stream` is a connection that serves
-//! one client, on its reactor, and `lifecycle` tells the route's worker that clients
-//! come and go.
+//! `memory` bounds them all, and `registry` knows all clients by what they listen to;
+//! they are shared between threads, since an event may come in anywhere. `stream` is a
+//! connection that serves one client, on its reactor, which `route_changes` wakes when its
+//! workers are others, and `lifecycle` tells the route's worker that clients come and go.
 
 pub mod event;
 pub mod feed;
 mod lifecycle;
+pub mod memory;
 pub mod registry;
+pub mod route_changes;
 mod stream;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::sse::event::Frame;
 use crate::sse::feed::{Feed, Pushed};
+use crate::sse::memory::EventMemory;
 
 /// What a client listens to, and by what it can be found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,6 +38,7 @@ pub struct Registry {
     /// Never used twice.
     next_key: AtomicU64,
     topics: Mutex<HashMap<Topic, BTreeMap<u64, Arc<Listener>>>>,
+    memory: EventMemory,
 }
 
 /// A client's place in the registry, which it leaves with this.
@@ -105,8 +107,10 @@ impl Registry {
                 .all(|(name, value)| own.iter().any(|(n, v)| n == name && v == value))
         };
         let mut reached = Reached::default();
+        let room = self.memory.room();
+        let held = Arc::new(self.memory.hold(frame));
         for listener in found.iter().filter(has) {
-            match listener.feed.push(frame) {
+            match listener.feed.push(&held, room) {
                 Pushed::Queued => reached.queued += 1,
                 Pushed::Lost => reached.lost += 1,
                 Pushed::Closing => reached.closing += 1,

@@ -256,9 +256,19 @@ impl Connection {
         let interval = Duration::from_millis(reactor.shared.config.sse_sweep_interval_ms);
         // Telling has failed: again when the routes change, or after the time of a sweep.
         let mut again_at = None;
+        let watched = match &served {
+            Some(served) => {
+                let route = &served.client.route;
+                let workers = reactor.with_routes(|table| reactor.live_workers(table, route));
+                reactor.route_changes.watch(route, workers)
+            }
+            None => Rc::default(),
+        };
         loop {
-            let mut changed = pin!(reactor.changes.notified());
-            // From here on a change is not missed.
+            let mut stops = pin!(reactor.stops.notified());
+            let mut changed = pin!(watched.changed.notified());
+            // From here on neither is missed.
+            stops.as_mut().enable();
             changed.as_mut().enable();
             if reactor.is_stopping() {
                 return End::HubEnds;
@@ -315,13 +325,16 @@ impl Connection {
                     }
                     continue;
                 }
+                () = stops => return End::HubEnds,
                 () = changed => {
                     again_at = None;
                     false
                 }
                 () = tokio::time::sleep(interval) => true,
             };
+            // Within an event, what is sent next is its rest, and tells as much.
             if must_probe
+                && !feed.is_within_event()
                 && self
                     .send_piece(|out| out.extend_from_slice(KEEP_ALIVE))
                     .await
