@@ -439,6 +439,7 @@ impl Lane {
 mod tests {
     use super::*;
     use crate::session::Life;
+    use crate::wait_room::Order;
     use slotway_shm_proto::Method;
     use slotway_shm_proto::layout::Geometry;
     use slotway_shm_proto::region::{HubRegions, WorkerRegions};
@@ -484,7 +485,7 @@ mod tests {
                 session,
                 lane_index,
                 1000,
-                [WaitRoom::new(0), WaitRoom::new(0)],
+                [(); 2].map(|()| WaitRoom::new(0, Order::OldestFirst)),
             ))
         });
         for (lane, rung) in lanes.iter().zip([[1, 0], [1, 1]]) {

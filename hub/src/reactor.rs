@@ -30,7 +30,7 @@ use crate::route::RouteTable;
 use crate::session::{RouteSpec, Session, SessionState};
 use crate::shared::{Counters, Shared};
 use crate::sse::route_changes::RouteChanges;
-use crate::wait_room::WaitRoom;
+use crate::wait_room::{Order, WaitRoom};
 use crate::watch::ConnectionState;
 
 /// See the module.
@@ -98,8 +98,8 @@ impl Reactor {
             .config
             .instrumentation
             .then(|| RefCell::new(PhaseRecorder::new(index)));
-        let wait_room = WaitRoom::new(shared.config.queue);
-        let stream_room = WaitRoom::new(shared.config.queue);
+        let wait_room = WaitRoom::new(shared.config.queue, Order::OldestFirst);
+        let stream_room = WaitRoom::new(shared.config.queue, Order::OldestAndNewest);
         let takes_times = phases.is_some() || shared.config.server_timing;
         Ok(Rc::new(Self {
             index,

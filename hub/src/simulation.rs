@@ -21,7 +21,7 @@ use crate::exchange::{Exchange, Outcome};
 use crate::lane::Lane;
 use crate::session::{Life, RouteOptions, RouteSpec, Session};
 use crate::slot::Event;
-use crate::wait_room::WaitRoom;
+use crate::wait_room::{Order, WaitRoom};
 
 const SLOT_COUNT: u32 = 3;
 const STEP_COUNT: u32 = 300;
@@ -75,7 +75,12 @@ fn pair() -> (Hub, Worker) {
         alive_at_ms: 0.into(),
         life: Life::new(1),
     });
-    let lane = Lane::new(session, 0, 1000, [WaitRoom::new(0), WaitRoom::new(0)]);
+    let lane = Lane::new(
+        session,
+        0,
+        1000,
+        [(); 2].map(|()| WaitRoom::new(0, Order::OldestFirst)),
+    );
     let hub = Hub {
         lane: Rc::new(lane),
         waiting: Vec::new(),

@@ -1,5 +1,6 @@
 //! Where requests wait for a slot: a bounded queue for each route, in which the
-//! longest waiting is next. A reactor's own, so nothing here is locked.
+//! longest waiting is next, or the last that came in every second turn (see [`Order`]). A
+//! reactor's own, so nothing here is locked.
 //!
 //! A slot that comes free is granted to one place in the queues of its worker's
 //! routes. Whoever is granted one tries again to reserve; if the slot has gone to
@@ -20,9 +21,22 @@ use crate::session::RouteSpec;
 pub struct WaitRoom {
     /// Most that wait for one route.
     place_count_max: usize,
+    order: Order,
+    is_newest_next: Cell<bool>,
     waiting_count: Cell<usize>,
     next_number: Cell<u64>,
     queues: RefCell<HashMap<RouteSpec, Queue>>,
+}
+
+/// Who is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Who has waited longest.
+    OldestFirst,
+    /// Who has waited longest and who came last, in turn: however many clients came to
+    /// be slow, one that comes after them need not wait until the last of them is seen
+    /// through.
+    OldestAndNewest,
 }
 
 /// By number: the lowest has waited longest.
@@ -45,9 +59,11 @@ pub struct Place {
 
 impl WaitRoom {
     /// Nobody waits yet; at most `place_count_max` will for each route.
-    pub fn new(place_count_max: u32) -> Rc<Self> {
+    pub fn new(place_count_max: u32, order: Order) -> Rc<Self> {
         Rc::new(Self {
             place_count_max: place_count_max as usize,
+            order,
+            is_newest_next: Cell::new(false),
             waiting_count: Cell::new(0),
             next_number: Cell::new(0),
             queues: RefCell::default(),
@@ -100,13 +116,24 @@ impl WaitRoom {
 
     fn grant_next(&self, routes: &[RouteSpec]) {
         let queues = self.queues.borrow();
-        let not_granted = |queue: &Queue| {
-            let mut waiters = queue.iter();
-            let next = waiters.find(|(_, waiter)| !waiter.granted.get());
+        let takes_newest = self.order == Order::OldestAndNewest && self.is_newest_next.get();
+        self.is_newest_next.set(!takes_newest);
+        let next_of = |queue: &Queue| {
+            let is_next = |(_, waiter): &(&u64, &Rc<Waiter>)| !waiter.granted.get();
+            let next = if takes_newest {
+                queue.iter().rev().find(is_next)
+            } else {
+                queue.iter().find(is_next)
+            };
             next.map(|(number, waiter)| (*number, Rc::clone(waiter)))
         };
         let queues = routes.iter().filter_map(|route| queues.get(route));
-        let next = queues.filter_map(not_granted).min_by_key(|next| next.0);
+        let next = queues.filter_map(next_of);
+        let next = if takes_newest {
+            next.max_by_key(|next| next.0)
+        } else {
+            next.min_by_key(|next| next.0)
+        };
         if let Some((_, waiter)) = next {
             waiter.grant();
         }
@@ -199,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_longest_waiting_of_the_worker_s_routes_is_next() {
-        let room = WaitRoom::new(10);
+        let room = WaitRoom::new(10, Order::OldestFirst);
         let (a, b, other) = (route("/a"), route("/b"), route("/other"));
         let elsewhere = room.enter(&other).unwrap();
         let first = room.enter(&b).unwrap();
@@ -225,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_takes_nobody_and_one_that_empties_takes_again() {
-        let room = WaitRoom::new(2);
+        let room = WaitRoom::new(2, Order::OldestFirst);
         let a = route("/a");
         assert!(!room.is_queueing(&a));
         let places = [room.enter(&a).unwrap(), room.enter(&a).unwrap()];
@@ -233,12 +260,15 @@ mod tests {
         assert!(room.is_queueing(&a));
         drop(places);
         assert_eq!((room.waiting_count.get(), room.is_queueing(&a)), (0, false));
-        assert!(WaitRoom::new(0).enter(&a).is_none(), "no queue at all");
+        assert!(
+            WaitRoom::new(0, Order::OldestFirst).enter(&a).is_none(),
+            "no queue at all"
+        );
     }
 
     #[test]
     fn a_grant_that_its_place_leaves_with_goes_to_the_next_of_any_route() {
-        let room = WaitRoom::new(10);
+        let room = WaitRoom::new(10, Order::OldestFirst);
         let (a, b) = (route("/a"), route("/b"));
         let (first, second) = (room.enter(&a).unwrap(), room.enter(&b).unwrap());
         room.slot_freed(&[a, b]);
@@ -248,11 +278,25 @@ mod tests {
 
     #[test]
     fn when_workers_come_everybody_looks() {
-        let room = WaitRoom::new(10);
+        let room = WaitRoom::new(10, Order::OldestFirst);
         let places: Vec<_> = ["/a", "/b", "/a"]
             .map(|path| room.enter(&route(path)).unwrap())
             .into();
         room.grant_all();
         assert!(places.iter().all(is_granted));
+    }
+
+    #[test]
+    fn where_the_newest_has_every_second_turn_neither_end_waits_for_the_other() {
+        let room = WaitRoom::new(8, Order::OldestAndNewest);
+        let own = route("/a");
+        let places: Vec<_> = (0..4).map(|_| room.enter(&own).unwrap()).collect();
+        let mut order = Vec::new();
+        for _ in 0..4 {
+            room.slot_freed(std::slice::from_ref(&own));
+            let granted = (0..4).filter(|n| places[*n].waiter.granted.get());
+            order.push(granted.filter(|n| !order.contains(n)).collect::<Vec<_>>()[0]);
+        }
+        assert_eq!(order, [0, 3, 1, 2]);
     }
 }
