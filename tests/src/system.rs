@@ -256,6 +256,22 @@ impl Folder {
     }
 }
 
+/// Makes a shell script that can be started. Another process writes it: a child that is
+/// forked meanwhile has this one's descriptors for a moment, and a file that is open for
+/// writing cannot be started.
+pub fn write_script(path: &Path, text: &str) {
+    let mut shell = Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut stdin = shell.stdin.take().expect("it is piped");
+    std::io::Write::write_all(&mut stdin, text.as_bytes()).expect("the shell reads");
+    drop(stdin);
+    assert!(shell.wait().is_ok_and(|status| status.success()));
+}
+
 impl Default for Folder {
     fn default() -> Self {
         Self::new()

@@ -12,7 +12,7 @@ use slotway_tests::http;
 use slotway_tests::ledger::{Crowd, Ledger};
 use slotway_tests::repeats;
 use slotway_tests::successor::Successor;
-use slotway_tests::system::{Folder, HubPart, Part, wait_until};
+use slotway_tests::system::{Folder, HubPart, Part, wait_until, write_script};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -22,6 +22,7 @@ slotway_tests::on_both_engines! {
     upgrades_under_load_refuse_and_lose_nothing
     an_upgrade_that_fails_leaves_the_hub_as_it_was
     after_an_upgrade_the_sockets_are_the_new_hub_s
+    a_symlink_that_was_switched_is_followed
 }
 
 fn start_ledger_worker(hub: &HubPart, ledger: &Ledger, name: &str) -> Part {
@@ -137,4 +138,27 @@ fn after_an_upgrade_the_sockets_are_the_new_hub_s(io: &str) {
     });
     let is_gone = || test_kill_process(new.pid()).is_err() || !hub.socket.exists();
     assert!(is_gone());
+}
+
+fn a_symlink_that_was_switched_is_followed(io: &str) {
+    let folder = Folder::new();
+    let (link, next) = (folder.path().join("current"), folder.path().join("next"));
+    let marker = folder.path().join("marker");
+    let script = format!(
+        "#!/bin/sh\necho x > {}\nexec {} \"$@\"\n",
+        marker.display(),
+        program().display()
+    );
+    write_script(&next, &script);
+    std::os::unix::fs::symlink(program(), &link).unwrap();
+    let mut hub = HubPart::start(&link, &["--io", io]);
+    let _worker = hub.start_worker("echo", "echo");
+    // As deploys do: another link in its place, at once.
+    let switched = folder.path().join("switched");
+    std::os::unix::fs::symlink(&next, &switched).unwrap();
+    std::fs::rename(&switched, &link).unwrap();
+    let _new = Successor::take_over(&hub, hub.part.pid());
+    assert!(hub.part.wait().success(), "{}", hub.part.log());
+    assert!(marker.exists(), "the old program was started again");
+    assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
 }
