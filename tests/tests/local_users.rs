@@ -175,7 +175,7 @@ fn another_user_may_use_routes_and_nothing_internal(io: &str) {
             None,
         );
         let address = SocketAddrUnix::new(&hub.socket).unwrap();
-        assert!(rustix::net::connect(&socket.unwrap(), &address).is_err());
+        assert!(rustix::net::connect(socket.unwrap(), &address).is_err());
     });
     if tried.is_some() {
         // The hub's own user may.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use slotway_shm_proto::layout::{RequestHead, request_flags};
 
-use crate::async_handler::{AsyncHandler, FutureCell};
 #[cfg(feature = "tokio")]
+use crate::async_handler::{AsyncHandler, FutureCell};
 use crate::body_pool::CollectedBody;
 #[cfg(feature = "tokio")]
 use crate::limits::OFFLOAD_NS;

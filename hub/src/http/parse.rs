@@ -74,7 +74,8 @@ impl Default for RequestHead {
 }
 
 impl RequestHead {
-    /// Parses a complete head, as [`HeadScanner::find_end`] cut it off.
+    /// Parses a complete head, as
+    /// [`HeadScanner::find_end`](crate::http::scan::HeadScanner::find_end) cut it off.
     pub fn parse(&mut self, bytes: &[u8]) -> Result<(), HeadError> {
         let mut storage = [const { MaybeUninit::uninit() }; REQUEST_FIELD_COUNT_MAX];
         let mut request = httparse::Request::new(&mut []);

@@ -69,20 +69,20 @@ mod tests {
             method: Method::Get,
             path: Pattern::parse(path).unwrap(),
         };
-        let changes = RouteChanges::default();
+        let routes = RouteChanges::default();
         let (own, other) = (route("/own"), route("/other"));
-        let watched = changes.watch(&own, vec![1]);
+        let watched = routes.watch(&own, vec![1]);
         let mut cx = Context::from_waker(Waker::noop());
         let mut changed = pin!(watched.changed.notified());
         changed.as_mut().enable();
-        changes.update(|route| if *route == own { vec![1] } else { vec![2] });
+        routes.update(|route| if *route == own { vec![1] } else { vec![2] });
         assert!(changed.as_mut().poll(&mut cx).is_pending());
-        changes.update(|_| vec![3]);
+        routes.update(|_| vec![3]);
         assert!(changed.as_mut().poll(&mut cx).is_ready());
-        assert!(Rc::ptr_eq(&watched, &changes.watch(&own, vec![3])));
+        assert!(Rc::ptr_eq(&watched, &routes.watch(&own, vec![3])));
         // A route that nobody watches any more is forgotten.
-        drop(changes.watch(&other, vec![]));
-        changes.update(|_| vec![3]);
-        assert_eq!(changes.0.borrow().len(), 1);
+        drop(routes.watch(&other, vec![]));
+        routes.update(|_| vec![3]);
+        assert_eq!(routes.0.borrow().len(), 1);
     }
 }
