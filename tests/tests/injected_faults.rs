@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use slotway_tests::http::{self, Connection};
 use slotway_tests::ledger::{Crowd, Ledger};
 use slotway_tests::system::{Folder, HubPart};
 use slotway_tests::{has_program, repeats};
@@ -96,5 +97,54 @@ fn calls_that_are_interrupted_lose_nothing(io: &str) {
 fn a_hub_that_cannot_accept_for_want_of_memory_or_descriptors_accepts_later(io: &str) {
     if let Some(log) = under_load(io, &["accept4:error=ENFILE:when=3+7".to_owned()]) {
         assert!(log.contains("cannot accept"), "{log}");
+    }
+}
+
+/// tokio-uring and tokio panic where these fail; half a hub must not be what is left.
+fn no_failure_of_waiting_leaves_half_a_hub(io: &str, call: &str, error: &str) {
+    if !has_program("strace") {
+        return;
+    }
+    let program = Path::new(env!("CARGO_BIN_EXE_demo"));
+    let mut hub = HubPart::start_role(program, "hub-traceable", &["--io", io]);
+    let _worker = hub.start_worker("echo", "echo");
+    assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
+    let fault = format!("{call}:error={error}:when=20");
+    let injection = Injection::start(&hub, &[fault]);
+    let start = Instant::now();
+    let mut served = 0;
+    while start.elapsed() < Duration::from_secs(1) {
+        let Ok(mut connection) = Connection::try_open(hub.address) else {
+            break;
+        };
+        let request = "GET /api/items/1 HTTP/1.1\r\nHost: h\r\n\r\n";
+        let answered = connection
+            .try_send(request)
+            .and_then(|()| connection.read_response("GET"));
+        served += u32::from(answered.is_ok_and(|answer| answer.status == 200));
+    }
+    drop(injection);
+    if Connection::try_open(hub.address).is_ok() {
+        println!("it serves on, after {served}");
+        assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
+        assert_eq!(http::get(hub.address, "/health").status, 200);
+        return;
+    }
+    println!("it ends, after {served}");
+    assert_eq!(hub.part.wait().code(), Some(70), "{}", hub.part.log());
+    hub.part.wait_for_log("the hub ends");
+}
+
+#[test]
+fn where_io_uring_enter_fails_the_hub_serves_on_or_ends() {
+    for error in ["ENOMEM", "EAGAIN", "EBUSY"] {
+        no_failure_of_waiting_leaves_half_a_hub("uring", "io_uring_enter", error);
+    }
+}
+
+#[test]
+fn where_epoll_wait_fails_the_hub_serves_on_or_ends() {
+    for io in ["uring", "epoll"] {
+        no_failure_of_waiting_leaves_half_a_hub(io, "epoll_wait", "ENOMEM");
     }
 }

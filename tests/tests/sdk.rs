@@ -23,6 +23,55 @@ fn ask(hub: &HubPart, method: &str, path: &str, fields: &str, body: &str) -> Res
     connection.read_response(method).expect("a response")
 }
 
+/// What waits to become whole has a bound, and who is beyond it is told so.
+#[test]
+fn a_worker_collects_so_many_bytes_of_bodies_and_no_more() {
+    const MIB: usize = 1024 * 1024;
+    let hub = HubPart::start(program(), &[]);
+    let worker = HubWorker::new(&hub.url(), "collector", ())
+        .hub_socket(&hub.socket)
+        .collected_bytes_max(3 * MIB)
+        .handle("POST", "/length", |(), request| {
+            let length = request.body().len();
+            request.response(200).text(length)
+        });
+    let running = worker.start().unwrap();
+    wait_until("it is attached", || hub.health().contains("collector"));
+    // Two that have come for the most part, and hold most of the memory.
+    let mut stalled: Vec<_> = (0..2)
+        .map(|_| {
+            let mut connection = Connection::open(hub.address);
+            connection.send(format!(
+                "POST /length HTTP/1.1\r\nHost: h\r\nContent-Length: {MIB}\r\n\r\n"
+            ));
+            connection.send(vec![b'x'; MIB - 1]);
+            connection
+        })
+        .collect();
+    let whole = "x".repeat(2 * MIB);
+    let start = std::time::Instant::now();
+    let refused = loop {
+        // Until what the stalled ones have sent has arrived.
+        let answer = ask(&hub, "POST", "/length", "", &whole);
+        if answer.status != 200 || start.elapsed().as_secs() > 5 {
+            break answer;
+        }
+    };
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert_eq!(refused.field("retry-after"), Some("1"));
+    assert!(refused.text().contains("no memory"), "{}", refused.text());
+    // What fits is served, and so are those that hold the memory, and then others.
+    assert_eq!(ask(&hub, "POST", "/length", "", "small").text(), "5");
+    for connection in &mut stalled {
+        connection.send("x");
+        let answer = connection.read_response("POST").unwrap();
+        assert_eq!(answer.text(), MIB.to_string());
+    }
+    assert_eq!(ask(&hub, "POST", "/length", "", &whole).status, 200);
+    running.stop();
+    running.wait().unwrap();
+}
+
 const JSON: &str = "Content-Type: application/json\r\n";
 
 #[test]
