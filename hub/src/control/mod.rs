@@ -1,8 +1,9 @@
 //! The control thread: everything that is not a proxied request. It owns the
 //! registrations and the sessions, and is the only one to change the routes.
 //!
-//! `register` reads registrations, `events` what is pushed to clients of event streams, `attach` is the Unix socket's side,
-//! `sessions` the set of both.
+//! `register` reads registrations, `events` what is pushed to clients of event streams,
+//! `attach` is the Unix socket's side, `sessions` the set of both, and `sessions::opening`
+//! how one begins.
 
 pub mod attach;
 mod document;
