@@ -162,7 +162,7 @@ fn a_request_that_a_stopped_worker_had_not_begun_is_answered_by_another_when_tha
 ) {
     let bench = Bench::start(io, &[], 20);
     let mut first = bench.instance("pair");
-    first.signal(Signal::STOP);
+    first.suspend();
     let mut waiting: Vec<_> = (0..5).map(|n| bench.ask("0", &format!("w{n}"))).collect();
     std::thread::sleep(Duration::from_millis(50));
     let _second = bench.instance("pair");
@@ -275,7 +275,7 @@ fn after_a_stall_at_twice_the_capacity_service_is_normal_again(io: &str) {
     let bench = Bench::start(io, &["--slots", "4", "--queue", "16"], 30);
     let worker = bench.worker("stalls", &[]);
     let mut random = Rng::with_seed(1);
-    worker.signal(Signal::STOP);
+    worker.suspend();
     // Twice what slots and queue hold, a few of which give up.
     let mut crowd: Vec<_> = (0..40).map(|n| bench.ask("1", &format!("c{n}"))).collect();
     // Half a second, or ten in a soak, with more and more clients.
@@ -351,7 +351,7 @@ fn a_worker_that_stands_still_is_found_by_ping_and_put_out_though_nobody_asks_it
     // Pings that are answered change nothing.
     std::thread::sleep(Duration::from_millis(2500));
     assert!(bench.hub.health().contains("\"still\""));
-    worker.signal(Signal::STOP);
+    worker.suspend();
     wait_until("it is put out", || {
         !bench.hub.health().contains("\"still\"")
     });
