@@ -1,4 +1,4 @@
-//! A route pattern and the names of its parameters, in matchit's syntax:
+//! A route pattern and the names of its parameters, as the hub reads them:
 //! `{name}`, `{*rest}`, and `{{` for a brace.
 
 /// See the module.
