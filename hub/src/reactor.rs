@@ -231,13 +231,12 @@ impl Reactor {
         }
     }
 
-    /// Ends clients that are slow, as many as others wait for their places.
+    /// Ends a client that is slow when others wait for its place.
     fn make_room_for_streams(&self, lane: &Lane, now_ms: u64) {
         let streams = lane.streams();
         streams.sample(now_ms);
-        let mut waiting = self.stream_room.count_for(&lane.session.routes);
-        while waiting > 0 && !streams.has_room() && streams.end_slowest() {
-            waiting -= 1;
+        if self.stream_room.count_for(&lane.session.routes) > 0 {
+            streams.make_room(now_ms);
         }
     }
 

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::limits::{
-    STREAM_PACE_WINDOW, STREAM_RATE_MIN, STREAM_RESERVE_DIVISOR, STREAM_SHARE_DIVISOR,
+    STREAM_END_INTERVAL, STREAM_PACE_WINDOW, STREAM_RATE_MIN, STREAM_RESERVE_DIVISOR,
+    STREAM_SHARE_DIVISOR,
 };
 
 /// The client at the other end of a body that streams.
@@ -30,6 +31,8 @@ pub struct Streams {
     bearable: usize,
     holders: RefCell<BTreeMap<u64, Holder>>,
     next_key: Cell<u64>,
+    /// No client that waits makes room before this.
+    next_end_ms: Cell<u64>,
 }
 
 /// A stream's place in the share, until it is dropped.
@@ -67,6 +70,7 @@ impl Streams {
             bearable: slots - slots / STREAM_RESERVE_DIVISOR,
             holders: RefCell::default(),
             next_key: Cell::new(0),
+            next_end_ms: Cell::new(0),
         })
     }
 
@@ -139,8 +143,25 @@ impl Streams {
         }
     }
 
+    /// Ends the slowest client for one that waits, if it is time: whoever takes its place
+    /// costs the worker a request, and a crowd of slow clients must not become work for it
+    /// at once. Those beyond the share make room for nobody, and are ended first.
+    pub fn make_room(&self, now_ms: u64) {
+        let staying_count = || {
+            let holders = self.holders.borrow();
+            let staying = holders.values().filter(|holder| !holder.is_ended.get());
+            staying.count()
+        };
+        while staying_count() > self.share && self.end_slowest() {}
+        let is_time = now_ms >= self.next_end_ms.get();
+        if is_time && staying_count() == self.share && self.end_slowest() {
+            let interval_ms = STREAM_END_INTERVAL.as_millis() as u64;
+            self.next_end_ms.set(now_ms + interval_ms);
+        }
+    }
+
     /// Ends the slowest client, if one is too slow for a place that others wait for.
-    pub fn end_slowest(&self) -> bool {
+    fn end_slowest(&self) -> bool {
         let slowest = {
             let holders = self.holders.borrow();
             let slow = holders.values().filter_map(|holder| {
@@ -267,6 +288,35 @@ mod tests {
             !quick.is_ended.get() && !waits.is_ended.get(),
             "its worker is slow, not it"
         );
+    }
+
+    #[test]
+    fn a_crowd_of_slow_clients_makes_room_one_by_one() {
+        let streams = Streams::new(8);
+        let clients = [(); 6].map(|()| client(true));
+        let enter = |client: &Rc<Client>| {
+            let client = Rc::clone(client) as Rc<dyn StreamClient>;
+            streams.enter_late(client, 0)
+        };
+        let mut permits: Vec<_> = clients.iter().map(enter).collect();
+        assert!(permits.iter().all(Option::is_some));
+        streams.sample(WINDOW_MS);
+        let is_ended = |index: usize| clients[index].is_ended.get();
+        let interval_ms = STREAM_END_INTERVAL.as_millis() as u64;
+        // Two are beyond the share, and one more makes room.
+        for (after_ms, count) in [(0, 3), (0, 3), (interval_ms, 3)] {
+            streams.make_room(WINDOW_MS + after_ms);
+            let ended_count = (0..6).filter(|index| is_ended(*index)).count();
+            assert_eq!(ended_count, count, "after {after_ms} ms");
+        }
+        // They have left, and another has come in.
+        for index in (0..6).filter(|index| is_ended(*index)) {
+            permits[index] = None;
+        }
+        assert!(streams.has_room());
+        let _other = streams.enter(client(false), 0);
+        streams.make_room(WINDOW_MS + interval_ms);
+        assert_eq!((0..6).filter(|index| is_ended(*index)).count(), 4);
     }
 
     #[test]
