@@ -1,7 +1,7 @@
-use slotway_hub::config::HeadLimits;
 use slotway_hub::http::error::HeadError;
 use slotway_hub::http::framing::Framing;
-use slotway_hub::http::parse::RequestHead;
+use slotway_hub::http::head::HeadLimits;
+use slotway_hub::http::head::RequestHead;
 use slotway_hub::http::scan::HeadScanner;
 use slotway_shm_proto::field::{is_token_byte, is_value_byte};
 use slotway_shm_proto::layout::{FieldEntry, Span};

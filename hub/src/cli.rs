@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::access::Secret;
 use crate::config::Config;
-use crate::hub::{Hub, StartError};
+use crate::config::secret::Secret;
+use crate::lifecycle::Hub;
+use crate::lifecycle::error::StartError;
+use crate::lifecycle::upgrade::{Predecessor, Program};
 use crate::logging;
-use crate::upgrade::{Predecessor, Program};
 use clap::Parser;
 use rustix::process::{Signal, kill_process};
 use tokio::signal::unix::{SignalKind, signal};

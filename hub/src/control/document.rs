@@ -2,24 +2,24 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::http::local_reply::LocalReply;
 use crate::limits::DOCUMENT_ERROR_CHARS_MAX;
-use crate::local_answer::LocalAnswer;
 
 /// Reads a document; the error is the answer, 400.
-pub fn read<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, LocalAnswer> {
+pub fn read<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, LocalReply> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = short(&error.path().to_string());
         let why = short(&format!("not {what}: {}", error.inner()));
         // A dot stands for the document as a whole, a question mark for no knowing.
         if path == "." || path.contains('?') {
-            LocalAnswer::error(400, why)
+            LocalReply::error(400, why)
         } else {
-            LocalAnswer::field_error(400, &path, why)
+            LocalReply::field_error(400, &path, why)
         }
     })?;
     json.end()
-        .map_err(|error| LocalAnswer::error(400, format!("not {what}: {error}")))?;
+        .map_err(|error| LocalReply::error(400, format!("not {what}: {error}")))?;
     Ok(read)
 }
 

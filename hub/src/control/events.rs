@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::document;
-use crate::local_answer::LocalAnswer;
+use crate::events::frame::{Emitted, Event};
+use crate::events::registry::{Reached, Topic};
+use crate::http::local_reply::LocalReply;
 use crate::shared::Shared;
-use crate::sse::event::{Emitted, Event};
-use crate::sse::registry::{Reached, Topic};
 
 #[derive(Deserialize)]
 struct Push {
@@ -26,8 +26,8 @@ struct Push {
 
 /// `{source, event_type, data}` goes to everyone at `/events`, and at the channel that
 /// its data name.
-pub fn emit(shared: &Shared, body: &[u8]) -> LocalAnswer {
-    let try_emit = || -> Result<LocalAnswer, LocalAnswer> {
+pub fn emit(shared: &Shared, body: &[u8]) -> LocalReply {
+    let try_emit = || -> Result<LocalReply, LocalReply> {
         let emitted: Emitted = document::read("an event", body)?;
         let frame = emitted.to_frame()?;
         let nobody = HashMap::new();
@@ -36,7 +36,7 @@ pub fn emit(shared: &Shared, body: &[u8]) -> LocalAnswer {
             let topic = Topic::Channel(channel);
             count(shared, shared.streams.push(&topic, &nobody, &frame));
         }
-        Ok(LocalAnswer::json(200, &json!({})))
+        Ok(LocalReply::json(200, &json!({})))
     };
     try_emit().unwrap_or_else(|answer| answer)
 }
@@ -57,11 +57,11 @@ pub fn emit_over_session(shared: &Shared, worker: &str, refused: &AtomicU64, doc
 
 /// An event for clients of SSE routes: by path, by pattern and parameters, or for one
 /// by its connection.
-pub fn push(shared: &Shared, body: &[u8]) -> LocalAnswer {
+pub fn push(shared: &Shared, body: &[u8]) -> LocalReply {
     try_push(shared, body).unwrap_or_else(|answer| answer)
 }
 
-fn try_push(shared: &Shared, body: &[u8]) -> Result<LocalAnswer, LocalAnswer> {
+fn try_push(shared: &Shared, body: &[u8]) -> Result<LocalReply, LocalReply> {
     let push: Push = document::read("an event to push", body)?;
     let event = Event {
         event_type: &push.event_type,
@@ -76,16 +76,16 @@ fn try_push(shared: &Shared, body: &[u8]) -> Result<LocalAnswer, LocalAnswer> {
         (None, None, Some(connection)) => Topic::Connection(connection),
         (None, None, None) => {
             let why = "one of path, pattern and connection is needed";
-            return Err(LocalAnswer::field_error(400, "path", why));
+            return Err(LocalReply::field_error(400, "path", why));
         }
         _ => {
             let why = "only one of path, pattern and connection may be given";
-            return Err(LocalAnswer::field_error(400, "path", why));
+            return Err(LocalReply::field_error(400, "path", why));
         }
     };
     if push.params.is_some() && !matches!(topic, Topic::Pattern(_)) {
         let why = "parameters belong to a pattern";
-        return Err(LocalAnswer::field_error(400, "params", why));
+        return Err(LocalReply::field_error(400, "params", why));
     }
     let reached = shared
         .streams
@@ -94,14 +94,14 @@ fn try_push(shared: &Shared, body: &[u8]) -> Result<LocalAnswer, LocalAnswer> {
     Ok(match reached {
         Reached { queued: 1.., .. } => {
             let (queued, lost) = (reached.queued, reached.lost);
-            LocalAnswer::json(200, &json!({ "ok": true, "queued": queued, "lost": lost }))
+            LocalReply::json(200, &json!({ "ok": true, "queued": queued, "lost": lost }))
         }
         Reached { lost: 1.., .. } => {
-            LocalAnswer::error(503, "the client is too slow: its buffer is full")
+            LocalReply::error(503, "the client is too slow: its buffer is full")
                 .with("Retry-After", "1")
         }
-        Reached { closing: 1.., .. } => LocalAnswer::error(410, "the connection is closing"),
-        Reached { .. } => LocalAnswer::error(404, "no such connection"),
+        Reached { closing: 1.., .. } => LocalReply::error(410, "the connection is closing"),
+        Reached { .. } => LocalReply::error(404, "no such connection"),
     })
 }
 

@@ -8,10 +8,10 @@
 pub mod attach;
 mod document;
 mod events;
+mod inspect;
 mod register;
 mod sessions;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,67 +19,11 @@ use slotway_shm_proto::Method;
 use slotway_shm_proto::message::Goodbye;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::handover::ExpectedWorker;
-use crate::inspection;
-use crate::lane::Violation;
-use crate::local_answer::LocalAnswer;
-use crate::shared::{Counters, Shared, sabotage};
-pub use register::Registration;
+use crate::http::local_reply::LocalReply;
+use crate::shared::counters::Counters;
+use crate::shared::message::ControlMessage;
+use crate::shared::{Shared, sabotage};
 use sessions::Sessions;
-
-/// What the other threads, and the control thread's own tasks, tell it.
-#[derive(Debug)]
-pub enum ControlMessage {
-    /// A request for one of the hub's own paths.
-    Request {
-        /// Its method.
-        method: Method,
-        /// Its path.
-        path: String,
-        /// Its body.
-        body: Vec<u8>,
-        /// Where the answer goes.
-        reply: oneshot::Sender<LocalAnswer>,
-    },
-    /// A worker has said hello on the attach socket.
-    Hello(attach::Greeting),
-    /// A worker wants to finish what it has and go.
-    WorkerLeaves(u64),
-    /// A worker's connection has closed or its process has ended.
-    WorkerGone(u64, &'static str),
-    /// A worker broke the protocol.
-    Violation(u64, Violation),
-    /// A worker left too many requests unanswered.
-    TooManyUnanswered(u64),
-    /// An upgrade begins: no worker attaches here any more. Answers what workers there
-    /// are, with ids for the new hub.
-    BeginHandover(oneshot::Sender<io::Result<Vec<ExpectedWorker>>>),
-    /// The new hub expects these workers: they are told.
-    TellMoving(Vec<ExpectedWorker>, oneshot::Sender<()>),
-    /// The upgrade failed: workers attach here again.
-    EndHandover,
-    /// Workers that another hub hands over; answers, once they are expected, what will
-    /// tell that all have attached.
-    Expect(Vec<ExpectedWorker>, oneshot::Sender<oneshot::Receiver<()>>),
-    /// A worker does not answer pings.
-    Unresponsive(u64),
-    /// The hub has no descriptors or memory for a worker any more.
-    NoResources(u64),
-    /// Every reactor has let go of a session.
-    LanesClosed(u64),
-    /// Finish: say goodbye to every worker.
-    Stop(oneshot::Sender<()>),
-}
-
-/// Whether the hub answers a path itself.
-pub fn is_control_path(path: &str) -> bool {
-    path == "/health" || path == "/internal" || path.starts_with("/internal/")
-}
-
-/// Whether a path is an event stream of the hub's own.
-pub fn is_event_path(path: &str) -> bool {
-    path == "/events" || path.starts_with("/events/")
-}
 
 /// Serves until told to stop.
 pub async fn run(
@@ -159,11 +103,11 @@ pub async fn run(
 }
 
 /// The reactors need time to answer.
-fn inspect(shared: &Arc<Shared>, sessions: &Sessions, reply: oneshot::Sender<LocalAnswer>) {
+fn inspect(shared: &Arc<Shared>, sessions: &Sessions, reply: oneshot::Sender<LocalReply>) {
     let (shared, sessions) = (Arc::clone(shared), sessions.all());
     tokio::spawn(async move {
-        let report = inspection::inspect(&shared, &sessions).await;
-        let _ = reply.send(LocalAnswer::json(200, &report));
+        let report = inspect::inspect(&shared, &sessions).await;
+        let _ = reply.send(LocalReply::json(200, &report));
     });
 }
 
@@ -173,22 +117,22 @@ fn answer(
     method: Method,
     path: &str,
     body: &[u8],
-) -> LocalAnswer {
+) -> LocalReply {
     match (path, method) {
         ("/health", Method::Get | Method::Head) => sessions.health(),
         ("/internal/sabotage", _) => {
             sabotage::point("control");
-            LocalAnswer::error(404, format!("no route for {path}"))
+            LocalReply::error(404, format!("no route for {path}"))
         }
         ("/internal/register", Method::Post) => sessions.register(body),
         ("/internal/emit", Method::Post) => events::emit(shared, body),
         ("/internal/sse-push", Method::Post) => events::push(shared, body),
         ("/internal/register" | "/internal/emit" | "/internal/sse-push", _) => wrong_method("POST"),
         ("/health" | "/internal/slots", _) => wrong_method("GET, HEAD"),
-        _ => LocalAnswer::error(404, format!("no route for {path}")),
+        _ => LocalReply::error(404, format!("no route for {path}")),
     }
 }
 
-fn wrong_method(allow: &'static str) -> LocalAnswer {
-    LocalAnswer::error(405, format!("allowed here: {allow}")).with("Allow", allow)
+fn wrong_method(allow: &'static str) -> LocalReply {
+    LocalReply::error(405, format!("allowed here: {allow}")).with("Allow", allow)
 }

@@ -4,11 +4,11 @@ use serde::Deserialize;
 use slotway_shm_proto::Method;
 
 use crate::control::document;
-use crate::control::{is_control_path, is_event_path};
+use crate::http::local_reply::LocalReply;
 use crate::limits::{ROUTE_COUNT_MAX, ROUTE_PATH_BYTES_MAX, WORKER_NAME_BYTES_MAX};
-use crate::local_answer::LocalAnswer;
+use crate::routing::own_paths::{is_control_path, is_event_path};
 use crate::routing::pattern::Pattern;
-use crate::session::{RouteOptions, RouteSpec};
+use crate::routing::registration::{Registration, RouteOptions, RouteSpec};
 
 #[derive(Deserialize)]
 struct Document {
@@ -30,23 +30,10 @@ struct RouteDocument {
     raw_params: bool,
 }
 
-/// A registration that may be reserved.
-#[derive(Debug)]
-pub struct Registration {
-    /// The worker's name.
-    pub name: String,
-    /// It joins workers of the same name rather than replace them.
-    pub is_instance: bool,
-    /// Its routes.
-    pub routes: Vec<RouteSpec>,
-    /// For each route, what else there is to it.
-    pub options: Vec<RouteOptions>,
-}
-
 /// Reads and checks a registration; the error is the answer, 400 or 501.
-pub fn read(body: &[u8]) -> Result<Registration, LocalAnswer> {
+pub fn read(body: &[u8]) -> Result<Registration, LocalReply> {
     let document: Document = document::read("a registration", body)?;
-    let refuse = |field: &str, why: String| Err(LocalAnswer::field_error(400, field, why));
+    let refuse = |field: &str, why: String| Err(LocalReply::field_error(400, field, why));
     if document.name.is_empty() {
         return refuse("name", "the name is empty".to_owned());
     }

@@ -9,7 +9,8 @@ pub mod error;
 pub mod field_section;
 pub mod forwarded;
 pub mod framing;
-pub mod parse;
+pub mod head;
+pub mod local_reply;
 pub mod scan;
 pub mod target;
 

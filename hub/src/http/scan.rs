@@ -5,8 +5,8 @@ use memchr::memchr_iter;
 use slotway_shm_proto::field::is_token_byte;
 
 use super::error::HeadError;
-use super::parse::judge_lines;
-use crate::config::HeadLimits;
+use super::head::judge_lines;
+use crate::http::head::HeadLimits;
 use crate::limits::{BLANK_LINE_COUNT_MAX, METHOD_BYTES_MAX};
 
 /// Bytes of the blank lines at the beginning that are skipped (RFC 9112 section 2.2).

@@ -1,3 +1,15 @@
-//! A session's lanes. For now only what is new lives here.
+//! The shared memory between one reactor and one worker, as the hub holds it.
+//!
+//! A [`lane`] is one reactor's part of one session: rings, slots, arenas. [`slot`] is what
+//! each slot is in, [`exchange`] one request's hold on a slot, [`response_head`] the check of
+//! what a worker has written, [`streams`] the share of the slots that bodies at a client's
+//! pace may hold, and [`queue`] where requests wait for a slot.
 
+pub mod exchange;
+pub mod lane;
+pub mod queue;
+pub mod response_head;
+#[cfg(test)]
+mod simulation;
+pub mod slot;
 pub mod streams;

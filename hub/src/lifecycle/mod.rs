@@ -1,4 +1,321 @@
-//! How a hub comes up and goes down. For now only what is new lives here.
+//! Starting and stopping: the control thread and the reactors.
+//!
+//! The thread that calls [`Hub::start`] becomes the control thread: it runs
+//! the tokio runtime that must be current there.
 
+pub mod attach_socket;
+pub mod bind;
 pub mod blocking;
+pub mod error;
 pub mod file_lock;
+pub mod handover;
+mod listeners;
+mod reactor_thread;
+pub mod unix_socket;
+pub mod upgrade;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::process::Pid;
+use slotway_net::{Chosen, Engine, choose};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::config::Config;
+use crate::control;
+use crate::limits::{MOVE_TIME, STOP_GRACE};
+use crate::routing::registration::ExpectedWorker;
+use crate::shared::Shared;
+use crate::shared::auth::Access;
+use crate::shared::message::ControlMessage;
+use crate::shared::vital::vital;
+use attach_socket::AttachSocket;
+use error::StartError;
+use handover::Description;
+use listeners::{Listeners, inherit};
+use reactor_thread::{ReactorThread, start_reactor};
+use unix_socket::UnixSocket;
+use upgrade::{Predecessor, Program, Successor};
+
+/// A running hub.
+pub struct Hub {
+    shared: Arc<Shared>,
+    engine: Engine,
+    listeners: Listeners,
+    attach: Arc<AttachSocket>,
+    /// Accepts workers.
+    accepting: tokio::task::JoinHandle<()>,
+    /// Whether it does.
+    attach_open: watch::Sender<bool>,
+    reactors: Vec<ReactorThread>,
+}
+
+impl Hub {
+    /// Binds everything, starts every thread, and returns once all serve. Must
+    /// be called in a tokio runtime, which serves the control tasks.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let hub = Self::prepare(config, None)?;
+        hub.open();
+        Ok(hub)
+    }
+
+    /// Like [`Hub::start`], with what another hub hands over; returns once the workers
+    /// of that hub are here, or have been waited for long enough.
+    pub async fn take_over(config: Config, from: Predecessor) -> Result<Self, StartError> {
+        let (description, fds) = from.take().map_err(StartError::Handover)?;
+        let workers = description.workers.clone();
+        let count = workers.len();
+        let hub = Self::prepare(config, Some((description, fds)))?;
+        let (reply, expecting) = oneshot::channel();
+        hub.shared
+            .tell_control(ControlMessage::Expect(workers, reply));
+        let stopped = |error| StartError::Handover(io::Error::other(error));
+        let are_all_here = expecting.await.map_err(stopped)?;
+        let from = blocking::run("handover", move || from.prepared().map(|()| from)).await;
+        let from = from.flatten().map_err(StartError::Handover)?;
+        if tokio::time::timeout(MOVE_TIME, are_all_here).await.is_err() {
+            tracing::warn!(
+                expected = count,
+                "upgrade: some workers did not come in time; they must register again"
+            );
+        }
+        hub.open();
+        from.ready().map_err(StartError::Handover)?;
+        hub.own_files(true);
+        Ok(hub)
+    }
+
+    /// Whether the sockets' files go with this hub, or are another's.
+    fn own_files(&self, owns: bool) {
+        self.attach.own_files(owns);
+        for unix in &self.listeners.unix {
+            unix.own_file(owns);
+        }
+    }
+
+    /// Lets clients in.
+    fn open(&self) {
+        self.shared.open.send_replace(true);
+    }
+
+    /// Starts the program again and hands everything over to it. After that this hub
+    /// has only to be stopped. If it fails, this hub goes on. Returns the new process.
+    pub async fn upgrade(&mut self, program: &Program) -> io::Result<Pid> {
+        let (reply, workers) = oneshot::channel();
+        self.shared
+            .tell_control(ControlMessage::BeginHandover(reply));
+        let workers = workers.await.map_err(io::Error::other)?;
+        // Workers that attach from now on are for the new hub.
+        self.attach_open.send_replace(false);
+        let result = match workers {
+            Ok(workers) => self.hand_over(program, workers).await,
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            self.shared.tell_control(ControlMessage::EndHandover);
+            self.attach_open.send_replace(true);
+        } else {
+            self.own_files(false);
+        }
+        result
+    }
+
+    async fn hand_over(&self, program: &Program, workers: Vec<ExpectedWorker>) -> io::Result<Pid> {
+        let (description, fds) = self.describe(workers)?;
+        let successor = Successor::start(program)?;
+        let workers = description.workers.clone();
+        let prepare = move || successor.prepare(&description, &fds).map(|()| successor);
+        let successor = blocking::run("upgrade", prepare).await??;
+        let (done, told) = oneshot::channel();
+        self.shared
+            .tell_control(ControlMessage::TellMoving(workers, done));
+        told.await.map_err(io::Error::other)?;
+        blocking::run("upgrade", move || successor.await_ready()).await?
+    }
+
+    fn describe(&self, workers: Vec<ExpectedWorker>) -> io::Result<(Description, Vec<OwnedFd>)> {
+        let mut fds = Vec::new();
+        for tcp in &self.listeners.tcp {
+            for socket in &tcp.sockets {
+                fds.push(socket.try_clone()?);
+            }
+        }
+        for unix in &self.listeners.unix {
+            fds.extend(unix.try_clone_all()?);
+        }
+        let (attach, private_folder) = self.attach.try_clone_all()?;
+        fds.extend(attach);
+        let tcp = self.listeners.tcp.iter();
+        let description = Description {
+            tcp: tcp.map(|tcp| (tcp.address, tcp.sockets.len())).collect(),
+            unix: self.listeners.unix.iter().map(UnixSocket::path).collect(),
+            attach: self.attach.path(),
+            private_folder,
+            workers,
+        };
+        Ok((description, fds))
+    }
+
+    fn prepare(
+        config: Config,
+        inherited: Option<(Description, Vec<OwnedFd>)>,
+    ) -> Result<Self, StartError> {
+        let geometry = config.geometry()?;
+        let access = Access::new(&config)?;
+        let fd_limit = raise_fd_limit();
+        let reactor_count = geometry.lane_count();
+        let Chosen { engine, refusal } = choose(config.io)?;
+        if let Some(refusal) = refusal {
+            tracing::warn!("using epoll, since {refusal}");
+        }
+        let (mut listeners, attach) = if let Some((description, fds)) = inherited {
+            inherit(&description, fds, reactor_count).map_err(StartError::Handover)?
+        } else {
+            let listeners = Listeners::bind(&config.listen_addresses(), reactor_count)?;
+            let port = listeners.tcp.first().map_or(0, |tcp| tcp.address.port());
+            let attach = AttachSocket::bind(config.socket.as_deref(), port)?;
+            (listeners, attach)
+        };
+        let attach = Arc::new(attach);
+
+        let (control, messages) = mpsc::unbounded_channel();
+        let channels = (0..reactor_count).map(|_| mpsc::unbounded_channel());
+        let (inspections, questions): (_, Vec<_>) = channels.unzip();
+        let shared = Shared::new(
+            config,
+            geometry,
+            control.clone(),
+            fd_limit,
+            access,
+            inspections,
+        );
+        let shared = Arc::new(shared);
+        let mut reactors = Vec::new();
+        let sockets = listeners.of_reactors.drain(..);
+        for (index, (sockets, questions)) in sockets.zip(questions).enumerate() {
+            let shared = Arc::clone(&shared);
+            let index = index as u32;
+            reactors.push(start_reactor(engine, index, shared, sockets, questions)?);
+        }
+        let path_text = attach.path().display().to_string();
+        let control_task = control::run(Arc::clone(&shared), path_text, messages);
+        tokio::spawn(vital(Arc::clone(&shared), "the control task", control_task));
+        let attach_open = watch::Sender::new(true);
+        let listener = attach.listener().map_err(StartError::Runtime)?;
+        let accept = control::attach::accept(listener, control, attach_open.subscribe());
+        let accepting = tokio::spawn(vital(Arc::clone(&shared), "accepting workers", accept));
+        Ok(Self {
+            shared,
+            engine,
+            listeners,
+            attach,
+            accepting,
+            attach_open,
+            reactors,
+        })
+    }
+
+    /// Waits until the hub cannot go on, and says why. It is to be stopped then.
+    pub fn failed(&self) -> impl Future<Output = String> + use<> {
+        let shared = Arc::clone(&self.shared);
+        async move { shared.failed().await }
+    }
+
+    /// What moves its bytes.
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    /// Where it listens, as URLs.
+    pub fn urls(&self) -> Vec<String> {
+        let tcp = self
+            .listeners
+            .tcp
+            .iter()
+            .map(|tcp| format!("http://{}", tcp.address));
+        let unix = self.listeners.unix.iter();
+        tcp.chain(unix.map(|socket| format!("unix:{}", socket.path().display())))
+            .collect()
+    }
+
+    /// Where workers attach.
+    pub fn attach_path(&self) -> PathBuf {
+        self.attach.path()
+    }
+
+    /// Its reactor threads.
+    pub fn reactor_count(&self) -> u32 {
+        self.shared.geometry.lane_count()
+    }
+
+    /// Slots of each lane.
+    pub fn slot_count(&self) -> u32 {
+        self.shared.geometry.slot_count()
+    }
+
+    /// Stops gracefully: no new connection, every request in flight answered
+    /// (for as long as a worker may take), then goodbye to the workers.
+    /// False: that has not come to its end in time, and is cut short.
+    pub async fn stop(mut self) -> bool {
+        self.shared.stopping.store(true, Ordering::Release);
+        // Who has not begun to accept ends as well.
+        self.open();
+        self.listeners.close();
+        self.shared.wake_reactors();
+        let limit = Duration::from_secs(self.shared.config.drain_timeout) + STOP_GRACE;
+        let mut has_ended = true;
+        for reactor in std::mem::take(&mut self.reactors) {
+            // An error is the end too: the thread has dropped its side.
+            if tokio::time::timeout(limit, reactor.ended).await.is_err() {
+                tracing::error!("a reactor does not end: the hub ends without it");
+                has_ended = false;
+            } else if reactor.thread.join().is_err() {
+                tracing::error!("a reactor thread panicked");
+            }
+        }
+        self.accepting.abort();
+        let (done, stopped) = oneshot::channel();
+        self.shared.tell_control(ControlMessage::Stop(done));
+        // An error means that the control task is gone, and so are its workers.
+        let _ = stopped.await;
+        let counters = &self.shared.counters;
+        tracing::info!(
+            queued = counters.queued.load(Ordering::Relaxed),
+            queue_full = counters.queue_full.load(Ordering::Relaxed),
+            queue_timed_out = counters.queue_timed_out.load(Ordering::Relaxed),
+            client_left = counters.client_left.load(Ordering::Relaxed),
+            handed_on = counters.handed_on.load(Ordering::Relaxed),
+            timed_out = counters.timed_out.load(Ordering::Relaxed),
+            worker_gone = counters.worker_gone.load(Ordering::Relaxed),
+            bad_answer = counters.bad_answer.load(Ordering::Relaxed),
+            slow_clients = counters.slow_clients.load(Ordering::Relaxed),
+            streams_refused = counters.streams_refused.load(Ordering::Relaxed),
+            events_lost = counters.events_lost.load(Ordering::Relaxed),
+            violations = counters.violations.load(Ordering::Relaxed),
+            lost_wakes = counters.lost_wakes.load(Ordering::Relaxed),
+            "faults counted"
+        );
+        has_ended
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, and returns it.
+fn raise_fd_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let is_raised = setrlimit(Resource::Nofile, raised).is_ok();
+    let limit = if is_raised {
+        limit.maximum
+    } else {
+        limit.current
+    };
+    limit.unwrap_or(u64::MAX)
+}

@@ -1,9 +1,17 @@
-//! Which route a path is: patterns, and the tree that finds the one that matches.
+//! From a path to the workers that serve it.
 //!
-//! Whether patterns may stand beside each other is decided by pairs and not by order:
-//! two of the same shape must be the same (`pattern`), and all others go together. So
-//! the order in which workers come back, and who has gone, can refuse nobody.
+//! [`pattern`] reads a route's pattern, [`tree`] finds the pattern that matches a path and
+//! its [`params`], [`table`] is the snapshot that a reactor looks routes up in, and
+//! [`session`] is a worker that has attached.
+//!
+//! Whether patterns may stand beside each other is decided by pairs and not by order: two
+//! of the same shape must be the same, and all others go together. So the order in which
+//! workers come back, and which of them have gone, can refuse nobody.
 
+pub mod own_paths;
 pub mod params;
 pub mod pattern;
+pub mod registration;
+pub mod session;
+pub mod table;
 pub mod tree;

@@ -12,19 +12,19 @@ use slotway_net::Hangup;
 use slotway_shm_proto::Method;
 use tokio::task::JoinHandle;
 
-use crate::connection::{Connection, Progress, Then};
+use crate::events::feed::Feed;
+use crate::events::frame::KEEP_ALIVE;
+use crate::events::registry::{Params, Topic};
+use crate::front::connection::{Connection, Progress, Then};
+use crate::front::request::{Instead, stream_takes_no_body};
 use crate::http::encode::{self, BodyFraming, Persistence};
+use crate::http::local_reply::LocalReply;
 use crate::http::target::percent_decode;
 use crate::limits::EVENT_NAME_BYTES_MAX;
-use crate::local_answer::LocalAnswer;
-use crate::request::{Instead, stream_takes_no_body};
-use crate::route::Lookup;
-use crate::session::RouteSpec;
+use crate::routing::registration::RouteSpec;
+use crate::routing::table::Lookup;
 use crate::shared::id::new_id;
-use crate::sse::event::KEEP_ALIVE;
-use crate::sse::feed::Feed;
-use crate::sse::lifecycle::{Client, Owner, Told, Untold, head_for_worker};
-use crate::sse::registry::{Params, Topic};
+use crate::sse::notify::{Client, Owner, Told, Untold, head_for_worker};
 
 /// What a client may say that it has seen last.
 const LAST_EVENT_ID: &[u8] = b"last-event-id";
@@ -53,14 +53,14 @@ impl Connection {
         let path = self.text(self.head.path);
         let topic = match path.strip_prefix("/events/") {
             Some(raw) if !raw.is_empty() && !raw.contains('/') => Topic::Channel(decode(raw)?),
-            Some(_) => return Err(LocalAnswer::error(404, format!("no route for {path}")).into()),
+            Some(_) => return Err(LocalReply::error(404, format!("no route for {path}")).into()),
             None => Topic::All,
         };
         match method {
             Method::Get => {}
             Method::Head => return Err(head_alone().into()),
             _ => {
-                let answer = LocalAnswer::error(405, "allowed here: GET, HEAD");
+                let answer = LocalReply::error(405, "allowed here: GET, HEAD");
                 return Err(answer.with("Allow", "GET, HEAD").into());
             }
         }
@@ -91,7 +91,7 @@ impl Connection {
         self.use_input(self.head.bytes, Progress::Used);
         if !client.fits() {
             let why = "the request's head is too large for this route's worker to be told of it";
-            return Err(LocalAnswer::error(431, why).into());
+            return Err(LocalReply::error(431, why).into());
         }
         let shared = Arc::clone(&self.reactor.shared);
         let topics = vec![
@@ -176,14 +176,14 @@ impl Connection {
             Err(Untold::Answer(answer)) => Err(answer.into()),
             Err(Untold::NoStream) => {
                 let why = "the route is no event stream any more";
-                Err(LocalAnswer::error(503, why).with("Retry-After", "1").into())
+                Err(LocalReply::error(503, why).with("Retry-After", "1").into())
             }
             Err(Untold::Unknown(owner)) => {
                 let client = Rc::clone(client);
                 tokio::task::spawn_local(async move {
                     client.tell_disconnect(&owner, None).await;
                 });
-                Err(LocalAnswer::error(504, "the worker did not answer in time").into())
+                Err(LocalReply::error(504, "the worker did not answer in time").into())
             }
         }
     }
@@ -205,7 +205,7 @@ impl Connection {
         self.end_stream(End::HubEnds).await
     }
 
-    fn sse_client(&self, route: RouteSpec) -> Result<Client, LocalAnswer> {
+    fn sse_client(&self, route: RouteSpec) -> Result<Client, LocalReply> {
         let path = self.text(self.head.path);
         let params = self.reactor.with_routes(|table| {
             let Lookup::Found { params, .. } = table.lookup(Method::Get, path) else {
@@ -220,7 +220,7 @@ impl Connection {
         Ok(Client {
             reactor: Rc::clone(&self.reactor),
             connection: new_id().map_err(|error| {
-                LocalAnswer::error(503, format!("no id can be made: {error}"))
+                LocalReply::error(503, format!("no id can be made: {error}"))
                     .with("Retry-After", "1")
             })?,
             route,
@@ -416,16 +416,16 @@ const STREAM_FIELDS: [(&str, &str); 3] = [
     ("X-Accel-Buffering", "no"),
 ];
 
-fn head_alone() -> LocalAnswer {
-    LocalAnswer::empty(200).with("Content-Type", "text/event-stream")
+fn head_alone() -> LocalReply {
+    LocalReply::empty(200).with("Content-Type", "text/event-stream")
 }
 
-fn decode(raw: &str) -> Result<String, LocalAnswer> {
+fn decode(raw: &str) -> Result<String, LocalReply> {
     let mut bytes = Vec::new();
     let is_decoded = percent_decode(raw.as_bytes(), &mut bytes)
-        .map_err(|error| LocalAnswer::error(error.status(), error.to_string()))?;
+        .map_err(|error| LocalReply::error(error.status(), error.to_string()))?;
     if !is_decoded {
         return Ok(raw.to_owned());
     }
-    String::from_utf8(bytes).map_err(|_| LocalAnswer::error(400, "the path is not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| LocalReply::error(400, "the path is not UTF-8"))
 }

@@ -15,21 +15,22 @@ use slotway_shm_proto::registration::NotRegistered;
 use tokio::task::JoinHandle;
 
 use super::{Attached, Sessions, region_label};
-use crate::control::ControlMessage;
-use crate::control::attach::{self, Greeting, Opening};
+use crate::control::attach;
 use crate::control::events;
-use crate::control::register::{self, Registration};
-use crate::local_answer::LocalAnswer;
-use crate::route::check_conflicts;
-use crate::session::{Life, Session};
+use crate::control::register;
+use crate::http::local_reply::LocalReply;
+use crate::routing::registration::Registration;
+use crate::routing::session::{Life, Session};
+use crate::routing::table::check_conflicts;
 use crate::shared::Shared;
 use crate::shared::id::new_id;
+use crate::shared::message::{ControlMessage, Greeting, Opening};
 
 /// Why a worker gets no session.
 enum NotAttached {
     Refused(Refusal),
     /// What it registers is at fault.
-    Document(LocalAnswer),
+    Document(LocalReply),
 }
 
 impl From<Refusal> for NotAttached {
@@ -100,7 +101,7 @@ impl Sessions {
         self.check_opening(thread_count)?;
         let registration = register::read(document).map_err(NotAttached::Document)?;
         check_conflicts(&self.shared.routes.current(), &registration).map_err(|conflict| {
-            NotAttached::Document(LocalAnswer::error(409, conflict.to_string()))
+            NotAttached::Document(LocalReply::error(409, conflict.to_string()))
         })?;
         let worker_id = new_id().map_err(|_| Refusal::NoResources)?;
         Ok(self.open(registration, worker_id, thread_count, socket, peer)?)

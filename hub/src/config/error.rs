@@ -1,0 +1,27 @@
+//! Why a configuration cannot be used.
+
+use std::net::SocketAddr;
+
+use slotway_shm_proto::layout::GeometryError;
+
+use crate::limits::SECRET_CHARS_MIN;
+
+/// Invalid flags.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Reactors, slots or arenas outside their bounds.
+    #[error("--reactors, --slots, --arena-bytes: {0}")]
+    Geometry(#[from] GeometryError),
+    /// Others can reach it, and nothing keeps them out.
+    #[error(
+        "{0} can be reached from elsewhere: set HUB_SECRET (at least {SECRET_CHARS_MIN} characters), \
+             or listen on a loopback address"
+    )]
+    NoSecret(SocketAddr),
+    /// A secret that is easily guessed.
+    #[error("HUB_SECRET has fewer than {SECRET_CHARS_MIN} characters")]
+    SecretTooShort,
+    /// Nobody could register.
+    #[error("--internal socket needs a Unix socket among the --listen: unix:/path")]
+    NoInternalSocket,
+}

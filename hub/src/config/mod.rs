@@ -1,0 +1,360 @@
+//! Flags of `slotway-hub` and what they mean once checked.
+
+pub mod error;
+pub mod origin;
+pub mod secret;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Parser;
+use slotway_net::IoChoice;
+use slotway_shm_proto::layout::Geometry;
+use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
+
+use crate::http::forwarded::TrustedProxy;
+use crate::http::head::HeadLimits;
+use crate::limits::{
+    ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, BODY_RATE_MIN_DEFAULT, BODY_SECONDS_DEFAULT,
+    DRAIN_SECONDS_DEFAULT, HEAD_BYTES_MAX, HEAD_SECONDS_DEFAULT, IDLE_SECONDS_DEFAULT,
+    LINE_BYTES_MAX, PING_SECONDS_DEFAULT, PORT_DEFAULT, QUEUE_COUNT_DEFAULT, SLOT_COUNT_DEFAULT,
+    SSE_BUFFER_COUNT_DEFAULT, SSE_SWEEP_MS_DEFAULT, TIMEOUT_SECONDS_DEFAULT,
+    WRITE_RATE_MIN_DEFAULT, WRITE_SECONDS_DEFAULT,
+};
+
+use error::ConfigError;
+use origin::AllowedOrigin;
+use secret::Secret;
+
+/// HTTP in, shared memory through, HTTP out.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "slotway-hub", version, about, max_term_width = 100)]
+pub struct Config {
+    /// Address to listen on; may be given again
+    #[arg(
+        long,
+        env = "HUB_BIND",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        default_value = "127.0.0.1"
+    )]
+    pub bind: Vec<IpAddr>,
+
+    /// Port to listen on, on each address; 0 picks a free one; may be given again
+    #[arg(long, value_delimiter = ',', default_values_t = [PORT_DEFAULT])]
+    pub port: Vec<u16>,
+
+    /// Listen here instead; may be given again
+    #[arg(long, value_name = "WHERE",
+          help = "Listen here instead: address:port, or unix:/path for HTTP on a Unix socket; may be given again", conflicts_with_all = ["bind", "port"])]
+    pub listen: Vec<ListenAddress>,
+
+    /// Peers whose X-Forwarded-For and -Proto are believed: a network, an address, or
+    /// unix; may be given again. From others the fields are dropped
+    #[arg(long, value_name = "PEERS")]
+    pub trusted_proxy: Vec<TrustedProxy>,
+
+    /// Seconds a worker has to answer before the client gets 504
+    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS_DEFAULT,
+          value_parser = seconds())]
+    pub timeout: u64,
+
+    /// Seconds of silence after which a worker is pinged; one that does not answer within
+    /// --timeout is put out. 0: no pings
+    #[arg(long, value_name = "SECONDS", default_value_t = PING_SECONDS_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub ping: u64,
+
+    /// Seconds that requests in flight may take when the hub stops, or when a worker is
+    /// replaced or leaves
+    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_SECONDS_DEFAULT, value_parser = seconds())]
+    pub drain_timeout: u64,
+
+    /// Slots per lane: requests one worker may have in flight on each reactor
+    #[arg(long, default_value_t = SLOT_COUNT_DEFAULT)]
+    pub slots: u32,
+
+    /// Requests that wait for a slot, for each route on each reactor; further ones
+    /// get 503. 0: none waits
+    #[arg(long, value_name = "N", default_value_t = QUEUE_COUNT_DEFAULT)]
+    pub queue: u32,
+
+    /// Bytes of a slot's arena in each direction; larger bodies stream through it
+    #[arg(long, value_name = "BYTES", default_value_t = ARENA_BYTES_DEFAULT)]
+    pub arena_bytes: u32,
+
+    /// Reactor threads [default: half the cores, at least 1]
+    #[arg(long)]
+    pub reactors: Option<u32>,
+
+    /// What moves the bytes: uring, epoll, or auto for the first that the
+    /// system allows
+    #[arg(long, value_name = "ENGINE", default_value_t)]
+    pub io: IoChoice,
+
+    /// Largest request body; a larger one gets 413
+    #[arg(long, value_name = "BYTES", default_value_t = BODY_BYTES_MAX_DEFAULT)]
+    pub body_bytes_max: u64,
+
+    /// Longest request line; a longer one gets 414
+    #[arg(long, value_name = "BYTES", default_value_t = LINE_BYTES_MAX as u32,
+          value_parser = clap::value_parser!(u32).range(64..=LINE_BYTES_MAX as i64))]
+    pub line_bytes_max: u32,
+
+    /// Largest request head; a larger one gets 431
+    #[arg(long, value_name = "BYTES", default_value_t = HEAD_BYTES_MAX as u32,
+          value_parser = clap::value_parser!(u32).range(128..=HEAD_BYTES_MAX as i64))]
+    pub head_bytes_max: u32,
+
+    /// Most fields of a request; more get 431
+    #[arg(long, value_name = "N", default_value_t = REQUEST_FIELD_COUNT_MAX as u32,
+          value_parser = clap::value_parser!(u32).range(1..=REQUEST_FIELD_COUNT_MAX as i64))]
+    pub fields_max: u32,
+
+    /// Seconds a connection may wait for its next request; then it is closed
+    #[arg(long, value_name = "SECONDS", default_value_t = IDLE_SECONDS_DEFAULT, value_parser = seconds())]
+    pub idle_timeout: u64,
+
+    /// Seconds a request head may take, from its first byte; then 408
+    #[arg(long, value_name = "SECONDS", default_value_t = HEAD_SECONDS_DEFAULT, value_parser = seconds())]
+    pub head_timeout: u64,
+
+    /// Seconds a request body may take beyond what --body-rate-min gives it; then 408
+    #[arg(long, value_name = "SECONDS", default_value_t = BODY_SECONDS_DEFAULT, value_parser = seconds())]
+    pub body_timeout: u64,
+
+    /// Least bytes per second of a request body; 0 for none
+    #[arg(long, value_name = "BYTES", default_value_t = BODY_RATE_MIN_DEFAULT)]
+    pub body_rate_min: u64,
+
+    /// Seconds a client may take for a piece of an answer beyond what --write-rate-min
+    /// gives it; then it is reset
+    #[arg(long, value_name = "SECONDS", default_value_t = WRITE_SECONDS_DEFAULT, value_parser = seconds())]
+    pub write_timeout: u64,
+
+    /// Least bytes per second that a client must take of an answer
+    #[arg(long, value_name = "BYTES", default_value_t = WRITE_RATE_MIN_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub write_rate_min: u64,
+
+    /// Most client connections; further ones wait to be accepted
+    /// [default: what the limit of open files allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections_max: Option<u32>,
+
+    /// Requests after which a connection is closed; 0 for no limit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub requests_per_connection: u64,
+
+    /// Events that wait for each client of an event stream; a slower one loses events, and
+    /// is told how many
+    #[arg(long, value_name = "N", default_value_t = SSE_BUFFER_COUNT_DEFAULT,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub sse_buffer: u32,
+
+    /// Milliseconds after which a client of an event stream that got no event gets a
+    /// comment; one that is gone is noticed by it
+    #[arg(long, value_name = "MS", default_value_t = SSE_SWEEP_MS_DEFAULT,
+          value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    pub sse_sweep_interval_ms: u64,
+
+    /// Origins whose web pages may read answers, or *; may be given again. None: the hub
+    /// leaves it to the workers
+    #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_allow_origin: Vec<AllowedOrigin>,
+
+    /// Where /internal/ is answered: at every listener, or only at a Unix socket
+    #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
+    pub internal: Internal,
+
+    /// What peers that are not on this host must send as X-Hub-Secret; the command line
+    /// takes it from `HUB_SECRET`
+    #[arg(skip)]
+    pub secret: Option<Secret>,
+
+    /// Unix socket at which workers attach, mode 0600
+    /// [default: under `$XDG_RUNTIME_DIR`, /run, or a private folder in /tmp]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Measure where each request's time goes and log it every five seconds
+    #[arg(long)]
+    pub instrumentation: bool,
+
+    /// Tell each client in a Server-Timing field where its request's time went
+    #[arg(long)]
+    pub server_timing: bool,
+}
+
+/// Where the hub's own paths are answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Internal {
+    /// At every listener
+    #[default]
+    All,
+    /// Only at a Unix socket of --listen
+    Socket,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix stream socket, by its path.
+    Unix(PathBuf),
+}
+
+impl FromStr for ListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "expected address:port, like 127.0.0.1:3200 or [::]:80, or unix:/path";
+        match text.strip_prefix("unix:") {
+            Some("") => Err(wrong.to_owned()),
+            Some(path) => Ok(Self::Unix(PathBuf::from(path))),
+            None => text.parse().map(Self::Tcp).map_err(|_| wrong.to_owned()),
+        }
+    }
+}
+
+/// How long clients are waited for, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// For the first byte of a request.
+    pub idle_ms: u64,
+    /// For a whole head, from its first byte.
+    pub head_ms: u64,
+    /// For a body, before its least rate counts.
+    pub body_ms: u64,
+    /// Least rate of a body; 0 for none.
+    pub body_bytes_per_s_min: u64,
+    /// For a client to take a piece of an answer, before its least rate counts.
+    pub write_ms: u64,
+    /// Least rate at which it must take it.
+    pub write_bytes_per_s_min: u64,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            idle_ms: IDLE_SECONDS_DEFAULT * 1000,
+            head_ms: HEAD_SECONDS_DEFAULT * 1000,
+            body_ms: BODY_SECONDS_DEFAULT * 1000,
+            body_bytes_per_s_min: BODY_RATE_MIN_DEFAULT,
+            write_ms: WRITE_SECONDS_DEFAULT * 1000,
+            write_bytes_per_s_min: WRITE_RATE_MIN_DEFAULT,
+        }
+    }
+}
+
+impl Config {
+    /// Reactor threads to start.
+    pub fn reactor_count(&self) -> u32 {
+        self.reactors.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            (cores as u32 / 2).max(1)
+        })
+    }
+
+    /// Layout of every session's memory.
+    pub fn geometry(&self) -> Result<Geometry, ConfigError> {
+        Ok(Geometry::new(
+            self.reactor_count(),
+            self.slots,
+            self.arena_bytes,
+        )?)
+    }
+
+    /// Everything to listen on.
+    pub fn listen_addresses(&self) -> Vec<ListenAddress> {
+        if !self.listen.is_empty() {
+            return self.listen.clone();
+        }
+        let on_port = |port: &u16| {
+            let port = *port;
+            self.bind
+                .iter()
+                .map(move |address| SocketAddr::new(*address, port))
+        };
+        self.port
+            .iter()
+            .flat_map(on_port)
+            .map(ListenAddress::Tcp)
+            .collect()
+    }
+
+    /// How long clients are waited for.
+    pub fn deadlines(&self) -> Deadlines {
+        Deadlines {
+            idle_ms: self.idle_timeout * 1000,
+            head_ms: self.head_timeout * 1000,
+            body_ms: self.body_timeout * 1000,
+            body_bytes_per_s_min: self.body_rate_min,
+            write_ms: self.write_timeout * 1000,
+            write_bytes_per_s_min: self.write_rate_min,
+        }
+    }
+
+    /// Bounds of a request's head.
+    pub fn head_limits(&self) -> HeadLimits {
+        HeadLimits {
+            line_bytes: self.line_bytes_max as usize,
+            head_bytes: self.head_bytes_max as usize,
+            field_count: self.fields_max as usize,
+        }
+    }
+
+    /// Time a worker has to answer, in milliseconds.
+    pub fn timeout_ms(&self) -> u64 {
+        self.timeout * 1000
+    }
+}
+
+fn seconds() -> clap::builder::RangedU64ValueParser<u64> {
+    clap::value_parser!(u64).range(1..=86_400)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_a_legal_configuration() {
+        let config = Config::parse_from(["slotway-hub"]);
+        assert!(config.geometry().is_ok());
+        assert_eq!((config.timeout, config.slots), (30, 256));
+        let listen: Vec<ListenAddress> = vec!["127.0.0.1:3200".parse().unwrap()];
+        assert_eq!(config.listen_addresses(), listen);
+    }
+
+    #[test]
+    fn it_listens_on_every_port_of_every_address_or_where_it_is_told() {
+        let of = |flags: &[&str]| {
+            let flags = ["slotway-hub"].iter().chain(flags);
+            Config::try_parse_from(flags).map(|config| config.listen_addresses())
+        };
+        let both = of(&["--bind", "127.0.0.1", "--bind", "::1", "--port", "1,2"]).unwrap();
+        assert_eq!(both.len(), 4);
+        let told = of(&["--listen", "[::1]:80", "--listen", "unix:/run/h.sock"]).unwrap();
+        assert_eq!(told[1], ListenAddress::Unix("/run/h.sock".into()));
+        assert_eq!(told.len(), 2);
+        assert!(of(&["--listen", "80"]).is_err() && of(&["--listen", "unix:"]).is_err());
+        assert!(of(&["--listen", "[::1]:80", "--port", "80"]).is_err());
+    }
+
+    #[test]
+    fn no_reactors_no_slots_or_tiny_arenas_are_refused_by_name() {
+        for flags in [
+            ["--reactors", "0"],
+            ["--slots", "0"],
+            ["--arena-bytes", "100"],
+        ] {
+            let config = Config::parse_from(["slotway-hub"].into_iter().chain(flags));
+            let error = config.geometry().unwrap_err().to_string();
+            assert!(error.contains("expected"), "{error}");
+        }
+        assert!(Config::try_parse_from(["slotway-hub", "--timeout", "0"]).is_err());
+    }
+}

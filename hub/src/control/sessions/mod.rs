@@ -1,0 +1,416 @@
+//! Registrations that wait for their worker, and the workers that have come.
+
+mod opening;
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use slotway_shm_proto::Method;
+use slotway_shm_proto::message::{FromHub, Goodbye};
+use slotway_shm_proto::packet;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::register;
+use crate::http::local_reply::LocalReply;
+use crate::limits::{RESERVATION_COUNT_MAX, RESERVATION_TIME};
+use crate::routing::pattern::Pattern;
+use crate::routing::registration::{ExpectedWorker, Registration, RouteSpec};
+use crate::routing::session::{Session, SessionState};
+use crate::routing::table::{RouteTable, check_conflicts};
+use crate::shared::Shared;
+use crate::shared::id::new_id;
+
+struct Reservation {
+    registration: Registration,
+    made: Instant,
+}
+
+struct Attached {
+    session: Arc<Session>,
+    /// The connection that is the session.
+    socket: OwnedFd,
+    watcher: JoinHandle<()>,
+    /// How a session that drains ends.
+    drain: Option<Drain>,
+}
+
+/// The end of a session that finishes what it has.
+#[derive(Clone, Copy)]
+struct Drain {
+    /// When it ends whatever it still has.
+    deadline: Instant,
+    /// What the worker is told then.
+    goodbye: Goodbye,
+}
+
+impl Attached {
+    fn is_live(&self) -> bool {
+        self.session.state() == SessionState::Live
+    }
+
+    fn drain(&mut self, limit: Duration, goodbye: Goodbye) {
+        self.session.set_state(SessionState::Draining);
+        let deadline = Instant::now() + limit;
+        self.drain = Some(Drain { deadline, goodbye });
+    }
+}
+
+/// See the module.
+pub struct Sessions {
+    shared: Arc<Shared>,
+    attach_path: String,
+    reservations: HashMap<String, Reservation>,
+    /// Expired ids are remembered a while, for a better refusal.
+    expired: Vec<String>,
+    attached: Vec<Attached>,
+    /// Ended, but some reactor still holds a lane: their indexes are taken.
+    closing: Vec<Arc<Session>>,
+    next_id: u64,
+    /// Another hub is about to take over.
+    is_handing_over: bool,
+    /// Ids of workers that another hub has handed over, and who waits for them.
+    expected: HashSet<String>,
+    all_here: Option<oneshot::Sender<()>>,
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(shared: Arc<Shared>, attach_path: String) -> Self {
+        Self {
+            shared,
+            attach_path,
+            reservations: HashMap::new(),
+            expired: Vec::new(),
+            attached: Vec::new(),
+            closing: Vec::new(),
+            next_id: 1,
+            is_handing_over: false,
+            expected: HashSet::new(),
+            all_here: None,
+        }
+    }
+
+    /// `GET /health`.
+    pub fn health(&self) -> LocalReply {
+        let live = |attached: &&Attached| attached.session.state() == SessionState::Live;
+        let workers: Vec<_> = self
+            .attached
+            .iter()
+            .filter(live)
+            .map(|attached| {
+                json!({
+                    "name": attached.session.name,
+                    "worker_id": attached.session.worker_id,
+                    "route_count": attached.session.routes.len(),
+                    "transport": "shm",
+                })
+            })
+            .collect();
+        let is_ready = !self.is_stopping();
+        let status = if is_ready { 200 } else { 503 };
+        LocalReply::json(status, &json!({ "ok": is_ready, "workers": workers }))
+    }
+
+    /// The sessions of all workers that are here.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        let sessions = self.attached.iter().map(|attached| &attached.session);
+        sessions.cloned().collect()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.shared.stopping.load(Ordering::Acquire)
+    }
+
+    /// `POST /internal/register`: reserves, so that a worker can attach.
+    pub fn register(&mut self, body: &[u8]) -> LocalReply {
+        let registration = match register::read(body) {
+            Ok(registration) => registration,
+            Err(answer) => return answer,
+        };
+        let table = self.shared.routes.current();
+        if let Err(conflict) = check_conflicts(&table, &registration) {
+            return LocalReply::error(409, conflict.to_string());
+        }
+        if self.is_handing_over {
+            return LocalReply::error(503, "a new hub is taking over; register there")
+                .with("Retry-After", "1");
+        }
+        if self.reservations.len() >= RESERVATION_COUNT_MAX {
+            return LocalReply::error(503, "too many registrations wait for their worker")
+                .with("Retry-After", "1");
+        }
+        let worker_id = match new_id() {
+            Ok(worker_id) => worker_id,
+            Err(error) => {
+                return LocalReply::error(503, format!("no id can be made: {error}"))
+                    .with("Retry-After", "1");
+            }
+        };
+        let answer = json!({
+            "worker_id": worker_id,
+            "shm_name": region_label(&registration.name),
+            "attach": self.attach_path,
+        });
+        let reservation = Reservation {
+            registration,
+            made: Instant::now(),
+        };
+        self.reservations.insert(worker_id, reservation);
+        LocalReply::json(200, &answer)
+    }
+
+    /// An upgrade begins. What workers there are, with new ids.
+    pub fn begin_handover(&mut self) -> io::Result<Vec<ExpectedWorker>> {
+        self.is_handing_over = true;
+        let live = self.attached.iter().filter(|attached| attached.is_live());
+        live.map(|attached| {
+            let session = &attached.session;
+            let routes = session.routes.iter().zip(&session.options);
+            let routes = routes.map(|(route, options)| {
+                (
+                    route.method.as_str().to_owned(),
+                    route.path.as_str().to_owned(),
+                    *options,
+                )
+            });
+            Ok(ExpectedWorker {
+                worker_id: new_id()?,
+                name: session.name.clone(),
+                routes: routes.collect(),
+                session_id: session.id,
+            })
+        })
+        .collect()
+    }
+
+    /// Tells workers where they are expected. One that has gone since is missed there.
+    pub fn tell_moving(&mut self, workers: &[ExpectedWorker]) {
+        for worker in workers {
+            let is_it = |attached: &&Attached| attached.session.id == worker.session_id;
+            let Some(attached) = self.attached.iter().find(is_it) else {
+                continue;
+            };
+            if let Ok(worker_id) = worker.worker_id.as_bytes().try_into() {
+                let moving = FromHub::Moving(worker_id).to_packet();
+                // In vain if the worker does not read: it is missed over there.
+                let _ = packet::send(&attached.socket, &moving, &[]);
+            }
+        }
+    }
+
+    /// The upgrade failed.
+    pub fn end_handover(&mut self) {
+        self.is_handing_over = false;
+    }
+
+    /// Workers of another hub will attach here. What is returned tells when all have.
+    pub fn expect(&mut self, workers: Vec<ExpectedWorker>) -> oneshot::Receiver<()> {
+        for worker in workers {
+            let mut registration = Registration {
+                name: worker.name,
+                // They do not replace each other, whatever they did before.
+                is_instance: true,
+                routes: Vec::new(),
+                options: Vec::new(),
+            };
+            for (method, path, options) in worker.routes {
+                if let Some(method) = Method::from_token(method.as_bytes())
+                    && let Ok(path) = Pattern::parse(&path)
+                {
+                    registration.routes.push(RouteSpec { method, path });
+                    registration.options.push(options);
+                }
+            }
+            self.expected.insert(worker.worker_id.clone());
+            let made = Instant::now();
+            let reservation = Reservation { registration, made };
+            self.reservations.insert(worker.worker_id, reservation);
+        }
+        let (all_here, are_all_here) = oneshot::channel();
+        self.all_here = Some(all_here);
+        self.is_here("");
+        are_all_here
+    }
+
+    fn is_here(&mut self, worker_id: &str) {
+        self.expected.remove(worker_id);
+        if self.expected.is_empty()
+            && let Some(all_here) = self.all_here.take()
+        {
+            let _ = all_here.send(());
+        }
+    }
+
+    /// Workers of a name finish what they have.
+    fn replace(&mut self, name: &str) {
+        let limit = self.drain_limit();
+        for older in &mut self.attached {
+            if older.session.name == name && older.session.state() == SessionState::Live {
+                older.drain(limit, Goodbye::Replaced);
+                tracing::info!(
+                    worker = name,
+                    "replaced: the older one finishes what it has"
+                );
+            }
+        }
+    }
+
+    /// A worker finishes what it has, and goes.
+    pub fn leave(&mut self, id: u64) {
+        let limit = self.drain_limit();
+        let mut attached = self.attached.iter_mut();
+        let leaving = attached.find(|attached| attached.session.id == id);
+        if let Some(attached) = leaving
+            && attached.session.state() == SessionState::Live
+        {
+            tracing::info!(
+                worker = attached.session.name,
+                "leaving: it finishes what it has"
+            );
+            attached.drain(limit, Goodbye::Left);
+            self.publish();
+        }
+    }
+
+    /// How long a worker may take to finish what it has.
+    fn drain_limit(&self) -> Duration {
+        Duration::from_secs(self.shared.config.drain_timeout)
+    }
+
+    /// The lowest index that no session has.
+    fn free_index(&self) -> usize {
+        let taken: Vec<_> = self
+            .attached
+            .iter()
+            .map(|attached| attached.session.index)
+            .chain(self.closing.iter().map(|session| session.index))
+            .collect();
+        // Of one index more than are taken, one is free.
+        (0..=taken.len())
+            .find(|index| !taken.contains(index))
+            .expect("more indexes than sessions")
+    }
+
+    /// A worker's connection or process ended.
+    pub fn worker_gone(&mut self, id: u64, how: &str) {
+        if let Some(attached) = self.take(id) {
+            tracing::info!(worker = attached.session.name, "gone: {how}");
+            self.end(attached);
+        }
+    }
+
+    /// A worker is put out.
+    pub fn evict(&mut self, id: u64, goodbye: Goodbye, why: &str) {
+        if let Some(attached) = self.take(id) {
+            tracing::error!(worker = attached.session.name, "evicted: {why}");
+            say_goodbye(&attached, goodbye);
+            self.end(attached);
+        }
+    }
+
+    /// The reactors have let go of a session: after an end, or once it drained.
+    pub fn lanes_closed(&mut self, id: u64) {
+        self.closing.retain(|session| session.id != id);
+        if let Some(attached) = self.take(id) {
+            tracing::info!(worker = attached.session.name, "drained");
+            let goodbye = attached
+                .drain
+                .map_or(Goodbye::Replaced, |drain| drain.goodbye);
+            say_goodbye(&attached, goodbye);
+            attached.session.set_state(SessionState::Ended);
+            attached.watcher.abort();
+        }
+        // The table held the session, and with it its memory, until now.
+        self.publish();
+    }
+
+    fn take(&mut self, id: u64) -> Option<Attached> {
+        let place = self
+            .attached
+            .iter()
+            .position(|attached| attached.session.id == id)?;
+        Some(self.attached.remove(place))
+    }
+
+    fn end(&mut self, attached: Attached) {
+        attached.watcher.abort();
+        attached.session.set_state(SessionState::Ended);
+        self.closing.push(attached.session);
+        self.publish();
+    }
+
+    /// Makes the new table visible, in one step.
+    fn publish(&self) {
+        let attached = self.attached.iter().map(|attached| &attached.session);
+        let sessions = attached.chain(&self.closing).cloned().collect();
+        self.shared.routes.publish(RouteTable::build(sessions));
+        self.shared.wake_reactors();
+    }
+
+    /// Whether time alone can change something.
+    pub fn has_timers(&self) -> bool {
+        !self.reservations.is_empty()
+            || self
+                .attached
+                .iter()
+                .any(|attached| attached.drain.is_some())
+    }
+
+    /// Drops what has waited too long.
+    pub fn expire(&mut self) {
+        let expired: Vec<_> = self
+            .reservations
+            .iter()
+            .filter(|(_, reservation)| reservation.made.elapsed() >= RESERVATION_TIME)
+            .map(|(worker_id, _)| worker_id.clone())
+            .collect();
+        for worker_id in expired {
+            let reservation = self.reservations.remove(&worker_id);
+            let name = reservation.map(|reservation| reservation.registration.name);
+            tracing::warn!(worker = name, "registered, but did not attach in time");
+            self.expired.push(worker_id);
+        }
+        let forget = self.expired.len().saturating_sub(RESERVATION_COUNT_MAX);
+        self.expired.drain(..forget);
+
+        let now = Instant::now();
+        let overdue: Vec<_> = self
+            .attached
+            .iter()
+            .filter_map(|attached| Some((attached.session.id, attached.drain?)))
+            .filter(|(_, drain)| drain.deadline <= now)
+            .collect();
+        for (id, drain) in overdue {
+            self.evict(id, drain.goodbye, "it did not finish what it had in time");
+        }
+    }
+
+    /// Says goodbye to every worker: the hub stops.
+    pub fn stop(&mut self) {
+        for attached in std::mem::take(&mut self.attached) {
+            say_goodbye(&attached, Goodbye::Stopping);
+            self.end(attached);
+        }
+    }
+}
+
+fn say_goodbye(attached: &Attached, goodbye: Goodbye) {
+    // In vain if the worker does not read; the close that follows says enough.
+    let _ = packet::send(
+        &attached.socket,
+        &FromHub::Goodbye(goodbye).to_packet(),
+        &[],
+    );
+}
+
+/// What shows in `/proc/PID/maps`. Names may have any visible character, but a
+/// memfd's label ends at 249 bytes.
+fn region_label(name: &str) -> String {
+    format!("slotway-{name}")
+}

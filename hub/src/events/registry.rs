@@ -1,0 +1,180 @@
+//! All clients of event streams, by what they listen to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::events::feed::{Feed, Pushed};
+use crate::events::frame::Frame;
+use crate::events::memory::EventMemory;
+
+/// What a client listens to, and by what it can be found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// `/events`: everything that is emitted.
+    All,
+    /// `/events/{channel}`.
+    Channel(String),
+    /// An SSE route's clients, by the path that they asked for, as sent.
+    Path(String),
+    /// An SSE route's clients, by its pattern.
+    Pattern(String),
+    /// One client of an SSE route.
+    Connection(String),
+}
+
+/// Names and decoded values of a path's parameters.
+pub type Params = Vec<(String, String)>;
+
+#[derive(Debug)]
+struct Listener {
+    feed: Arc<Feed>,
+    params: Params,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// Never used twice.
+    next_key: AtomicU64,
+    topics: Mutex<HashMap<Topic, BTreeMap<u64, Arc<Listener>>>>,
+    memory: EventMemory,
+}
+
+/// A client's place in the registry, which it leaves with this.
+#[derive(Debug)]
+pub struct Listening<'r> {
+    registry: &'r Registry,
+    key: u64,
+    topics: Vec<Topic>,
+    /// What it gets.
+    pub feed: Arc<Feed>,
+}
+
+/// Whom an event has reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// It is on its way to so many.
+    pub queued: u64,
+    /// So many were too slow for it.
+    pub lost: u64,
+    /// So many are just ending.
+    pub closing: u64,
+}
+
+impl Registry {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Topic, BTreeMap<u64, Arc<Listener>>>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a client.
+    pub fn enter(
+        &self,
+        topics: Vec<Topic>,
+        params: Params,
+        event_count_max: usize,
+    ) -> Listening<'_> {
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let feed = Arc::new(Feed::new(event_count_max));
+        let listener = Arc::new(Listener {
+            feed: Arc::clone(&feed),
+            params,
+        });
+        let mut all = self.lock();
+        for topic in &topics {
+            let listeners = all.entry(topic.clone()).or_default();
+            listeners.insert(key, Arc::clone(&listener));
+        }
+        drop(all);
+        Listening {
+            registry: self,
+            key,
+            topics,
+            feed,
+        }
+    }
+
+    /// Pushes an event to a topic's clients that have all of these parameters.
+    pub fn push(&self, topic: &Topic, params: &HashMap<String, String>, frame: &Frame) -> Reached {
+        let found: Vec<_> = match self.lock().get(topic) {
+            Some(listeners) => listeners.values().cloned().collect(),
+            None => return Reached::default(),
+        };
+        let has = |listener: &&Arc<Listener>| {
+            let own = &listener.params;
+            params
+                .iter()
+                .all(|(name, value)| own.iter().any(|(n, v)| n == name && v == value))
+        };
+        let mut reached = Reached::default();
+        let room = self.memory.room();
+        let held = Arc::new(self.memory.hold(frame));
+        for listener in found.iter().filter(has) {
+            match listener.feed.push(&held, room) {
+                Pushed::Queued => reached.queued += 1,
+                Pushed::Lost => reached.lost += 1,
+                Pushed::Closing => reached.closing += 1,
+            }
+        }
+        reached
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        let mut all = self.registry.lock();
+        for topic in &self.topics {
+            if let Some(listeners) = all.get_mut(topic) {
+                listeners.remove(&self.key);
+                if listeners.is_empty() {
+                    all.remove(topic);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame() -> Frame {
+        Frame {
+            text: "x".into(),
+            id: None,
+        }
+    }
+
+    fn params(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+        let owned = pairs
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        owned.collect()
+    }
+
+    #[test]
+    fn events_reach_those_who_listen_and_nobody_who_has_left() {
+        let registry = Registry::default();
+        let pattern = Topic::Pattern("/r/{id}".to_owned());
+        let client = |id: &str| {
+            let topics = vec![Topic::Path(format!("/r/{id}")), pattern.clone()];
+            registry.enter(topics, vec![("id".to_owned(), id.to_owned())], 1)
+        };
+        let (one, also_one, two) = (client("1"), client("1"), client("2"));
+        let reached = registry.push(&Topic::Path("/r/1".to_owned()), &params(&[]), &frame());
+        assert_eq!(reached.queued, 2);
+        assert!(two.feed.is_empty());
+        let reached = registry.push(&pattern, &params(&[("id", "2")]), &frame());
+        assert_eq!((reached.queued, reached.lost), (1, 0));
+        let reached = registry.push(&pattern, &params(&[]), &frame());
+        assert_eq!((reached.queued, reached.lost), (0, 3), "all are full");
+        let other = registry.push(&pattern, &params(&[("other", "2")]), &frame());
+        assert_eq!(other, Reached::default());
+        two.feed.close();
+        drop((one, also_one));
+        let reached = registry.push(&pattern, &params(&[]), &frame());
+        assert_eq!((reached.closing, reached.queued), (1, 0));
+        drop(two);
+        assert!(registry.lock().is_empty());
+    }
+}

@@ -1,0 +1,13 @@
+//! The front door: accepts clients, reads a request's head, decides who may ask and which
+//! part of the hub answers.
+//!
+//! [`listener`] accepts a client, [`connection`] is its loop, [`request`] the fork from
+//! which a request goes on: to a worker ([`proxy`](crate::proxy)), to an event stream
+//! ([`sse`](crate::sse)) or to the control thread. [`auth`] says who may ask for what and
+//! [`cors`] which web pages may.
+
+pub mod auth;
+pub mod connection;
+pub mod cors;
+pub mod listener;
+pub mod request;

@@ -1,0 +1,342 @@
+//! One request in one slot, from its reservation to its end. Whatever way a
+//! connection's task goes, dropping this leaves the slot free or quarantined.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::mem::offset_of;
+use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use rustix::io::Errno;
+use slotway_net::Hangup;
+use slotway_shm_proto::atomic::OwnU64;
+use slotway_shm_proto::cursor::{load_tagged, store_tagged};
+use slotway_shm_proto::layout::{
+    RequestHead, RequestWords, ResponseHead, ResponseWords, SlotOffsets,
+};
+use slotway_shm_proto::taking::{self, CLIENT_CLOSED};
+use slotway_shm_proto::{BodyEnd, ByteRing};
+
+use crate::clock;
+use crate::lanes::lane::{Lane, Violation};
+use crate::lanes::slot::{Event, Phase};
+use crate::lanes::streams::{Permit, StreamClient};
+use crate::reactor::connections::ConnectionState;
+
+/// See the module.
+pub struct Exchange {
+    lane: Rc<Lane>,
+    slot_index: u32,
+    generation: u32,
+    route_index: Cell<u32>,
+    offsets: SlotOffsets,
+    released: bool,
+    /// Its place among the bodies that stream through the lane.
+    permit: Option<Permit>,
+}
+
+/// What ends the wait for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Something happened to the slot.
+    Event(Event),
+    /// Nobody will answer any more.
+    WorkerGone,
+    /// The client has hung up.
+    ClientLeft(Hangup),
+}
+
+impl Exchange {
+    pub(crate) fn new(lane: Rc<Lane>, slot_index: u32, generation: u32) -> Self {
+        let offsets = lane.slot_offsets(slot_index);
+        Self {
+            lane,
+            slot_index,
+            generation,
+            route_index: Cell::new(0),
+            offsets,
+            released: false,
+            permit: None,
+        }
+    }
+
+    /// The lane it goes over.
+    pub fn lane(&self) -> &Rc<Lane> {
+        &self.lane
+    }
+
+    /// Enters it among the bodies that stream through its lane; who calls has seen that
+    /// there is room.
+    pub fn begin_stream(&mut self, client: Rc<dyn StreamClient>) {
+        self.permit = Some(self.lane.streams().enter(client, clock::coarse_ms()));
+    }
+
+    /// Its answer turned out to stream. False: more such answers are under way than can be
+    /// borne.
+    pub fn begin_late_stream(&mut self, client: Rc<dyn StreamClient>) -> bool {
+        if self.permit.is_none() {
+            let streams = self.lane.streams();
+            self.permit = streams.enter_late(client, clock::coarse_ms());
+        }
+        self.permit.is_some()
+    }
+
+    fn end_stream(&mut self) {
+        if self.permit.take().is_some() {
+            self.lane.stream_ended();
+        }
+    }
+
+    /// Which use of the slot it is.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Bytes of each arena.
+    pub fn arena_bytes(&self) -> u32 {
+        self.lane.session.geometry.arena_bytes()
+    }
+
+    /// Writes into the request arena. That a write stays in it is checked here, once
+    /// more: behind it are other clients' slots.
+    #[inline]
+    pub fn write_arena(&self, offset: u32, bytes: &[u8]) {
+        assert!(u64::from(offset) + bytes.len() as u64 <= u64::from(self.arena_bytes()));
+        self.lane
+            .session
+            .regions
+            .requests
+            .write(self.offsets.request_arena + u64::from(offset), bytes);
+    }
+
+    /// Receives what waits in a socket into the request arena, at most `bytes`.
+    pub fn receive_into_arena(
+        &self,
+        socket: BorrowedFd<'_>,
+        offset: u32,
+        bytes: u32,
+    ) -> Result<usize, Errno> {
+        assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
+        let start = self.offsets.request_arena + u64::from(offset);
+        let requests = &self.lane.session.regions.requests;
+        requests.receive(socket, start, bytes as usize)
+    }
+
+    /// Writes the request's head. The next step is [`Exchange::submit`].
+    #[inline]
+    pub fn write_head(&self, head: &RequestHead) {
+        self.route_index.set(head.route_index);
+        self.lane
+            .session
+            .regions
+            .requests
+            .write_head(self.offsets.request_head, head);
+    }
+
+    /// Hands the slot to the worker. The caller marks the lane to be rung.
+    #[inline]
+    pub fn submit(&self, deadline_ms: u64) {
+        self.lane
+            .submit(self.slot_index, self.generation, deadline_ms);
+    }
+
+    /// Gives the worker more time, while bytes move.
+    pub fn set_deadline(&self, deadline_ms: u64) {
+        self.lane.set_deadline(self.slot_index, deadline_ms);
+    }
+
+    /// Waits for what happens next. `client` is the connection that this is awaited
+    /// in.
+    pub async fn outcome(&self, client: &ConnectionState) -> Outcome {
+        poll_fn(|cx| {
+            if let Some(hangup) = client.lookout.take_hangup() {
+                return Poll::Ready(Outcome::ClientLeft(hangup));
+            }
+            self.poll_outcome(cx)
+        })
+        .await
+    }
+
+    /// Like [`Exchange::outcome`], for a request that no client has made.
+    #[inline]
+    pub fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        self.lane
+            .poll_event(self.slot_index, cx)
+            .map(|event| event.map_or(Outcome::WorkerGone, Outcome::Event))
+    }
+
+    /// Gives up on the request. True: no worker has begun with it or ever will.
+    pub fn give_up(&self) -> bool {
+        let regions = &self.lane.session.regions;
+        let taken = self.offsets.response_words + offset_of!(ResponseWords, taken) as u64;
+        taking::give_up(
+            self.cancelled_word(),
+            regions.responses.u64_at(taken),
+            self.generation,
+        )
+    }
+
+    /// Tells the worker that the client has closed its side, though it may still get
+    /// an answer. Says whether the bell must be rung.
+    pub fn tell_client_closed(&self) -> bool {
+        store_tagged(self.cancelled_word(), self.generation, CLIENT_CLOSED);
+        self.lane.notify(self.slot_index, self.generation)
+    }
+
+    fn cancelled_word(&self) -> OwnU64<'_> {
+        let word = self.offsets.request_words + offset_of!(RequestWords, cancelled) as u64;
+        self.lane.session.regions.requests.u64_at(word)
+    }
+
+    /// The route that it is for, in the worker's registration.
+    #[inline]
+    pub fn own_route_index(&self) -> u32 {
+        self.route_index.get()
+    }
+
+    /// The request's head as it was written.
+    pub fn own_head(&self) -> RequestHead {
+        let requests = &self.lane.session.regions.requests;
+        let mut bytes = Vec::with_capacity(size_of::<RequestHead>());
+        requests.append_to(
+            self.offsets.request_head,
+            size_of::<RequestHead>(),
+            &mut bytes,
+        );
+        bytemuck::pod_read_unaligned(&bytes)
+    }
+
+    /// Writes the same request, with a body that is all there, into another slot.
+    /// `scratch` is only for re-use of its memory.
+    pub fn copy_request_to(&self, other: &Self, route_index: u32, scratch: &mut Vec<u8>) {
+        let head = self.own_head();
+        let arena_bytes = u64::from(head.body_offset) + head.body_bytes;
+        scratch.clear();
+        let requests = &self.lane.session.regions.requests;
+        requests.append_to(self.offsets.request_arena, arena_bytes as usize, scratch);
+        other.write_arena(0, scratch);
+        other.write_head(&RequestHead {
+            generation: other.generation,
+            route_index,
+            ..head
+        });
+    }
+
+    /// The head of an answer is there whose body streams.
+    pub fn is_streaming(&self) -> bool {
+        self.lane.phase(self.slot_index) == Phase::Streaming
+    }
+
+    /// The response head, copied out: the worker cannot change it any more.
+    #[inline]
+    pub fn copy_head(&self) -> ResponseHead {
+        self.lane
+            .session
+            .regions
+            .responses
+            .copy_head(self.offsets.response_head)
+    }
+
+    /// Copies from the response arena behind the end of `out`. The range has
+    /// been checked by [`crate::lanes::response_head`].
+    #[inline]
+    pub fn append_from_arena(&self, offset: u32, bytes: u32, out: &mut Vec<u8>) {
+        assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
+        let start = self.offsets.response_arena + u64::from(offset);
+        self.lane
+            .session
+            .regions
+            .responses
+            .append_to(start, bytes as usize, out);
+    }
+
+    /// Sends `head` and then a part of the arena, as much as the socket takes at
+    /// once. Returns how much that was.
+    pub fn send_from_arena(
+        &self,
+        socket: BorrowedFd<'_>,
+        head: &[u8],
+        offset: u32,
+        bytes: u32,
+    ) -> Result<usize, Errno> {
+        assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
+        let start = self.offsets.response_arena + u64::from(offset);
+        let responses = &self.lane.session.regions.responses;
+        responses.send(socket, head, start, bytes as usize)
+    }
+
+    /// The worker's consumed cursor of the request body, against this side's.
+    pub fn upload_room(&self, ring: ByteRing, produced: u32) -> Result<u32, Violation> {
+        let word = self.offsets.response_words + offset_of!(ResponseWords, request_consumed) as u64;
+        let word = self.lane.session.regions.responses.u64_at(word);
+        let consumed = load_tagged(word, self.generation).unwrap_or(0);
+        Ok(ring.bytes() - ring.filled(produced, consumed)?)
+    }
+
+    /// Tells the worker how far the request body has come, and its end if that
+    /// is it. Says whether the bell must be rung.
+    pub fn publish_upload(&self, produced: u32, end: Option<BodyEnd>) -> bool {
+        let requests = &self.lane.session.regions.requests;
+        let words = self.offsets.request_words;
+        let produced_word = words + offset_of!(RequestWords, body_produced) as u64;
+        store_tagged(requests.u64_at(produced_word), self.generation, produced);
+        if let Some(end) = end {
+            let end_word = words + offset_of!(RequestWords, body_end) as u64;
+            store_tagged(requests.u64_at(end_word), self.generation, end as u32);
+        }
+        self.lane.notify(self.slot_index, self.generation)
+    }
+
+    /// Bytes of a streamed answer that can be taken, and how it ended if it has.
+    pub fn download_ready(
+        &self,
+        ring: ByteRing,
+        consumed: u32,
+    ) -> Result<(u32, Option<BodyEnd>), Violation> {
+        let responses = &self.lane.session.regions.responses;
+        let words = self.offsets.response_words;
+        // The end first: once it is there, the cursor does not move again.
+        let end = words + offset_of!(ResponseWords, body_end) as u64;
+        let end = load_tagged(responses.u64_at(end), self.generation).map(BodyEnd::from_word);
+        let produced = words + offset_of!(ResponseWords, body_produced) as u64;
+        let produced = load_tagged(responses.u64_at(produced), self.generation).unwrap_or(0);
+        Ok((ring.filled(produced, consumed)?, end))
+    }
+
+    /// Tells the worker how much of its answer has been taken. Says whether
+    /// the bell must be rung.
+    pub fn publish_download(&self, consumed: u32) -> bool {
+        let word = self.offsets.request_words + offset_of!(RequestWords, response_consumed) as u64;
+        let word = self.lane.session.regions.requests.u64_at(word);
+        store_tagged(word, self.generation, consumed);
+        self.lane.notify(self.slot_index, self.generation)
+    }
+
+    /// The worker is done with the slot, and so is the hub.
+    #[inline]
+    pub fn release(mut self) {
+        self.released = true;
+        self.lane.release(self.slot_index);
+        self.end_stream();
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.released {
+            return;
+        }
+        match self.lane.phase(self.slot_index) {
+            Phase::Reserved | Phase::Answered => self.lane.release(self.slot_index),
+            Phase::Submitted | Phase::Streaming => {
+                if self.lane.abandon(self.slot_index, self.generation) {
+                    // Rare, and outside the turn's order: ring at once.
+                    self.lane.ring_bells();
+                }
+            }
+            Phase::Free | Phase::Quarantined => debug_assert!(false, "released twice"),
+        }
+        self.end_stream();
+    }
+}

@@ -1,0 +1,498 @@
+//! One reactor's half of a session: its rings, its slots, its bells. Lives on
+//! the reactor's thread alone, so nothing here is locked.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use slotway_shm_proto::atomic::Ordering;
+use slotway_shm_proto::cursor::{load_tagged, store_tagged};
+use slotway_shm_proto::doorbell::{Ringer, SleepEpoch, ring_futex};
+use slotway_shm_proto::layout::{LaneOffsets, RequestWords, ResponseWords, SlotOffsets};
+use slotway_shm_proto::ring::{
+    CompletionConsumer, RingError, SubmissionKind, SubmissionOut, SubmissionProducer,
+};
+use slotway_shm_proto::taking::CANCELLED;
+use tokio::sync::Notify;
+
+use crate::clock;
+use crate::lanes::exchange::Exchange;
+use crate::lanes::queue::WaitRoom;
+use crate::lanes::slot::{EntryEffect, Event, Phase, SlotTable, SlotViolation};
+use crate::lanes::streams::{StreamHabit, Streams};
+use crate::limits::{LOST_WAKE_TIME, QUARANTINE_DIVISOR};
+use crate::routing::session::Session;
+
+/// What a worker did that ends its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// In the completion ring.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// Against a slot's life.
+    #[error(transparent)]
+    Slot(#[from] SlotViolation),
+    /// In a response head.
+    #[error("a response head whose {0} lies outside its arena")]
+    Head(&'static str),
+    /// In a body ring.
+    #[error(transparent)]
+    Cursor(#[from] slotway_shm_proto::cursor::CursorError),
+    /// The hub itself failed at what the worker had written.
+    #[error("the hub panicked at what it found in this worker's memory")]
+    Panic,
+}
+
+/// See the module.
+pub struct Lane {
+    /// The session it belongs to.
+    pub session: Arc<Session>,
+    timeout_ms: u64,
+    /// Told of each slot that comes free.
+    wait_room: Rc<WaitRoom>,
+    /// Told of each place among the streams that comes free.
+    stream_room: Rc<WaitRoom>,
+    /// Bodies that stream.
+    streams: Rc<Streams>,
+    /// For each route, what its answers usually do.
+    habits: Vec<StreamHabit>,
+    offsets: LaneOffsets,
+    inner: RefCell<Inner>,
+    over: Cell<bool>,
+    /// Completions taken since somebody asked.
+    signs_of_life: Cell<u32>,
+    /// Told when the lane ends.
+    pub ended: Notify,
+    /// In the reactor's list of lanes to ring at the end of the turn.
+    pub marked: Cell<bool>,
+    /// The worker has been told that the reactor sleeps for this lane.
+    asleep: Cell<bool>,
+    /// Head of the completion ring when a completion was first seen waiting
+    /// there, and when that was.
+    waiting_since: Cell<Option<(u32, u64)>>,
+}
+
+struct Inner {
+    submissions: SubmissionProducer,
+    completions: CompletionConsumer,
+    slots: SlotTable,
+    unrung_count: u32,
+    /// Quarantined slots to look at once the head has been published.
+    look_later: Vec<u32>,
+}
+
+impl Lane {
+    /// The lane of a session that this reactor serves.
+    pub fn new(
+        session: Arc<Session>,
+        lane_index: u32,
+        timeout_ms: u64,
+        [wait_room, stream_room]: [Rc<WaitRoom>; 2],
+    ) -> Self {
+        let inner = Inner {
+            submissions: SubmissionProducer::default(),
+            completions: CompletionConsumer::default(),
+            slots: SlotTable::new(session.geometry.slot_count()),
+            unrung_count: 0,
+            look_later: Vec::new(),
+        };
+        Self {
+            offsets: session.geometry.lane(lane_index),
+            streams: Streams::new(session.geometry.slot_count()),
+            habits: session
+                .routes
+                .iter()
+                .map(|_| StreamHabit::default())
+                .collect(),
+            session,
+            timeout_ms,
+            wait_room,
+            stream_room,
+            ended: Notify::new(),
+            inner: RefCell::new(inner),
+            over: Cell::new(false),
+            signs_of_life: Cell::new(0),
+            marked: Cell::new(false),
+            asleep: Cell::new(false),
+            waiting_since: Cell::new(None),
+        }
+    }
+
+    /// Takes a free slot for a request.
+    #[inline]
+    pub fn reserve(self: &Rc<Self>) -> Option<Exchange> {
+        if self.over.get() {
+            return None;
+        }
+        let (slot_index, generation) = self.inner.borrow_mut().slots.reserve()?;
+        Some(Exchange::new(Rc::clone(self), slot_index, generation))
+    }
+
+    /// The bodies that stream through it.
+    pub fn streams(&self) -> &Rc<Streams> {
+        &self.streams
+    }
+
+    /// What the answers of a route usually do; `None` for a ping's.
+    #[inline]
+    pub fn habit(&self, route_index: u32) -> Option<&StreamHabit> {
+        self.habits.get(route_index as usize)
+    }
+
+    /// A place among the streams is free.
+    pub(crate) fn stream_ended(&self) {
+        self.stream_room.slot_freed(&self.session.routes);
+    }
+
+    /// Requests in any slot, for choosing the least loaded worker.
+    #[inline]
+    pub fn used_count(&self) -> u32 {
+        self.inner.borrow().slots.used_count()
+    }
+
+    /// Whether the worker hangs: it is not done with so many of the requests
+    /// that nobody waits for, a whole timeout after they were given up.
+    pub fn is_hanging(&self, now_ms: u64) -> bool {
+        let overdue_count = self.inner.borrow().slots.overdue_count(now_ms);
+        overdue_count > self.session.geometry.slot_count() / QUARANTINE_DIVISOR
+    }
+
+    /// Completions taken since this was asked last.
+    pub fn take_signs_of_life(&self) -> u32 {
+        self.signs_of_life.take()
+    }
+
+    /// Whether the lane has ended: nobody will answer on it any more.
+    pub fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    /// Ends the lane: every request in flight learns that nobody will answer.
+    pub fn end(&self) {
+        self.over.set(true);
+        self.inner.borrow_mut().slots.wake_all();
+        self.ended.notify_one();
+    }
+
+    /// Where a slot lies.
+    #[inline]
+    pub(crate) fn slot_offsets(&self, slot_index: u32) -> SlotOffsets {
+        self.session.geometry.slot(&self.offsets, slot_index)
+    }
+
+    #[inline]
+    fn ring(&self) -> SubmissionOut<'_> {
+        let requests = &self.session.regions.requests;
+        let word_count = self.session.geometry.ring_entry_count() as usize * 2;
+        SubmissionOut {
+            tail: requests.u32_at(self.offsets.submission_tail),
+            entries: requests.words_at(self.offsets.submission_entries, word_count),
+        }
+    }
+
+    fn completion_entries(&self) -> slotway_shm_proto::atomic::PeerWords<'_> {
+        let word_count = self.session.geometry.ring_entry_count() as usize * 2;
+        self.session
+            .regions
+            .responses
+            .words_at(self.offsets.completion_entries, word_count)
+    }
+
+    /// Publishes a reserved slot's request. The bell is the reactor's to ring.
+    #[inline]
+    pub(crate) fn submit(&self, slot_index: u32, generation: u32, deadline_ms: u64) {
+        let inner = &mut *self.inner.borrow_mut();
+        inner.slots.submitted(slot_index, deadline_ms);
+        inner
+            .submissions
+            .push(self.ring(), SubmissionKind::Request, slot_index, generation);
+        inner.unrung_count += 1;
+    }
+
+    /// Tells the worker that a word of the slot has changed, unless a notice
+    /// is on its way. Says whether the bell must be rung.
+    pub(crate) fn notify(&self, slot_index: u32, generation: u32) -> bool {
+        let inner = &mut *self.inner.borrow_mut();
+        let head = self
+            .session
+            .regions
+            .responses
+            .u32_at(self.offsets.submission_head);
+        let entry_count = self.session.geometry.ring_entry_count();
+        if !inner.slots.notices(slot_index).must_send(head, entry_count) {
+            return false;
+        }
+        let position =
+            inner
+                .submissions
+                .push(self.ring(), SubmissionKind::Notice, slot_index, generation);
+        inner.slots.notices(slot_index).sent(position);
+        inner.unrung_count += 1;
+        true
+    }
+
+    /// Rings as many sleeping threads of the worker as have something to do.
+    pub fn ring_bells(&self) {
+        let mut left = std::mem::take(&mut self.inner.borrow_mut().unrung_count);
+        Ringer::after_publishing();
+        for (thread_index, ringer) in self.session.ringers.iter().enumerate() {
+            if left == 0 {
+                break;
+            }
+            let line = self.session.geometry.thread_line(thread_index as u32);
+            if ringer.must_ring(self.session.regions.responses.u32_at(line)) {
+                self.tell_cpu();
+                ring_futex(self.session.regions.requests.u32_at(line));
+                left -= 1;
+            }
+        }
+    }
+
+    /// Says where this reactor runs: a worker whose handlers are quick does
+    /// best on the same core.
+    fn tell_cpu(&self) {
+        let cpu = rustix::thread::sched_getcpu() as u32 + 1;
+        let word = self.session.regions.requests.u32_at(self.offsets.hub_cpu);
+        if word.load(Ordering::Relaxed) != cpu {
+            word.store(cpu, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes every completion that is there. Returns how many.
+    pub fn drain(&self) -> Result<u32, Violation> {
+        let entries = self.completion_entries();
+        let entry_count = self.session.geometry.ring_entry_count();
+        let mut inner = self.inner.borrow_mut();
+        let inner = &mut *inner;
+        let mut count = 0;
+        while let Some(entry) = inner.completions.pop(entries) {
+            let entry = entry?;
+            count += 1;
+            if count > entry_count {
+                // No honest worker has more to say than the ring holds; one
+                // that goes on would keep this thread for itself.
+                return Err(RingError::Overrun(count, entry_count).into());
+            }
+            match inner.slots.on_entry(entry)? {
+                EntryEffect::Wake(Some(waker)) => waker.wake(),
+                EntryEffect::LookForEnd => inner.look_later.push(entry.slot_index),
+                EntryEffect::Freed => self.slot_freed(),
+                EntryEffect::Wake(None) | EntryEffect::Nothing => {}
+            }
+        }
+        if count > 0 {
+            self.signs_of_life
+                .set(self.signs_of_life.get().saturating_add(count));
+            let head = self
+                .session
+                .regions
+                .requests
+                .u32_at(self.offsets.completion_head);
+            inner.completions.publish_head(head);
+            // Only now, or a change behind the last look would send no notice.
+            for index in 0..inner.look_later.len() {
+                let slot_index = inner.look_later[index];
+                self.end_quarantine_if_done(&mut inner.slots, slot_index);
+            }
+            inner.look_later.clear();
+        }
+        Ok(count)
+    }
+
+    /// Whether completions wait to be drained.
+    pub fn has_completions(&self) -> bool {
+        !self
+            .inner
+            .borrow()
+            .completions
+            .is_empty(self.completion_entries())
+    }
+
+    /// Whether completions have been waiting for [`LOST_WAKE_TIME`] though the
+    /// bell should have been rung for them. The caller takes them then.
+    pub fn rescue_lost_wake(&self, now_ms: u64) -> bool {
+        if !self.has_completions() {
+            self.waiting_since.set(None);
+            return false;
+        }
+        let head = self.inner.borrow().completions.head();
+        match self.waiting_since.get() {
+            Some((seen, since_ms)) if seen == head => {
+                let lost = now_ms.saturating_sub(since_ms) >= LOST_WAKE_TIME.as_millis() as u64;
+                if lost {
+                    self.waiting_since.set(None);
+                }
+                lost
+            }
+            _ => {
+                self.waiting_since.set(Some((head, now_ms)));
+                false
+            }
+        }
+    }
+
+    fn sleep_epoch(&self) -> SleepEpoch<'_> {
+        SleepEpoch(self.session.regions.requests.u32_at(self.offsets.hub_sleep))
+    }
+
+    /// From here on the reactor looks for completions by itself, and the
+    /// worker need not ring.
+    pub fn stay_awake(&self) {
+        if self.asleep.replace(false) {
+            self.sleep_epoch().awake();
+        }
+    }
+
+    /// From here on the worker must ring. What it published before it could
+    /// know is taken now.
+    pub fn fall_asleep(&self) -> Result<(), Violation> {
+        if !self.asleep.replace(true) {
+            self.sleep_epoch().announce();
+        }
+        self.drain()?;
+        Ok(())
+    }
+
+    /// See [`SlotTable::poll_event`]; `None` once the lane has ended and the
+    /// slot was not answered before.
+    #[inline]
+    pub(crate) fn poll_event(&self, slot_index: u32, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        match self.inner.borrow_mut().slots.poll_event(slot_index, cx) {
+            Poll::Ready(event) => Poll::Ready(Some(event)),
+            Poll::Pending if self.over.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Phase and generation of each slot.
+    pub fn slot_states(&self) -> Vec<(Phase, u32)> {
+        let slots = &self.inner.borrow().slots;
+        let all = 0..self.session.geometry.slot_count();
+        all.map(|index| (slots.phase(index), slots.generation(index)))
+            .collect()
+    }
+
+    pub(crate) fn phase(&self, slot_index: u32) -> Phase {
+        self.inner.borrow().slots.phase(slot_index)
+    }
+
+    pub(crate) fn set_deadline(&self, slot_index: u32, deadline_ms: u64) {
+        self.inner
+            .borrow_mut()
+            .slots
+            .set_deadline(slot_index, deadline_ms);
+    }
+
+    #[inline]
+    pub(crate) fn release(&self, slot_index: u32) {
+        self.inner.borrow_mut().slots.release(slot_index);
+        self.slot_freed();
+    }
+
+    #[inline]
+    fn slot_freed(&self) {
+        self.wait_room.slot_freed(&self.session.routes);
+    }
+
+    /// Gives up on a slot that the worker may still write to: it is told, and
+    /// the slot waits for its word. Says whether the bell must be rung.
+    pub(crate) fn abandon(&self, slot_index: u32, generation: u32) -> bool {
+        let words = self.slot_offsets(slot_index).request_words;
+        let cancelled = words + std::mem::offset_of!(RequestWords, cancelled) as u64;
+        store_tagged(
+            self.session.regions.requests.u64_at(cancelled),
+            generation,
+            CANCELLED,
+        );
+        let overdue_ms = clock::coarse_ms() + self.timeout_ms;
+        self.inner
+            .borrow_mut()
+            .slots
+            .quarantine(slot_index, overdue_ms);
+        let rings = self.notify(slot_index, generation);
+        let slots = &mut self.inner.borrow_mut().slots;
+        self.end_quarantine_if_done(slots, slot_index);
+        rings
+    }
+
+    /// Frees a quarantined slot whose streamed answer has come to its end: the
+    /// worker writes nothing after that word.
+    fn end_quarantine_if_done(&self, slots: &mut SlotTable, slot_index: u32) {
+        let words = self.slot_offsets(slot_index).response_words;
+        let end = words + std::mem::offset_of!(ResponseWords, body_end) as u64;
+        let end = self.session.regions.responses.u64_at(end);
+        if slots.awaits_end(slot_index) && load_tagged(end, slots.generation(slot_index)).is_some()
+        {
+            slots.end_quarantine(slot_index);
+            self.slot_freed();
+        }
+    }
+
+    /// See [`SlotTable::expire`].
+    pub fn expire(&self, now_ms: u64) -> Option<u64> {
+        self.inner.borrow_mut().slots.expire(now_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lanes::queue::Order;
+    use crate::routing::session::Life;
+    use slotway_shm_proto::Method;
+    use slotway_shm_proto::layout::Geometry;
+    use slotway_shm_proto::region::{HubRegions, WorkerRegions};
+
+    #[test]
+    #[cfg_attr(
+        miri,
+        ignore = "futexes of another process's scope are foreign to Miri"
+    )]
+    fn a_thread_that_one_lane_has_woken_is_not_woken_by_another_in_a_second_thread_s_stead() {
+        let geometry = Geometry::new(2, 4, 65_536).unwrap();
+        let regions = HubRegions::create("slotway-lanes", &geometry).unwrap();
+        let fds = [0, 1].map(|index: usize| regions.fds[index].try_clone().unwrap());
+        let worker = WorkerRegions::map(&fds, &geometry).unwrap();
+        let session = Arc::new(Session {
+            id: 1,
+            index: 0,
+            worker_id: String::new(),
+            name: "two threads".to_owned(),
+            peer: slotway_shm_proto::credentials::PeerCredentials { pid: None, uid: 0 },
+            routes: vec![crate::routing::registration::RouteSpec {
+                method: Method::Get,
+                path: crate::routing::pattern::Pattern::parse("/").unwrap(),
+            }],
+            options: Vec::new(),
+            geometry,
+            regions,
+            eventfds: Vec::new(),
+            ringers: vec![Ringer::default(), Ringer::default()],
+            alive_at_ms: 0.into(),
+            life: Life::new(2),
+        });
+        let bells = || {
+            let bell = |index| worker.requests.u32_at(geometry.thread_line(index));
+            [0, 1].map(|index| bell(index).load(Ordering::Relaxed))
+        };
+        for index in 0..2 {
+            SleepEpoch(worker.responses.u32_at(geometry.thread_line(index))).announce();
+        }
+        let lanes = [0, 1].map(|lane_index| {
+            let session = Arc::clone(&session);
+            Rc::new(Lane::new(
+                session,
+                lane_index,
+                1000,
+                [(); 2].map(|()| WaitRoom::new(0, Order::OldestFirst)),
+            ))
+        });
+        for (lane, rung) in lanes.iter().zip([[1, 0], [1, 1]]) {
+            let exchange = lane.reserve().unwrap();
+            exchange.submit(1000);
+            lane.ring_bells();
+            assert_eq!(bells(), rung);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A worker's answer, judged: the private copy of its head becomes an
+//! [`Answer`] whose ranges are known to lie in the arena.
+
+use slotway_shm_proto::ByteRing;
+use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, ResponseHead};
+use slotway_shm_proto::limits::{BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX};
+
+use crate::lanes::lane::Violation;
+
+/// Where the body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerBody {
+    /// All of it in the arena.
+    Whole {
+        /// From the arena's start.
+        offset: u32,
+        /// Length.
+        bytes: u32,
+    },
+    /// Through a ring in the arena.
+    Stream {
+        /// The ring's place, from the arena's start.
+        offset: u32,
+        /// The ring.
+        ring: ByteRing,
+        /// Length of the body, if the worker knows it.
+        bytes: Option<u64>,
+    },
+}
+
+/// A checked head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Status, or `None` if it is none that a worker may answer.
+    pub status: Option<u16>,
+    /// The field section starts the arena.
+    pub fields_bytes: u32,
+    /// The body.
+    pub body: AnswerBody,
+    /// Times, as the worker read them; for instrumentation only.
+    pub times_ns: (u64, u64),
+}
+
+/// Checks a head against the slot it came from.
+pub fn check(
+    head: &ResponseHead,
+    generation: u32,
+    arena_bytes: u32,
+    streams: bool,
+) -> Result<Answer, Violation> {
+    if head.generation != generation {
+        return Err(Violation::Head("generation"));
+    }
+    if head.fields_bytes > RESPONSE_FIELDS_BYTES_MAX || head.fields_bytes > arena_bytes {
+        return Err(Violation::Head("field section"));
+    }
+    if head.body_offset < head.fields_bytes || head.body_offset > arena_bytes {
+        return Err(Violation::Head("body offset"));
+    }
+    let room = arena_bytes - head.body_offset;
+    let body = if streams {
+        if !(BODY_RING_BYTES_MIN..=room).contains(&head.body_ring_bytes) {
+            return Err(Violation::Head("body ring"));
+        }
+        AnswerBody::Stream {
+            offset: head.body_offset,
+            ring: ByteRing::new(head.body_ring_bytes),
+            bytes: (head.body_bytes != BODY_BYTES_UNKNOWN).then_some(head.body_bytes),
+        }
+    } else {
+        if head.body_bytes > u64::from(room) {
+            return Err(Violation::Head("body"));
+        }
+        AnswerBody::Whole {
+            offset: head.body_offset,
+            bytes: head.body_bytes as u32,
+        }
+    };
+    let status = (200..=599)
+        .contains(&head.status)
+        .then_some(head.status as u16);
+    Ok(Answer {
+        status,
+        fields_bytes: head.fields_bytes,
+        body,
+        times_ns: (head.taken_ns, head.answered_ns),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARENA: u32 = 65_536;
+
+    fn head() -> ResponseHead {
+        ResponseHead {
+            generation: 7,
+            status: 200,
+            fields_bytes: 20,
+            body_offset: 24,
+            body_bytes: 100,
+            ..ResponseHead::default()
+        }
+    }
+
+    #[test]
+    fn an_honest_head_is_an_answer() {
+        let answer = check(&head(), 7, ARENA, false).unwrap();
+        assert_eq!(
+            answer.body,
+            AnswerBody::Whole {
+                offset: 24,
+                bytes: 100
+            }
+        );
+        let head = ResponseHead {
+            body_ring_bytes: ARENA - 24,
+            body_bytes: 1 << 40,
+            ..head()
+        };
+        assert!(check(&head, 7, ARENA, true).is_ok());
+    }
+
+    #[test]
+    fn every_range_outside_the_arena_is_a_violation() {
+        let bad = [
+            ResponseHead {
+                generation: 6,
+                ..head()
+            },
+            ResponseHead {
+                fields_bytes: ARENA + 1,
+                body_offset: ARENA + 1,
+                ..head()
+            },
+            ResponseHead {
+                fields_bytes: 25,
+                ..head()
+            },
+            ResponseHead {
+                body_offset: ARENA + 1,
+                ..head()
+            },
+            ResponseHead {
+                body_offset: u32::MAX,
+                ..head()
+            },
+            ResponseHead {
+                body_bytes: u64::from(ARENA - 24) + 1,
+                ..head()
+            },
+            ResponseHead {
+                body_bytes: u64::MAX,
+                ..head()
+            },
+        ];
+        for head in bad {
+            assert!(check(&head, 7, ARENA, false).is_err(), "{head:?}");
+        }
+        for body_ring_bytes in [0, 1, ARENA - 23, u32::MAX] {
+            let head = ResponseHead {
+                body_ring_bytes,
+                ..head()
+            };
+            assert!(check(&head, 7, ARENA, true).is_err(), "{body_ring_bytes}");
+        }
+    }
+
+    #[test]
+    fn a_status_that_no_worker_may_answer_is_none() {
+        for status in [0, 101, 199, 600, 999, u32::MAX] {
+            let head = ResponseHead { status, ..head() };
+            assert_eq!(check(&head, 7, ARENA, false).unwrap().status, None);
+        }
+    }
+}

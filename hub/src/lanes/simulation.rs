@@ -1,0 +1,270 @@
+//! The life of slots under random orders of everything that hub and worker do, on
+//! real shared memory in one process, with the worker crashing at any step. A seed
+//! names an order.
+
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use fastrand::Rng;
+use slotway_shm_proto::Method;
+use slotway_shm_proto::doorbell::Ringer;
+use slotway_shm_proto::layout::{Geometry, RequestHead, ResponseHead};
+use slotway_shm_proto::region::{HubRegions, WorkerRegions};
+use slotway_shm_proto::ring::{
+    CompletionKind, CompletionProducer, Entry, SubmissionIn, SubmissionKind,
+};
+use slotway_shm_proto::taking;
+
+use crate::lanes::exchange::{Exchange, Outcome};
+use crate::lanes::lane::Lane;
+use crate::lanes::queue::{Order, WaitRoom};
+use crate::lanes::slot::Event;
+use crate::routing::registration::{RouteOptions, RouteSpec};
+use crate::routing::session::{Life, Session};
+
+const SLOT_COUNT: u32 = 3;
+const STEP_COUNT: u32 = 300;
+const DEADLINE_MS: u64 = u64::MAX / 2;
+
+/// The hub's side: a lane, and the requests that somebody waits for.
+struct Hub {
+    lane: Rc<Lane>,
+    /// Each request's number travels as the length of its body.
+    waiting: Vec<(u64, Exchange)>,
+    next_number: u64,
+    answered: BTreeSet<u64>,
+}
+
+/// The worker's side.
+struct Worker {
+    regions: WorkerRegions,
+    geometry: Geometry,
+    completions: CompletionProducer,
+    /// Requests whose handlers run.
+    running: HashMap<(u32, u32), u64>,
+    ran: BTreeSet<u64>,
+}
+
+fn pair() -> (Hub, Worker) {
+    let geometry = Geometry::new(1, SLOT_COUNT, 65_536).unwrap();
+    let regions = HubRegions::create("slotway-simulation", &geometry).unwrap();
+    let fds = [0, 1].map(|index: usize| regions.fds[index].try_clone().unwrap());
+    let worker = Worker {
+        regions: WorkerRegions::map(&fds, &geometry).unwrap(),
+        geometry,
+        completions: CompletionProducer::default(),
+        running: HashMap::new(),
+        ran: BTreeSet::new(),
+    };
+    let session = Arc::new(Session {
+        id: 1,
+        index: 0,
+        worker_id: String::new(),
+        name: "simulated".to_owned(),
+        peer: slotway_shm_proto::credentials::PeerCredentials { pid: None, uid: 0 },
+        routes: vec![RouteSpec {
+            method: Method::Get,
+            path: crate::routing::pattern::Pattern::parse("/").unwrap(),
+        }],
+        options: vec![RouteOptions::default()],
+        geometry,
+        regions,
+        eventfds: Vec::new(),
+        ringers: vec![Ringer::default()],
+        alive_at_ms: 0.into(),
+        life: Life::new(1),
+    });
+    let lane = Lane::new(
+        session,
+        0,
+        1000,
+        [(); 2].map(|()| WaitRoom::new(0, Order::OldestFirst)),
+    );
+    let hub = Hub {
+        lane: Rc::new(lane),
+        waiting: Vec::new(),
+        next_number: 1,
+        answered: BTreeSet::new(),
+    };
+    (hub, worker)
+}
+
+impl Hub {
+    fn step(&mut self, random: &mut Rng) {
+        match random.u32(..10) {
+            0..4 => self.ask(),
+            4..8 => self.look(),
+            // A client leaves: the slot must come back by itself.
+            _ if !self.waiting.is_empty() => {
+                let index = random.usize(..self.waiting.len());
+                drop(self.waiting.swap_remove(index));
+            }
+            _ => {}
+        }
+    }
+
+    fn ask(&mut self) {
+        let Some(exchange) = self.lane.reserve() else {
+            return;
+        };
+        let number = self.next_number;
+        self.next_number += 1;
+        exchange.write_head(&RequestHead {
+            generation: exchange.generation(),
+            body_bytes: number,
+            ..RequestHead::default()
+        });
+        exchange.submit(DEADLINE_MS);
+        self.waiting.push((number, exchange));
+    }
+
+    fn look(&mut self) {
+        self.lane.drain().expect("an honest worker");
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut index = 0;
+        while index < self.waiting.len() {
+            let (number, exchange) = &self.waiting[index];
+            match exchange.poll_outcome(&mut cx) {
+                Poll::Ready(Outcome::Event(Event::Answered)) => {
+                    let head = exchange.copy_head();
+                    assert_eq!(head.generation, exchange.generation());
+                    assert_eq!(head.body_bytes, *number, "another request's answer");
+                    assert!(self.answered.insert(*number), "answered twice");
+                    self.waiting.swap_remove(index).1.release();
+                }
+                Poll::Ready(outcome) => panic!("{outcome:?}"),
+                Poll::Pending => index += 1,
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn step(&mut self, random: &mut Rng) {
+        if random.bool() {
+            self.receive();
+        } else if let Some(key) = self.running.keys().min().copied() {
+            self.answer(key);
+        }
+    }
+
+    fn receive(&mut self) -> bool {
+        let lane = self.geometry.lane(0);
+        let word_count = self.geometry.ring_entry_count() as usize * 2;
+        let (requests, responses) = (&self.regions.requests, &self.regions.responses);
+        let ring = SubmissionIn {
+            tail: requests.u32_at(lane.submission_tail),
+            head: responses.u32_at(lane.submission_head),
+            entries: requests.words_at(lane.submission_entries, word_count),
+        };
+        let Some(entry) = ring.claim() else {
+            return false;
+        };
+        let Entry {
+            kind,
+            slot_index,
+            generation,
+            ..
+        } = entry.expect("an honest hub");
+        if kind == SubmissionKind::Notice {
+            return true;
+        }
+        let slot = self.geometry.slot(&lane, slot_index);
+        let head: RequestHead = requests.copy_head(slot.request_head);
+        let number = head.body_bytes;
+        // The words as `RequestWords` and `ResponseWords` have them.
+        let taken = responses.u64_at(slot.response_words);
+        let cancelled = requests.u64_at(slot.request_words + 24);
+        self.running.insert((slot_index, generation), number);
+        if taking::take(taken, cancelled, generation) {
+            assert!(self.ran.insert(number), "run twice");
+        } else {
+            self.answer((slot_index, generation));
+        }
+        true
+    }
+
+    fn answer(&mut self, key: (u32, u32)) {
+        let number = self.running.remove(&key).expect("it runs");
+        let (slot_index, generation) = key;
+        let lane = self.geometry.lane(0);
+        let slot = self.geometry.slot(&lane, slot_index);
+        let responses = &self.regions.responses;
+        responses.write_head(
+            slot.response_head,
+            &ResponseHead {
+                generation,
+                body_bytes: number,
+                ..ResponseHead::default()
+            },
+        );
+        let word_count = self.geometry.ring_entry_count() as usize * 2;
+        let entries = responses.words_at(lane.completion_entries, word_count);
+        self.completions
+            .push(entries, CompletionKind::Answer, slot_index, generation);
+    }
+}
+
+#[test]
+fn whatever_the_order_every_request_is_answered_once_and_every_slot_comes_back() {
+    for seed in 0..2000 {
+        let mut random = Rng::with_seed(seed);
+        let (mut hub, mut worker) = pair();
+        for _ in 0..STEP_COUNT {
+            if random.bool() {
+                hub.step(&mut random);
+            } else {
+                worker.step(&mut random);
+            }
+        }
+        while worker.receive() {}
+        for key in worker.running.keys().copied().collect::<Vec<_>>() {
+            worker.answer(key);
+        }
+        hub.look();
+        assert!(hub.waiting.is_empty(), "seed {seed}: unanswered");
+        assert_eq!(hub.lane.used_count(), 0, "seed {seed}: slots went astray");
+        assert!(
+            hub.answered.is_subset(&worker.ran),
+            "seed {seed}: nobody ran it"
+        );
+    }
+}
+
+#[test]
+fn wherever_the_worker_crashes_what_is_handed_on_was_never_run_and_never_will_be() {
+    for seed in 0..2000 {
+        let mut random = Rng::with_seed(seed);
+        let (mut hub, mut worker) = pair();
+        for _ in 0..random.u32(1..STEP_COUNT) {
+            if random.bool() {
+                hub.step(&mut random);
+            } else {
+                worker.step(&mut random);
+            }
+        }
+        // The hub notices; a worker that is only put out may go on for a while.
+        hub.look();
+        hub.lane.end();
+        let mut handed_on = BTreeSet::new();
+        for (number, exchange) in hub.waiting.drain(..) {
+            let mut cx = Context::from_waker(Waker::noop());
+            let outcome = exchange.poll_outcome(&mut cx);
+            assert_eq!(outcome, Poll::Ready(Outcome::WorkerGone), "seed {seed}");
+            if random.bool() {
+                worker.receive();
+            }
+            if exchange.give_up() {
+                handed_on.insert(number);
+            }
+        }
+        while worker.receive() {}
+        let both: Vec<_> = handed_on.intersection(&worker.ran).collect();
+        assert!(
+            both.is_empty(),
+            "seed {seed}: {both:?} ran here and elsewhere"
+        );
+    }
+}

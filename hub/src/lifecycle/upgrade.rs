@@ -1,0 +1,143 @@
+//! The old hub's side of an upgrade: starts the program again, hands over what it
+//! has, and goes on serving if that fails.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::process::Pid;
+
+use crate::lifecycle::handover::{self, Description, ENVIRONMENT, Step};
+use crate::limits::{HANDOVER_TIME, MOVE_TIME};
+
+/// The program as it was started: what stands there later is the new one. Links in its
+/// path are followed then, not now: a deploy may switch one.
+#[derive(Clone, Debug)]
+pub struct Program(PathBuf);
+
+impl Program {
+    /// To be asked at the start, before anybody changes the folder.
+    pub fn running() -> io::Result<Self> {
+        let typed = std::env::args_os().next().map(PathBuf::from);
+        let Some(typed) = typed.filter(|typed| !typed.as_os_str().is_empty()) else {
+            return std::env::current_exe().map(Self);
+        };
+        if typed.components().count() > 1 || typed.is_absolute() {
+            return std::path::absolute(typed).map(Self);
+        }
+        // A name alone was found by the shell.
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&folders)
+            .map(|folder| folder.join(&typed))
+            .find(|path| path.is_file());
+        match found {
+            Some(path) => std::path::absolute(path).map(Self),
+            None => std::env::current_exe().map(Self),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// A new hub that is about to take over. Ended again if it is dropped before.
+pub struct Successor {
+    child: Option<Child>,
+    socket: OwnedFd,
+}
+
+impl Successor {
+    /// Starts the program with this one's arguments.
+    pub fn start(program: &Program) -> io::Result<Self> {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        for direction in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
+            sockopt::set_socket_timeout(&ours, direction, Some(HANDOVER_TIME))?;
+        }
+        let child = Command::new(program.path())
+            .args(std::env::args_os().skip(1))
+            .env(ENVIRONMENT, "stdin")
+            .stdin(Stdio::from(theirs))
+            .spawn()?;
+        tracing::info!(process = child.id(), "upgrade: started the new hub");
+        Ok(Self {
+            child: Some(child),
+            socket: ours,
+        })
+    }
+
+    /// Hands everything over and waits until the new hub expects the workers. Blocks.
+    pub fn prepare(&self, description: &Description, fds: &[OwnedFd]) -> io::Result<()> {
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        handover::send(&self.socket, description, &fds)?;
+        handover::hear(&self.socket, Step::Prepared)
+    }
+
+    /// The workers have been told; waits until the new hub accepts. Returns its
+    /// process. Blocks.
+    pub fn await_ready(mut self) -> io::Result<Pid> {
+        handover::say(&self.socket, Step::Moved)?;
+        handover::hear(&self.socket, Step::Ready)?;
+        // It is nobody's child from now on.
+        let child = self.child.take();
+        let pid = child.map(|child| Pid::from_child(&child));
+        pid.ok_or_else(|| io::Error::other("no child"))
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Fails only if it has ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The new hub's side.
+pub struct Predecessor {
+    socket: OwnedFd,
+}
+
+impl Predecessor {
+    /// The hub that started this one to take over, if one did.
+    pub fn find() -> io::Result<Option<Self>> {
+        if std::env::var_os(ENVIRONMENT).is_none() {
+            return Ok(None);
+        }
+        let socket = io::stdin().as_fd().try_clone_to_owned()?;
+        // The connection must not stay open for as long as this process runs.
+        let null = std::fs::File::open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&null)?;
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(HANDOVER_TIME))?;
+        Ok(Some(Self { socket }))
+    }
+
+    /// What it hands over. Blocks.
+    pub fn take(&self) -> io::Result<(Description, Vec<OwnedFd>)> {
+        handover::take(&self.socket)
+    }
+
+    /// Everything is made and the workers are expected; waits until they have been
+    /// told. Blocks.
+    pub fn prepared(&self) -> io::Result<()> {
+        handover::say(&self.socket, Step::Prepared)?;
+        handover::hear(&self.socket, Step::Moved)
+    }
+
+    /// This hub accepts.
+    pub fn ready(self) -> io::Result<()> {
+        handover::say(&self.socket, Step::Ready)
+    }
+}
+
+const _: () = assert!(HANDOVER_TIME.as_secs() > MOVE_TIME.as_secs());

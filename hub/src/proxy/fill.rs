@@ -1,0 +1,213 @@
+//! A parsed request becomes the head and the bytes of a slot.
+//!
+//! The arena gets the client's head in one copy; the spans of the parse stay
+//! right since they count from its first byte. What is hop-by-hop is blanked
+//! out of the copy.
+
+use std::net::SocketAddr;
+
+use slotway_net::Peer;
+use slotway_shm_proto::layout::{
+    self, BODY_BYTES_UNKNOWN, FieldEntry, RequestHead as SlotHead, Span, request_flags,
+};
+
+use crate::http::error::HeadError;
+use crate::http::forwarded::Client;
+use crate::http::head::RequestHead;
+use crate::http::target::percent_decode;
+use crate::lanes::exchange::Exchange;
+use crate::limits::HEAD_BYTES_MAX;
+use crate::routing::params::Params;
+
+/// What a request without a body has.
+pub const NO_BODY: DispatchBody<'static> = DispatchBody::Whole {
+    here: &[],
+    waiting_bytes: 0,
+};
+
+/// The body as far as it is known when the request is dispatched.
+#[derive(Clone, Copy, Debug)]
+pub enum DispatchBody<'b> {
+    /// It fits (see [`body_room`]): what is here of it, and how much of it waits in
+    /// the socket, for the caller to receive behind that.
+    Whole {
+        /// Its beginning.
+        here: &'b [u8],
+        /// The rest.
+        waiting_bytes: u32,
+    },
+    /// It streams; its length if the client said so.
+    Stream(Option<u64>),
+}
+
+/// Everything about a request that its slot holds.
+pub struct Dispatch<'r> {
+    /// The parsed head.
+    pub head: &'r RequestHead,
+    /// The bytes it was parsed from.
+    pub head_bytes: &'r [u8],
+    /// Raw parameters, in the pattern's order: parts of `head_bytes`.
+    pub params: &'r Params<'r>,
+    /// They are handed on as they are, without decoding.
+    pub raw_params: bool,
+    /// Index of the route in the worker's registration.
+    pub route_index: u32,
+    /// The body.
+    pub body: DispatchBody<'r>,
+    /// Who asks.
+    pub client: Client,
+    /// When the client gets 504, on `CLOCK_MONOTONIC`; 0 while a body streams.
+    pub deadline_ns: u64,
+    /// Ask the worker for its times.
+    pub wants_times: bool,
+}
+
+/// Where the body goes that [`write`] has not written.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyPlace {
+    /// From the arena's start.
+    pub offset: u32,
+    /// Size of the ring of a body that streams; else what waits in the socket.
+    pub bytes: u32,
+}
+
+/// Bytes of a body that fit an arena beside any head of `head_bytes`.
+pub fn body_room(arena_bytes: u32, head_bytes: usize, field_count: usize) -> usize {
+    debug_assert!(head_bytes <= HEAD_BYTES_MAX);
+    let params_bytes = slotway_shm_proto::limits::ROUTE_PARAM_COUNT_MAX * size_of::<Span>();
+    // Decoded parameters are never longer than the head they came from.
+    let overhead =
+        2 * head_bytes + field_count * size_of::<FieldEntry>() + params_bytes + 3 * ALIGN as usize;
+    arena_bytes as usize - overhead.min(arena_bytes as usize)
+}
+
+const ALIGN: u32 = 8;
+
+/// Writes head and arena. The slot can be submitted once a body that is known has
+/// been received whole. Returns the place of what is missing of the body.
+/// `scratch` is only for re-use of its memory.
+pub fn write(
+    dispatch: &Dispatch<'_>,
+    exchange: &Exchange,
+    scratch: &mut Vec<u8>,
+) -> Result<BodyPlace, HeadError> {
+    let head = dispatch.head;
+    exchange.write_arena(0, dispatch.head_bytes);
+    for entry in &head.dropped {
+        for span in [entry.name, entry.value] {
+            scratch.clear();
+            scratch.resize(span.bytes as usize, 0);
+            exchange.write_arena(span.offset, scratch);
+        }
+    }
+
+    let fields_offset = (dispatch.head_bytes.len() as u32).next_multiple_of(ALIGN);
+    exchange.write_arena(fields_offset, layout::as_bytes(&head.fields));
+    let params_offset = fields_offset + (head.fields.len() * size_of::<FieldEntry>()) as u32;
+    let text_offset = params_offset + (dispatch.params.len() * size_of::<Span>()) as u32;
+    let text_bytes = write_params(dispatch, exchange, params_offset, text_offset, scratch)?;
+    let body_offset = (text_offset + text_bytes).next_multiple_of(ALIGN);
+
+    let (body_ring_bytes, body_bytes) = match dispatch.body {
+        DispatchBody::Whole {
+            here,
+            waiting_bytes,
+        } => {
+            exchange.write_arena(body_offset, here);
+            (0, here.len() as u64 + u64::from(waiting_bytes))
+        }
+        DispatchBody::Stream(length) => (
+            exchange.arena_bytes() - body_offset,
+            length.unwrap_or(BODY_BYTES_UNKNOWN),
+        ),
+    };
+    let mut flags = 0;
+    if head.query.is_some() {
+        flags |= request_flags::HAS_QUERY;
+    }
+    if dispatch.wants_times {
+        flags |= request_flags::WANTS_TIMES;
+    }
+    if head.http_1_0 {
+        flags |= request_flags::HTTP_1_0;
+    }
+    if dispatch.client.is_https {
+        flags |= request_flags::HTTPS;
+    }
+    exchange.write_head(&SlotHead {
+        generation: exchange.generation(),
+        route_index: dispatch.route_index,
+        method: head.method.map_or(0, |method| method as u32),
+        flags,
+        target: head.target,
+        path: head.path,
+        query: head.query.unwrap_or_default(),
+        fields_offset,
+        field_count: head.fields.len() as u32,
+        params_offset,
+        param_count: dispatch.params.len() as u32,
+        body_offset,
+        body_ring_bytes,
+        body_bytes,
+        deadline_ns: dispatch.deadline_ns,
+        peer_address: peer_address(dispatch.client.peer),
+        peer_port: match dispatch.client.peer {
+            Peer::Tcp(address) => u32::from(address.port()),
+            Peer::Unix => 0,
+        },
+        reserved: [0; 7],
+    });
+    Ok(match dispatch.body {
+        DispatchBody::Whole {
+            here,
+            waiting_bytes,
+        } => BodyPlace {
+            offset: body_offset + here.len() as u32,
+            bytes: waiting_bytes,
+        },
+        DispatchBody::Stream(_) => BodyPlace {
+            offset: body_offset,
+            bytes: body_ring_bytes,
+        },
+    })
+}
+
+/// Clients on a Unix socket are written as the unspecified address.
+fn peer_address(peer: Peer) -> [u8; 16] {
+    match peer {
+        Peer::Tcp(SocketAddr::V4(address)) => address.ip().to_ipv6_mapped().octets(),
+        Peer::Tcp(SocketAddr::V6(address)) => address.ip().octets(),
+        Peer::Unix => [0; 16],
+    }
+}
+
+/// Writes the spans of the parameters, and the text of those that had to be
+/// decoded; the others point into the head. Returns the bytes of text.
+fn write_params(
+    dispatch: &Dispatch<'_>,
+    exchange: &Exchange,
+    params_offset: u32,
+    text_offset: u32,
+    scratch: &mut Vec<u8>,
+) -> Result<u32, HeadError> {
+    scratch.clear();
+    let head_start = dispatch.head_bytes.as_ptr().addr();
+    for (index, raw) in dispatch.params.iter().enumerate() {
+        let start = scratch.len() as u32;
+        let span = if !dispatch.raw_params && percent_decode(raw.as_bytes(), scratch)? {
+            Span {
+                offset: text_offset + start,
+                bytes: scratch.len() as u32 - start,
+            }
+        } else {
+            Span {
+                offset: (raw.as_ptr().addr() - head_start) as u32,
+                bytes: raw.len() as u32,
+            }
+        };
+        let place = params_offset + (index * size_of::<Span>()) as u32;
+        exchange.write_arena(place, layout::as_bytes(std::slice::from_ref(&span)));
+    }
+    exchange.write_arena(text_offset, scratch);
+    Ok(scratch.len() as u32)
+}

@@ -1,0 +1,316 @@
+//! What a connection waits for, and until when. One task of the reactor looks
+//! over all of them now and then, so that no read or write needs a timer of its
+//! own. Deadlines are total: bytes that dribble in do not move them, except for a
+//! body's, which moves with its bytes at the least rate that is allowed.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::Shutdown;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use slotway_net::{Hangup, Stream};
+
+use crate::clock;
+use crate::config::Deadlines;
+use crate::lanes::streams::StreamClient;
+use crate::limits::CLOCK_GRAIN_MS;
+use crate::reactor::hangup::LookoutState;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Nothing of the client's: a slot has the deadline.
+    Worker,
+    /// The first byte of a request.
+    Request,
+    /// The rest of a head.
+    Head,
+    /// More of a body.
+    Body,
+    /// The client to take what is sent.
+    Write,
+    /// The client to close its side, or to stop sending.
+    Linger,
+}
+
+/// What the reactor knows of a connection.
+pub struct ConnectionState {
+    id: u64,
+    stream: Rc<Stream>,
+    /// The connection's task, to be told that its client hung up.
+    task: RefCell<Option<Waker>>,
+    /// What the lookout knows of it.
+    pub(crate) lookout: LookoutState,
+    wait: Cell<Wait>,
+    deadline_ms: Cell<u64>,
+    is_overdue: Cell<bool>,
+    /// It was too slow for a slot that others waited for.
+    was_slow: Cell<bool>,
+    /// Bytes sent and received by the connection; see [`StreamClient::moved_bytes`].
+    moved_bytes: Cell<u64>,
+    /// How a write that takes long gets on.
+    write: Cell<WriteProgress>,
+}
+
+/// What the client takes of a write that takes long.
+#[derive(Clone, Copy, Debug, Default)]
+struct WriteProgress {
+    /// The deadline that the write began with, which tells it from others.
+    first_deadline_ms: u64,
+    /// Until when it must have taken its share; moves on if it has.
+    deadline_ms: u64,
+    /// What it had not acknowledged when this was looked at last.
+    unacknowledged: u64,
+    /// What it has acknowledged since the deadline moved last.
+    taken: u64,
+}
+
+impl ConnectionState {
+    /// Of a new connection.
+    pub fn new(id: u64, stream: Rc<Stream>) -> Self {
+        Self {
+            id,
+            stream,
+            task: RefCell::default(),
+            lookout: LookoutState::default(),
+            wait: Cell::new(Wait::Worker),
+            deadline_ms: Cell::new(u64::MAX),
+            is_overdue: Cell::new(false),
+            was_slow: Cell::new(false),
+            moved_bytes: Cell::new(0),
+            write: Cell::default(),
+        }
+    }
+
+    /// Never used twice by one reactor.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its socket.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Remembers the task that this is awaited in, once for all.
+    pub async fn learn_task(&self) {
+        poll_fn(|cx| {
+            *self.task.borrow_mut() = Some(cx.waker().clone());
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// The client has hung up: the task is told if a request waits.
+    pub fn hung_up(&self, hangup: Hangup) {
+        self.lookout.note(hangup);
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Waits until the client hangs up. Only in the connection's own task.
+    pub async fn hangup(&self) -> Hangup {
+        poll_fn(|_| {
+            let hangup = self.lookout.take_hangup();
+            hangup.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    /// Waits until a moment on the coarse clock.
+    #[inline]
+    pub fn wait_until(&self, wait: Wait, deadline_ms: u64) {
+        self.wait.set(wait);
+        self.deadline_ms.set(deadline_ms);
+    }
+
+    /// The client is not waited for.
+    #[inline]
+    pub fn wait_for_nothing(&self) {
+        self.wait_until(Wait::Worker, u64::MAX);
+    }
+
+    /// Whether the client did not do in time what was waited for.
+    pub fn is_overdue(&self) -> bool {
+        self.is_overdue.get()
+    }
+
+    /// Between two requests, with nothing read of the next.
+    pub fn is_idle(&self) -> bool {
+        self.wait.get() == Wait::Request
+    }
+
+    /// Lets an idle connection's read end: with nothing, or with a request that
+    /// is still answered.
+    pub fn end_idle(&self) {
+        if self.is_idle() {
+            self.stream.shutdown(Shutdown::Read);
+        }
+    }
+
+    /// The hub stops: a connection that is being closed waits no longer than this.
+    pub fn hasten(&self, deadline_ms: u64) {
+        if self.wait.get() == Wait::Linger {
+            self.deadline_ms
+                .set(self.deadline_ms.get().min(deadline_ms));
+        }
+    }
+
+    /// Ends the connection; what is under way on it returns.
+    pub fn close(&self) {
+        self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// So many bytes have been received from the client, or sent to it.
+    #[inline]
+    pub fn add_moved(&self, bytes: u64) {
+        self.moved_bytes.set(self.moved_bytes.get() + bytes);
+    }
+
+    /// Whether it was ended since it was too slow for a slot that others waited for.
+    pub fn was_slow(&self) -> bool {
+        self.was_slow.get()
+    }
+
+    /// Ends what is overdue.
+    pub fn check(&self, now_ms: u64, deadlines: &Deadlines) {
+        let mut deadline_ms = self.deadline_ms.get();
+        if self.wait.get() == Wait::Write {
+            deadline_ms = self.write_deadline(deadline_ms, now_ms, deadlines);
+        }
+        // Never early: the clock may have been behind when the deadline was set.
+        if now_ms >= deadline_ms.saturating_add(CLOCK_GRAIN_MS) {
+            self.end_wait();
+        }
+    }
+
+    /// When a write is overdue. The socket says only that it is full, so what the client
+    /// has acknowledged is looked at: one that takes bytes at the least rate gets as much
+    /// time again.
+    fn write_deadline(&self, deadline_ms: u64, now_ms: u64, deadlines: &Deadlines) -> u64 {
+        let mut write = self.write.get();
+        let unacknowledged = self.stream.unacknowledged_bytes();
+        if write.first_deadline_ms == deadline_ms {
+            write.taken += write.unacknowledged.saturating_sub(unacknowledged);
+        } else {
+            write = WriteProgress {
+                first_deadline_ms: deadline_ms,
+                deadline_ms,
+                ..WriteProgress::default()
+            };
+        }
+        write.unacknowledged = unacknowledged;
+        let share = deadlines.write_bytes_per_s_min * deadlines.write_ms / 1000;
+        if now_ms >= write.deadline_ms && write.taken >= share.max(1) {
+            write.deadline_ms = now_ms + deadlines.write_ms;
+            write.taken = 0;
+        }
+        self.write.set(write);
+        write.deadline_ms
+    }
+
+    /// Ends what the client is waited for.
+    fn end_wait(&self) {
+        self.deadline_ms.set(u64::MAX);
+        self.is_overdue.set(true);
+        match self.wait.get() {
+            Wait::Worker => {}
+            // The read ends as if the client had, and its task says 408 where
+            // that is due.
+            Wait::Request | Wait::Head | Wait::Body => self.stream.shutdown(Shutdown::Read),
+            Wait::Linger => self.stream.shutdown(Shutdown::Both),
+            // What it does not take must not stay with the kernel either.
+            Wait::Write => {
+                self.stream.reset();
+                self.stream.shutdown(Shutdown::Both);
+            }
+        }
+    }
+}
+
+impl StreamClient for ConnectionState {
+    fn is_awaited(&self) -> bool {
+        matches!(self.wait.get(), Wait::Body | Wait::Write)
+    }
+
+    fn moved_bytes(&self) -> u64 {
+        let moved = self.moved_bytes.get();
+        moved.saturating_sub(self.stream.unacknowledged_bytes())
+    }
+
+    fn end_slow(&self) {
+        self.was_slow.set(true);
+        self.end_wait();
+    }
+}
+
+/// The deadline of a body: a grace, and then as long as its bytes take at the
+/// least rate.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyDeadline {
+    start_ms: u64,
+    bytes: u64,
+}
+
+impl BodyDeadline {
+    /// Of a body that is expected from now on.
+    pub fn start() -> Self {
+        Self {
+            start_ms: clock::coarse_ms(),
+            bytes: 0,
+        }
+    }
+
+    /// So many bytes have come.
+    pub fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    /// The worker made the client wait: that time does not count.
+    pub fn forgive(&mut self, milliseconds: u64) {
+        self.start_ms += milliseconds;
+    }
+
+    /// When it is overdue.
+    pub fn at_ms(&self, deadlines: &Deadlines) -> u64 {
+        let by_rate = match deadlines.body_bytes_per_s_min {
+            0 => u64::MAX / 4,
+            rate => self.bytes.saturating_mul(1000) / rate,
+        };
+        self.start_ms + deadlines.body_ms + by_rate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_s_deadline_moves_with_its_bytes_at_the_least_rate() {
+        let deadlines = Deadlines {
+            body_ms: 10_000,
+            body_bytes_per_s_min: 500,
+            ..Deadlines::default()
+        };
+        let mut body = BodyDeadline {
+            start_ms: 1_000,
+            bytes: 0,
+        };
+        assert_eq!(body.at_ms(&deadlines), 11_000);
+        body.add(1_000);
+        assert_eq!(body.at_ms(&deadlines), 13_000);
+        body.forgive(200);
+        assert_eq!(body.at_ms(&deadlines), 13_200);
+    }
+
+    #[test]
+    fn without_a_least_rate_bytes_of_a_body_buy_all_the_time_there_is() {
+        let deadlines = Deadlines {
+            body_bytes_per_s_min: 0,
+            ..Deadlines::default()
+        };
+        assert!(BodyDeadline::start().at_ms(&deadlines) > u64::MAX / 8);
+    }
+}

@@ -1,0 +1,84 @@
+//! Whether workers are alive that answer nothing: one that has not answered
+//! anything for an interval gets a ping through a slot, which the SDK answers
+//! before any handler. A ping is a request like others: it has the same deadline,
+//! since plain handlers may keep a worker's threads for so long.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use slotway_shm_proto::Method;
+use slotway_shm_proto::layout::{PING_ROUTE_INDEX, RequestHead, Span};
+
+use crate::clock;
+use crate::lanes::exchange::{Exchange, Outcome};
+use crate::lanes::lane::Lane;
+use crate::lanes::slot::Event;
+use crate::reactor::Reactor;
+use crate::shared::message::ControlMessage;
+
+/// What stands in the arena of a ping.
+const PATH: &[u8] = b"/__ping__";
+
+/// Pings the reactor's lanes every `interval`; never ends.
+pub async fn run(reactor: Rc<Reactor>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        for lane in reactor.live_lanes() {
+            if lane.take_signs_of_life() > 0 {
+                note_alive(&lane);
+                continue;
+            }
+            // Without a free slot the others' deadlines tell whether it hangs.
+            if let Some(exchange) = lane.reserve() {
+                tokio::task::spawn_local(ping(Rc::clone(&reactor), exchange));
+            }
+        }
+    }
+}
+
+async fn ping(reactor: Rc<Reactor>, exchange: Exchange) {
+    exchange.write_arena(0, PATH);
+    let path = Span {
+        offset: 0,
+        bytes: PATH.len() as u32,
+    };
+    let deadline_ms = clock::coarse_ms() + reactor.shared.config.timeout_ms();
+    exchange.write_head(&RequestHead {
+        generation: exchange.generation(),
+        route_index: PING_ROUTE_INDEX,
+        method: Method::Get as u32,
+        target: path,
+        path,
+        fields_offset: path.bytes.next_multiple_of(8),
+        params_offset: path.bytes.next_multiple_of(8),
+        body_offset: path.bytes.next_multiple_of(8),
+        deadline_ns: deadline_ms * 1_000_000,
+        ..RequestHead::default()
+    });
+    exchange.submit(deadline_ms);
+    reactor.mark(exchange.lane());
+    let outcome = poll_fn(|cx| exchange.poll_outcome(cx)).await;
+    let lane = exchange.lane();
+    if lane.take_signs_of_life() > 0 {
+        note_alive(lane);
+    }
+    // A worker that has answered others, on any lane, is slow rather than dead.
+    let asked_ms = deadline_ms - reactor.shared.config.timeout_ms();
+    let is_silent = lane.session.alive_at_ms.load(Ordering::Relaxed) < asked_ms;
+    if outcome == Outcome::Event(Event::TimedOut) && is_silent {
+        tell_unresponsive(&reactor, lane);
+    }
+    // An answer of any kind is one: its slot goes back with the exchange.
+}
+
+fn note_alive(lane: &Lane) {
+    let now_ms = clock::coarse_ms();
+    lane.session.alive_at_ms.store(now_ms, Ordering::Relaxed);
+}
+
+fn tell_unresponsive(reactor: &Reactor, lane: &Lane) {
+    let message = ControlMessage::Unresponsive(lane.session.id);
+    reactor.shared.tell_control(message);
+}

@@ -1,0 +1,449 @@
+//! The route table: an immutable snapshot, rebuilt on every change and swapped
+//! in one step.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use slotway_shm_proto::Method;
+
+use crate::routing::params::Params;
+use crate::routing::pattern::{Pattern, Segment};
+use crate::routing::registration::Registration;
+use crate::routing::registration::RouteSpec;
+use crate::routing::session::{Session, SessionState};
+use crate::routing::tree::Tree;
+
+/// A worker that answers a route.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its session.
+    pub session: Arc<Session>,
+    /// The route's index in its registration.
+    pub route_index: u32,
+    /// Whether the route is an event stream; either all targets of a route are, or none.
+    pub is_sse: bool,
+}
+
+/// What answers one path pattern.
+#[derive(Debug)]
+struct PathEntry {
+    pattern: Pattern,
+    methods: Vec<(Method, Vec<Target>)>,
+    allow: String,
+}
+
+/// A snapshot of all routes and sessions.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    paths: Tree,
+    entries: Vec<PathEntry>,
+    /// Indexes of the entries, by shape.
+    shapes: HashMap<Arc<[Segment]>, usize>,
+    /// All sessions, those included that some reactor has yet to let go of.
+    pub sessions: Vec<Arc<Session>>,
+    /// What state each of them had when the table was built. Reactors go by this: a
+    /// session's own state changes a moment before the table does, and for that moment
+    /// its routes still lead to it.
+    pub states: Vec<SessionState>,
+}
+
+/// Why a route cannot stand beside others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteConflict {
+    /// Two patterns match the same paths under different names.
+    #[error("route {path} conflicts with {with}: its parameters have other names")]
+    Names {
+        /// The pattern that was to be added.
+        path: Pattern,
+        /// The pattern that is there.
+        with: Pattern,
+    },
+    /// A route is an event stream for one worker and not for the other.
+    #[error("route {path} is an event stream for one worker and an ordinary route for another")]
+    Kind {
+        /// Its pattern.
+        path: Pattern,
+    },
+}
+
+/// What a lookup found.
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it lives for a moment, on the hot path"
+)]
+pub enum Lookup<'t, 'p> {
+    /// Workers for the path and method.
+    Found {
+        /// At least one.
+        targets: &'t [Target],
+        /// Raw parameters, in the pattern's order.
+        params: Params<'p>,
+    },
+    /// The path has routes, but none for the method.
+    WrongMethod {
+        /// Value of the Allow field.
+        allow: &'t str,
+    },
+    /// No route.
+    NotFound,
+}
+
+impl RouteTable {
+    /// Builds the table of these sessions; those that are not live keep their
+    /// place in `sessions` but get no routes. Whatever has been let in can be built, in
+    /// any order and without any part of it.
+    pub fn build(sessions: Vec<Arc<Session>>) -> Self {
+        let mut table = Self {
+            states: sessions.iter().map(|session| session.state()).collect(),
+            sessions,
+            ..Self::default()
+        };
+        for (session, state) in table.sessions.iter().zip(&table.states) {
+            if *state != SessionState::Live {
+                continue;
+            }
+            for (route_index, route) in session.routes.iter().enumerate() {
+                let shape = route.path.shape();
+                let entry_index = if let Some(index) = table.shapes.get(shape) {
+                    *index
+                } else {
+                    let index = table.entries.len();
+                    table.paths.insert(shape, index);
+                    table.shapes.insert(Arc::clone(shape), index);
+                    table.entries.push(PathEntry::new(route.path.clone()));
+                    index
+                };
+                let target = Target {
+                    session: Arc::clone(session),
+                    route_index: route_index as u32,
+                    is_sse: session.options[route_index].is_sse,
+                };
+                table.entries[entry_index].add(route.method, target);
+            }
+        }
+        for entry in &mut table.entries {
+            entry.allow = allow_value(&entry.methods);
+        }
+        table
+    }
+
+    fn entry_of(&self, shape: &[Segment]) -> Option<&PathEntry> {
+        self.shapes.get(shape).map(|index| &self.entries[*index])
+    }
+
+    /// Workers for one route.
+    pub fn targets_of(&self, route: &RouteSpec) -> &[Target] {
+        let entry = self.entry_of(route.path.shape());
+        let targets = entry.and_then(|entry| entry.targets(route.method));
+        targets.unwrap_or_default()
+    }
+
+    /// The methods of a path, as the Allow field has them.
+    pub fn allow_of(&self, path: &str) -> Option<&str> {
+        let (index, _) = self.paths.find(path)?;
+        Some(&self.entries[index].allow)
+    }
+
+    /// Who answers `method` on `path` (raw, as sent).
+    #[inline]
+    pub fn lookup<'t, 'p>(&'t self, method: Method, path: &'p str) -> Lookup<'t, 'p> {
+        let Some((index, params)) = self.paths.find(path) else {
+            return Lookup::NotFound;
+        };
+        let entry = &self.entries[index];
+        // A worker that answers GET answers HEAD: the hub leaves the body out.
+        let targets = entry.targets(method).or_else(|| {
+            (method == Method::Head)
+                .then(|| entry.targets(Method::Get))
+                .flatten()
+        });
+        match targets {
+            Some(targets) => Lookup::Found { targets, params },
+            None => Lookup::WrongMethod {
+                allow: &entry.allow,
+            },
+        }
+    }
+}
+
+impl PathEntry {
+    fn new(pattern: Pattern) -> Self {
+        Self {
+            pattern,
+            methods: Vec::new(),
+            allow: String::new(),
+        }
+    }
+
+    fn add(&mut self, method: Method, target: Target) {
+        match self.methods.iter_mut().find(|(known, _)| *known == method) {
+            Some((_, targets)) => targets.push(target),
+            None => self.methods.push((method, vec![target])),
+        }
+    }
+
+    fn targets(&self, method: Method) -> Option<&[Target]> {
+        self.methods
+            .iter()
+            .find(|(known, _)| *known == method)
+            .map(|(_, targets)| targets.as_slice())
+    }
+}
+
+fn allow_value(methods: &[(Method, Vec<Target>)]) -> String {
+    let has = |method| methods.iter().any(|(known, _)| *known == method);
+    let allowed: Vec<_> = Method::ALL
+        .into_iter()
+        .filter(|method| has(*method) || (*method == Method::Head && has(Method::Get)))
+        .map(Method::as_str)
+        .collect();
+    allowed.join(", ")
+}
+
+/// Whether these routes can be served beside each other and beside the live sessions
+/// that this one would not replace.
+pub fn check_conflicts(
+    table: &RouteTable,
+    registration: &Registration,
+) -> Result<(), RouteConflict> {
+    let Registration {
+        name,
+        is_instance,
+        routes,
+        options,
+    } = registration;
+    let stays = |target: &&Target| {
+        let session = &target.session;
+        session.state() == SessionState::Live && (*is_instance || session.name != *name)
+    };
+    let mut own = HashMap::new();
+    for (route, options) in routes.iter().zip(options) {
+        check_names(
+            &route.path,
+            own.entry(route.path.shape()).or_insert(&route.path),
+        )?;
+        let Some(entry) = table.entry_of(route.path.shape()) else {
+            continue;
+        };
+        let mut others = entry.methods.iter().flat_map(|(_, targets)| targets);
+        if others.any(|target| stays(&target)) {
+            check_names(&route.path, &entry.pattern)?;
+        }
+        let targets = entry.targets(route.method).unwrap_or_default();
+        let mut others = targets.iter().filter(stays);
+        if others.any(|target| target.is_sse != options.is_sse) {
+            let path = route.path.clone();
+            return Err(RouteConflict::Kind { path });
+        }
+    }
+    Ok(())
+}
+
+/// Of one shape, for which the names of the parameters must be the same.
+fn check_names(path: &Pattern, with: &Pattern) -> Result<(), RouteConflict> {
+    if path == with {
+        return Ok(());
+    }
+    Err(RouteConflict::Names {
+        path: path.clone(),
+        with: with.clone(),
+    })
+}
+
+/// Where the current table is found: a counter that reactors look at for each
+/// request, and a lock that they take only when it has moved.
+#[derive(Debug, Default)]
+pub struct RouteCell {
+    version: AtomicU64,
+    table: Mutex<Arc<RouteTable>>,
+}
+
+impl RouteCell {
+    /// Number of the current table.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        // Pairs with the Release in `publish`.
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// The current table.
+    pub fn current(&self) -> Arc<RouteTable> {
+        Arc::clone(&self.table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Swaps the table in.
+    pub fn publish(&self, table: RouteTable) {
+        *self.table.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::registration::RouteOptions;
+    use crate::routing::session::Life;
+    use slotway_shm_proto::layout::Geometry;
+    use slotway_shm_proto::region::HubRegions;
+
+    fn session(id: u64, name: &str, routes: &[(Method, &str)]) -> Arc<Session> {
+        let geometry = Geometry::new(1, 1, 65_536).unwrap();
+        let routes: Vec<_> = routes
+            .iter()
+            .map(|(method, path)| RouteSpec {
+                method: *method,
+                path: Pattern::parse(path).unwrap(),
+            })
+            .collect();
+        Arc::new(Session {
+            id,
+            index: id as usize,
+            worker_id: id.to_string(),
+            name: name.to_owned(),
+            peer: slotway_shm_proto::credentials::PeerCredentials { pid: None, uid: 0 },
+            options: vec![RouteOptions::default(); routes.len()],
+            routes,
+            geometry,
+            regions: HubRegions::create("slotway-test", &geometry).unwrap(),
+            eventfds: Vec::new(),
+            ringers: Vec::new(),
+            alive_at_ms: 0.into(),
+            life: Life::new(1),
+        })
+    }
+
+    #[test]
+    fn a_path_finds_its_worker_and_its_raw_parameters() {
+        let a = session(
+            1,
+            "a",
+            &[
+                (Method::Get, "/items/{id}"),
+                (Method::Post, "/files/{*rest}"),
+            ],
+        );
+        let table = RouteTable::build(vec![a]);
+        let Lookup::Found { targets, params } = table.lookup(Method::Get, "/items/a%2Fb") else {
+            panic!("not found")
+        };
+        assert_eq!(targets[0].route_index, 0);
+        assert_eq!(params.iter().collect::<Vec<_>>(), ["a%2Fb"]);
+        assert!(matches!(
+            table.lookup(Method::Post, "/files/x/y"),
+            Lookup::Found { .. }
+        ));
+        assert!(matches!(
+            table.lookup(Method::Get, "/items"),
+            Lookup::NotFound
+        ));
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_which_are_allowed_and_head_goes_where_get_goes() {
+        let a = session(1, "a", &[(Method::Post, "/x"), (Method::Get, "/x")]);
+        let table = RouteTable::build(vec![a]);
+        assert!(matches!(
+            table.lookup(Method::Head, "/x"),
+            Lookup::Found { .. }
+        ));
+        let Lookup::WrongMethod { allow } = table.lookup(Method::Put, "/x") else {
+            panic!()
+        };
+        assert_eq!(allow, "GET, HEAD, POST");
+    }
+
+    #[test]
+    fn two_workers_may_share_a_pattern_but_not_under_other_names() {
+        let a = session(1, "a", &[(Method::Get, "/x/{id}")]);
+        let b = session(2, "b", &[(Method::Get, "/x/{id}")]);
+        let table = RouteTable::build(vec![Arc::clone(&a), b]);
+        let Lookup::Found { targets, .. } = table.lookup(Method::Get, "/x/1") else {
+            panic!()
+        };
+        assert_eq!(targets.len(), 2);
+
+        let registration = |name: &str, is_instance| Registration {
+            name: name.to_owned(),
+            is_instance,
+            options: vec![RouteOptions::default()],
+            routes: vec![RouteSpec {
+                method: Method::Get,
+                path: Pattern::parse("/x/{other}").unwrap(),
+            }],
+        };
+        let conflict = check_conflicts(&table, &registration("c", false)).unwrap_err();
+        assert!(conflict.to_string().contains("/x/{id}"), "{conflict}");
+        let alone = RouteTable::build(vec![a]);
+        let outcome = check_conflicts(&alone, &registration("a", false));
+        assert_eq!(outcome, Ok(()), "it replaces its own");
+        let outcome = check_conflicts(&alone, &registration("a", true));
+        assert!(outcome.is_err(), "an instance replaces nobody");
+    }
+
+    #[test]
+    fn whatever_has_been_let_in_is_served_in_any_order_and_when_any_of_it_has_gone() {
+        let patterns = [
+            "/files/{name}",
+            "/files/report-{id}",
+            "/files/{name}/meta",
+            "/files/{*rest}",
+            "/{*all}",
+        ];
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..200 {
+            let mut sessions: Vec<_> = (0..5)
+                .map(|id| session(id, &id.to_string(), &[(Method::Get, patterns[id as usize])]))
+                .collect();
+            random.shuffle(&mut sessions);
+            let table = RouteTable::build(sessions.clone());
+            for session in &sessions {
+                let registration = Registration {
+                    name: "new".to_owned(),
+                    is_instance: false,
+                    routes: session.routes.clone(),
+                    options: session.options.clone(),
+                };
+                assert_eq!(check_conflicts(&table, &registration), Ok(()));
+            }
+            while let Some(gone) = sessions.pop() {
+                let table = RouteTable::build(sessions.clone());
+                assert!(table.targets_of(&gone.routes[0]).is_empty());
+                for session in &sessions {
+                    assert_eq!(table.targets_of(&session.routes[0]).len(), 1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_stream_and_an_ordinary_route_do_not_share_a_pattern_and_method() {
+        let a = session(1, "a", &[(Method::Get, "/x")]);
+        let table = RouteTable::build(vec![a]);
+        let registration = Registration {
+            name: "b".to_owned(),
+            is_instance: false,
+            routes: vec![RouteSpec {
+                method: Method::Get,
+                path: Pattern::parse("/x").unwrap(),
+            }],
+            options: vec![RouteOptions {
+                is_sse: true,
+                ..RouteOptions::default()
+            }],
+        };
+        let conflict = check_conflicts(&table, &registration).unwrap_err();
+        assert!(matches!(conflict, RouteConflict::Kind { .. }));
+    }
+
+    #[test]
+    fn a_session_that_drains_has_no_routes() {
+        let a = session(1, "a", &[(Method::Get, "/x")]);
+        a.set_state(SessionState::Draining);
+        let table = RouteTable::build(vec![a]);
+        assert!(matches!(table.lookup(Method::Get, "/x"), Lookup::NotFound));
+        assert_eq!(table.sessions.len(), 1);
+        assert_eq!(table.states, [SessionState::Draining]);
+    }
+}

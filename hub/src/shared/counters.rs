@@ -1,0 +1,41 @@
+//! How often each named failure has happened.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How often each named failure has happened.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Requests that had to wait for a slot.
+    pub queued: AtomicU64,
+    /// 503: every slot of the route's workers was in use, and so was its queue.
+    pub queue_full: AtomicU64,
+    /// 503: no slot came free before the deadline.
+    pub queue_timed_out: AtomicU64,
+    /// Requests given up since their clients had left.
+    pub client_left: AtomicU64,
+    /// Requests given to another worker, since theirs went before it began.
+    pub handed_on: AtomicU64,
+    /// 504: the worker did not answer in time.
+    pub timed_out: AtomicU64,
+    /// 502: the worker went away with the request.
+    pub worker_gone: AtomicU64,
+    /// 502: the worker's answer could not be sent to a client.
+    pub bad_answer: AtomicU64,
+    /// Completions that waited though their bell should have been rung: 0.
+    pub lost_wakes: AtomicU64,
+    /// Events that a client of an event stream was too slow for.
+    pub events_lost: AtomicU64,
+    /// Clients ended since they were too slow for a slot that others waited for.
+    pub slow_clients: AtomicU64,
+    /// 503: too many answers of a worker were being streamed.
+    pub streams_refused: AtomicU64,
+    /// Sessions ended because their worker broke the protocol.
+    pub violations: AtomicU64,
+}
+
+impl Counters {
+    /// Counts one.
+    pub fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,82 @@
+//! What the control thread is told by the other threads.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use slotway_shm_proto::Method;
+use slotway_shm_proto::credentials::PeerCredentials;
+use slotway_shm_proto::message::Hello;
+use tokio::sync::oneshot;
+
+use crate::http::local_reply::LocalReply;
+use crate::lanes::lane::Violation;
+use crate::routing::registration::ExpectedWorker;
+
+/// What the other threads, and the control thread's own tasks, tell it.
+#[derive(Debug)]
+pub enum ControlMessage {
+    /// A request for one of the hub's own paths.
+    Request {
+        /// Its method.
+        method: Method,
+        /// Its path.
+        path: String,
+        /// Its body.
+        body: Vec<u8>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<LocalReply>,
+    },
+    /// A worker has said hello on the attach socket.
+    Hello(Greeting),
+    /// A worker wants to finish what it has and go.
+    WorkerLeaves(u64),
+    /// A worker's connection has closed or its process has ended.
+    WorkerGone(u64, &'static str),
+    /// A worker broke the protocol.
+    Violation(u64, Violation),
+    /// A worker left too many requests unanswered.
+    TooManyUnanswered(u64),
+    /// An upgrade begins: no worker attaches here any more. Answers what workers there
+    /// are, with ids for the new hub.
+    BeginHandover(oneshot::Sender<io::Result<Vec<ExpectedWorker>>>),
+    /// The new hub expects these workers: they are told.
+    TellMoving(Vec<ExpectedWorker>, oneshot::Sender<()>),
+    /// The upgrade failed: workers attach here again.
+    EndHandover,
+    /// Workers that another hub hands over; answers, once they are expected, what will
+    /// tell that all have attached.
+    Expect(Vec<ExpectedWorker>, oneshot::Sender<oneshot::Receiver<()>>),
+    /// A worker does not answer pings.
+    Unresponsive(u64),
+    /// The hub has no descriptors or memory for a worker any more.
+    NoResources(u64),
+    /// Every reactor has let go of a session.
+    LanesClosed(u64),
+    /// Finish: say goodbye to every worker.
+    Stop(oneshot::Sender<()>),
+}
+
+/// A worker that wants to attach, from a user who may.
+#[derive(Debug)]
+pub struct Greeting {
+    /// What it says.
+    pub opening: Opening,
+    /// Its connection.
+    pub socket: OwnedFd,
+    /// Its process, where this hub can see it, and its user.
+    pub peer: PeerCredentials,
+}
+
+/// How a worker begins.
+#[derive(Debug)]
+pub enum Opening {
+    /// It has registered over HTTP.
+    Hello(Hello),
+    /// It registers here.
+    Register {
+        /// As it would post it.
+        document: Vec<u8>,
+        /// Threads with a doorbell.
+        thread_count: u32,
+    },
+}

@@ -1,0 +1,130 @@
+//! What all threads of the hub share.
+
+pub mod admission;
+pub mod auth;
+pub mod counters;
+pub mod fd_budget;
+pub mod id;
+pub mod inspection;
+pub mod message;
+pub mod sabotage;
+pub mod vital;
+
+use slotway_shm_proto::layout::Geometry;
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::config::Config;
+use crate::events::registry::Registry;
+use crate::limits::CONNECTIONS_FEW;
+use crate::routing::table::RouteCell;
+use crate::shared::admission::Admission;
+use crate::shared::auth::Access;
+use crate::shared::inspection::Inspection;
+use crate::shared::message::ControlMessage;
+
+use counters::Counters;
+use fd_budget::{FdBudget, SessionLimits};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shared {
+    /// Flags.
+    pub config: Config,
+    /// Layout of every session.
+    pub geometry: Geometry,
+    /// The current routes.
+    pub routes: RouteCell,
+    /// One per reactor: told when the table has changed or the hub stops.
+    pub reactor_wakes: Vec<Notify>,
+    /// Set once, before the reactors are woken.
+    pub stopping: std::sync::atomic::AtomicBool,
+    /// Whether clients are accepted: not before a new hub has the old one's workers.
+    pub open: watch::Sender<bool>,
+    /// Client connections.
+    pub admission: Admission,
+    /// Workers.
+    pub session_limits: SessionLimits,
+    /// Faults counted.
+    pub counters: Counters,
+    /// Who may ask for what.
+    pub access: Access,
+    /// Where each reactor is asked for the state of its slots.
+    pub inspections: Vec<mpsc::UnboundedSender<Inspection>>,
+    /// Clients of event streams.
+    pub streams: Registry,
+    /// Why the hub cannot go on.
+    failure: watch::Sender<Option<String>>,
+    control: mpsc::UnboundedSender<ControlMessage>,
+}
+
+impl Shared {
+    /// Before any thread runs.
+    pub fn new(
+        config: Config,
+        geometry: Geometry,
+        control: mpsc::UnboundedSender<ControlMessage>,
+        fd_limit: u64,
+        access: Access,
+        inspections: Vec<mpsc::UnboundedSender<Inspection>>,
+    ) -> Self {
+        let reactor_wakes = (0..geometry.lane_count()).map(|_| Notify::new()).collect();
+        let budget = FdBudget::new(fd_limit, geometry.lane_count());
+        let count_max = config.connections_max.map_or(budget.connections, u64::from);
+        if count_max > budget.connections || budget.connections < CONNECTIONS_FEW {
+            tracing::warn!(
+                "the limit of open files ({fd_limit}) allows {} client connections and {} \
+                 workers; raise it (ulimit -n, LimitNOFILE=) if that is too few",
+                budget.connections,
+                budget.sessions.all
+            );
+        }
+        Self {
+            admission: Admission::new(count_max),
+            session_limits: budget.sessions,
+            config,
+            geometry,
+            routes: RouteCell::default(),
+            reactor_wakes,
+            stopping: false.into(),
+            open: watch::Sender::new(false),
+            counters: Counters::default(),
+            access,
+            inspections,
+            streams: Registry::default(),
+            failure: watch::Sender::new(None),
+            control,
+        }
+    }
+
+    /// Sends a message to the control thread; in vain only when the hub stops.
+    pub fn tell_control(&self, message: ControlMessage) {
+        let _ = self.control.send(message);
+    }
+
+    /// The hub cannot go on, and ends. The first reason counts.
+    pub fn fail(&self, why: String) {
+        tracing::error!("{why}: the hub ends");
+        self.failure.send_if_modified(|failure| {
+            let is_first = failure.is_none();
+            failure.get_or_insert(why);
+            is_first
+        });
+    }
+
+    /// Waits until the hub cannot go on, and says why.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.subscribe();
+        match failure.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            // The sender lives as long as this value.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Makes every reactor look at the table and at `stopping`.
+    pub fn wake_reactors(&self) {
+        for wake in &self.reactor_wakes {
+            wake.notify_one();
+        }
+    }
+}
