@@ -38,10 +38,10 @@ pub const QUEUE_COUNT_DEFAULT: u32 = 1024;
 
 /// How often connections are looked over whose requests workers have: one that has
 /// had the same for a tick is watched for its client leaving.
-pub const LOOKOUT_TICK: Duration = Duration::from_millis(2);
+pub const HANGUP_TICK: Duration = Duration::from_millis(2);
 
 /// How long that pauses when the system has failed it.
-pub const LOOKOUT_PAUSE: Duration = Duration::from_secs(1);
+pub const HANGUP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Arena of a slot: bodies up to about this size travel in one message.
 pub const ARENA_BYTES_DEFAULT: u32 = 128 * 1024;

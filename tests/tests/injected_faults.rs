@@ -24,6 +24,9 @@ slotway_tests::on_both_engines! {
 const INTERRUPTIBLE: &str = "read,readv,recvfrom,recvmsg,writev,sendto,sendmsg,accept4,\
                              epoll_wait,epoll_pwait,io_uring_enter";
 
+/// How long strace may take to let go of a process.
+const DETACH_TIME: Duration = Duration::from_secs(5);
+
 /// strace, while it makes calls of another process fail.
 struct Injection {
     strace: Child,
@@ -57,6 +60,12 @@ impl Drop for Injection {
             rustix::process::Pid::from_child(&self.strace),
             Signal::TERM,
         );
+        let start = Instant::now();
+        while matches!(self.strace.try_wait(), Ok(None)) && start.elapsed() < DETACH_TIME {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // It waits for ever for a process whose main thread has ended before the others.
+        let _ = self.strace.kill();
         let _ = self.strace.wait();
     }
 }

@@ -85,7 +85,7 @@ pub fn read(body: &[u8]) -> Result<Registration, LocalReply> {
         }
         routes.push(spec);
         options.push(RouteOptions {
-            may_repeat: route.retry,
+            may_retry: route.retry,
             is_sse: route.sse,
             raw_params: route.raw_params,
         });

@@ -48,10 +48,40 @@ pub struct RequestHead {
     pub bytes: usize,
 }
 
+/// A part of a head that was parsed from the beginning of `input`.
+pub fn bytes_of(input: &[u8], span: Span) -> &[u8] {
+    &input[span.offset as usize..][..span.bytes as usize]
+}
+
+/// The same as text.
+pub fn text_of(input: &[u8], span: Span) -> &str {
+    std::str::from_utf8(bytes_of(input, span)).expect("the parser lets only ASCII targets through")
+}
+
+/// The value of the first of these fields that has a name; `input` begins with the head.
+pub fn value_in<'i>(fields: &[FieldEntry], input: &'i [u8], name: &[u8]) -> Option<&'i [u8]> {
+    let is_it = |field: &&FieldEntry| bytes_of(input, field.name).eq_ignore_ascii_case(name);
+    let field = fields.iter().find(is_it)?;
+    Some(bytes_of(input, field.value))
+}
+
 impl RequestHead {
     /// Whether a body comes behind it.
     pub fn has_body(&self) -> bool {
         self.framing != Framing::Length(0)
+    }
+
+    /// The value of the first field of a name that the worker gets to see; `input` begins
+    /// with the head.
+    pub fn field_value<'i>(&self, input: &'i [u8], name: &[u8]) -> Option<&'i [u8]> {
+        value_in(&self.fields, input, name)
+    }
+
+    /// Whether there is a field of this name, also one that the worker does not see.
+    pub fn has_field(&self, input: &[u8], name: &[u8]) -> bool {
+        [&self.fields, &self.dropped]
+            .into_iter()
+            .any(|fields| value_in(fields, input, name).is_some())
     }
 }
 

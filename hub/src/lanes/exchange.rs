@@ -2,14 +2,12 @@
 //! connection's task goes, dropping this leaves the slot free or quarantined.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use rustix::io::Errno;
-use slotway_net::Hangup;
 use slotway_shm_proto::atomic::OwnU64;
 use slotway_shm_proto::cursor::{load_tagged, store_tagged};
 use slotway_shm_proto::layout::{
@@ -22,7 +20,6 @@ use crate::clock;
 use crate::lanes::lane::{Lane, Violation};
 use crate::lanes::slot::{Event, Phase};
 use crate::lanes::streams::{Permit, StreamClient};
-use crate::reactor::connections::ConnectionState;
 
 /// See the module.
 pub struct Exchange {
@@ -43,22 +40,22 @@ pub enum Outcome {
     Event(Event),
     /// Nobody will answer any more.
     WorkerGone,
-    /// The client has hung up.
-    ClientLeft(Hangup),
 }
 
 impl Exchange {
-    pub(crate) fn new(lane: Rc<Lane>, slot_index: u32, generation: u32) -> Self {
-        let offsets = lane.slot_offsets(slot_index);
-        Self {
-            lane,
+    /// Takes a free slot of a lane; `None` if there is none.
+    #[inline]
+    pub fn reserve(lane: &Rc<Lane>) -> Option<Self> {
+        let (slot_index, generation) = lane.reserve()?;
+        Some(Self {
+            offsets: lane.slot_offsets(slot_index),
+            lane: Rc::clone(lane),
             slot_index,
             generation,
             route_index: Cell::new(0),
-            offsets,
             released: false,
             permit: None,
-        }
+        })
     }
 
     /// The lane it goes over.
@@ -146,19 +143,7 @@ impl Exchange {
         self.lane.set_deadline(self.slot_index, deadline_ms);
     }
 
-    /// Waits for what happens next. `client` is the connection that this is awaited
-    /// in.
-    pub async fn outcome(&self, client: &ConnectionState) -> Outcome {
-        poll_fn(|cx| {
-            if let Some(hangup) = client.lookout.take_hangup() {
-                return Poll::Ready(Outcome::ClientLeft(hangup));
-            }
-            self.poll_outcome(cx)
-        })
-        .await
-    }
-
-    /// Like [`Exchange::outcome`], for a request that no client has made.
+    /// Polls for what happens next.
     #[inline]
     pub fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Outcome> {
         self.lane

@@ -17,12 +17,11 @@ use slotway_shm_proto::taking::CANCELLED;
 use tokio::sync::Notify;
 
 use crate::clock;
-use crate::lanes::exchange::Exchange;
-use crate::lanes::queue::WaitRoom;
+use crate::lanes::queue::RouteQueues;
 use crate::lanes::slot::{EntryEffect, Event, Phase, SlotTable, SlotViolation};
 use crate::lanes::streams::{StreamHabit, Streams};
 use crate::limits::{LOST_WAKE_TIME, QUARANTINE_DIVISOR};
-use crate::routing::session::Session;
+use crate::routing::session::{Session, SessionState};
 
 /// What a worker did that ends its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,9 +49,9 @@ pub struct Lane {
     pub session: Arc<Session>,
     timeout_ms: u64,
     /// Told of each slot that comes free.
-    wait_room: Rc<WaitRoom>,
+    queue: Rc<RouteQueues>,
     /// Told of each place among the streams that comes free.
-    stream_room: Rc<WaitRoom>,
+    stream_queue: Rc<RouteQueues>,
     /// Bodies that stream.
     streams: Rc<Streams>,
     /// For each route, what its answers usually do.
@@ -60,6 +59,8 @@ pub struct Lane {
     offsets: LaneOffsets,
     inner: RefCell<Inner>,
     over: Cell<bool>,
+    /// The session's, as the reactor's route table has it.
+    state: Cell<SessionState>,
     /// Completions taken since somebody asked.
     signs_of_life: Cell<u32>,
     /// Told when the lane ends.
@@ -88,7 +89,7 @@ impl Lane {
         session: Arc<Session>,
         lane_index: u32,
         timeout_ms: u64,
-        [wait_room, stream_room]: [Rc<WaitRoom>; 2],
+        [queue, stream_queue]: [Rc<RouteQueues>; 2],
     ) -> Self {
         let inner = Inner {
             submissions: SubmissionProducer::default(),
@@ -107,11 +108,12 @@ impl Lane {
                 .collect(),
             session,
             timeout_ms,
-            wait_room,
-            stream_room,
+            queue,
+            stream_queue,
             ended: Notify::new(),
             inner: RefCell::new(inner),
             over: Cell::new(false),
+            state: Cell::new(SessionState::Live),
             signs_of_life: Cell::new(0),
             marked: Cell::new(false),
             asleep: Cell::new(false),
@@ -119,14 +121,28 @@ impl Lane {
         }
     }
 
-    /// Takes a free slot for a request.
+    /// Takes a free slot for a request: its index, and which use of it this is.
     #[inline]
-    pub fn reserve(self: &Rc<Self>) -> Option<Exchange> {
+    pub(super) fn reserve(&self) -> Option<(u32, u32)> {
         if self.over.get() {
             return None;
         }
-        let (slot_index, generation) = self.inner.borrow_mut().slots.reserve()?;
-        Some(Exchange::new(Rc::clone(self), slot_index, generation))
+        self.inner.borrow_mut().slots.reserve()
+    }
+
+    /// Its session's state, as the reactor's route table has it.
+    pub fn state(&self) -> SessionState {
+        self.state.get()
+    }
+
+    /// The route table says so.
+    pub fn set_state(&self, state: SessionState) {
+        self.state.set(state);
+    }
+
+    /// Whether its worker takes requests.
+    pub fn is_live(&self) -> bool {
+        !self.over.get() && self.state.get() == SessionState::Live
     }
 
     /// The bodies that stream through it.
@@ -141,8 +157,8 @@ impl Lane {
     }
 
     /// A place among the streams is free.
-    pub(crate) fn stream_ended(&self) {
-        self.stream_room.slot_freed(&self.session.routes);
+    pub(super) fn stream_ended(&self) {
+        self.stream_queue.slot_freed(&self.session.routes);
     }
 
     /// Requests in any slot, for choosing the least loaded worker.
@@ -177,7 +193,7 @@ impl Lane {
 
     /// Where a slot lies.
     #[inline]
-    pub(crate) fn slot_offsets(&self, slot_index: u32) -> SlotOffsets {
+    pub(super) fn slot_offsets(&self, slot_index: u32) -> SlotOffsets {
         self.session.geometry.slot(&self.offsets, slot_index)
     }
 
@@ -201,7 +217,7 @@ impl Lane {
 
     /// Publishes a reserved slot's request. The bell is the reactor's to ring.
     #[inline]
-    pub(crate) fn submit(&self, slot_index: u32, generation: u32, deadline_ms: u64) {
+    pub(super) fn submit(&self, slot_index: u32, generation: u32, deadline_ms: u64) {
         let inner = &mut *self.inner.borrow_mut();
         inner.slots.submitted(slot_index, deadline_ms);
         inner
@@ -212,7 +228,7 @@ impl Lane {
 
     /// Tells the worker that a word of the slot has changed, unless a notice
     /// is on its way. Says whether the bell must be rung.
-    pub(crate) fn notify(&self, slot_index: u32, generation: u32) -> bool {
+    pub(super) fn notify(&self, slot_index: u32, generation: u32) -> bool {
         let inner = &mut *self.inner.borrow_mut();
         let head = self
             .session
@@ -357,7 +373,7 @@ impl Lane {
     /// See [`SlotTable::poll_event`]; `None` once the lane has ended and the
     /// slot was not answered before.
     #[inline]
-    pub(crate) fn poll_event(&self, slot_index: u32, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+    pub(super) fn poll_event(&self, slot_index: u32, cx: &mut Context<'_>) -> Poll<Option<Event>> {
         match self.inner.borrow_mut().slots.poll_event(slot_index, cx) {
             Poll::Ready(event) => Poll::Ready(Some(event)),
             Poll::Pending if self.over.get() => Poll::Ready(None),
@@ -373,11 +389,11 @@ impl Lane {
             .collect()
     }
 
-    pub(crate) fn phase(&self, slot_index: u32) -> Phase {
+    pub(super) fn phase(&self, slot_index: u32) -> Phase {
         self.inner.borrow().slots.phase(slot_index)
     }
 
-    pub(crate) fn set_deadline(&self, slot_index: u32, deadline_ms: u64) {
+    pub(super) fn set_deadline(&self, slot_index: u32, deadline_ms: u64) {
         self.inner
             .borrow_mut()
             .slots
@@ -385,19 +401,19 @@ impl Lane {
     }
 
     #[inline]
-    pub(crate) fn release(&self, slot_index: u32) {
+    pub(super) fn release(&self, slot_index: u32) {
         self.inner.borrow_mut().slots.release(slot_index);
         self.slot_freed();
     }
 
     #[inline]
     fn slot_freed(&self) {
-        self.wait_room.slot_freed(&self.session.routes);
+        self.queue.slot_freed(&self.session.routes);
     }
 
     /// Gives up on a slot that the worker may still write to: it is told, and
     /// the slot waits for its word. Says whether the bell must be rung.
-    pub(crate) fn abandon(&self, slot_index: u32, generation: u32) -> bool {
+    pub(super) fn abandon(&self, slot_index: u32, generation: u32) -> bool {
         let words = self.slot_offsets(slot_index).request_words;
         let cancelled = words + std::mem::offset_of!(RequestWords, cancelled) as u64;
         store_tagged(
@@ -438,8 +454,9 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lanes::exchange::Exchange;
     use crate::lanes::queue::Order;
-    use crate::routing::session::Life;
+    use crate::routing::session::OpenLanes;
     use slotway_shm_proto::Method;
     use slotway_shm_proto::layout::Geometry;
     use slotway_shm_proto::region::{HubRegions, WorkerRegions};
@@ -470,7 +487,7 @@ mod tests {
             eventfds: Vec::new(),
             ringers: vec![Ringer::default(), Ringer::default()],
             alive_at_ms: 0.into(),
-            life: Life::new(2),
+            open_lanes: OpenLanes::new(2),
         });
         let bells = || {
             let bell = |index| worker.requests.u32_at(geometry.thread_line(index));
@@ -485,11 +502,11 @@ mod tests {
                 session,
                 lane_index,
                 1000,
-                [(); 2].map(|()| WaitRoom::new(0, Order::OldestFirst)),
+                [(); 2].map(|()| RouteQueues::new(0, Order::OldestFirst)),
             ))
         });
         for (lane, rung) in lanes.iter().zip([[1, 0], [1, 1]]) {
-            let exchange = lane.reserve().unwrap();
+            let exchange = Exchange::reserve(lane).unwrap();
             exchange.submit(1000);
             lane.ring_bells();
             assert_eq!(bells(), rung);

@@ -18,7 +18,7 @@ use crate::routing::registration::RouteSpec;
 
 /// See the module.
 #[derive(Debug)]
-pub struct WaitRoom {
+pub struct RouteQueues {
     /// Most that wait for one route.
     place_count_max: usize,
     order: Order,
@@ -51,13 +51,13 @@ struct Waiter {
 /// A request's place in the queue of its route, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
-    room: Rc<WaitRoom>,
+    room: Rc<RouteQueues>,
     route: RouteSpec,
     number: u64,
     waiter: Rc<Waiter>,
 }
 
-impl WaitRoom {
+impl RouteQueues {
     /// Nobody waits yet; at most `place_count_max` will for each route.
     pub fn new(place_count_max: u32, order: Order) -> Rc<Self> {
         Rc::new(Self {
@@ -169,7 +169,7 @@ impl Waiter {
 
 impl Place {
     /// Whether it is one for the route in this room.
-    pub fn is_in(&self, room: &Rc<WaitRoom>, route: &RouteSpec) -> bool {
+    pub fn is_in(&self, room: &Rc<RouteQueues>, route: &RouteSpec) -> bool {
         Rc::ptr_eq(&self.room, room) && self.route == *route
     }
 
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn the_longest_waiting_of_the_worker_s_routes_is_next() {
-        let room = WaitRoom::new(10, Order::OldestFirst);
+        let room = RouteQueues::new(10, Order::OldestFirst);
         let (a, b, other) = (route("/a"), route("/b"), route("/other"));
         let elsewhere = room.enter(&other).unwrap();
         let first = room.enter(&b).unwrap();
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_takes_nobody_and_one_that_empties_takes_again() {
-        let room = WaitRoom::new(2, Order::OldestFirst);
+        let room = RouteQueues::new(2, Order::OldestFirst);
         let a = route("/a");
         assert!(!room.is_queueing(&a));
         let places = [room.enter(&a).unwrap(), room.enter(&a).unwrap()];
@@ -261,14 +261,14 @@ mod tests {
         drop(places);
         assert_eq!((room.waiting_count.get(), room.is_queueing(&a)), (0, false));
         assert!(
-            WaitRoom::new(0, Order::OldestFirst).enter(&a).is_none(),
+            RouteQueues::new(0, Order::OldestFirst).enter(&a).is_none(),
             "no queue at all"
         );
     }
 
     #[test]
     fn a_grant_that_its_place_leaves_with_goes_to_the_next_of_any_route() {
-        let room = WaitRoom::new(10, Order::OldestFirst);
+        let room = RouteQueues::new(10, Order::OldestFirst);
         let (a, b) = (route("/a"), route("/b"));
         let (first, second) = (room.enter(&a).unwrap(), room.enter(&b).unwrap());
         room.slot_freed(&[a, b]);
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn when_workers_come_everybody_looks() {
-        let room = WaitRoom::new(10, Order::OldestFirst);
+        let room = RouteQueues::new(10, Order::OldestFirst);
         let places: Vec<_> = ["/a", "/b", "/a"]
             .map(|path| room.enter(&route(path)).unwrap())
             .into();
@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn where_the_newest_has_every_second_turn_neither_end_waits_for_the_other() {
-        let room = WaitRoom::new(8, Order::OldestAndNewest);
+        let room = RouteQueues::new(8, Order::OldestAndNewest);
         let own = route("/a");
         let places: Vec<_> = (0..4).map(|_| room.enter(&own).unwrap()).collect();
         let mut order = Vec::new();

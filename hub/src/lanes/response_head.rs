@@ -1,5 +1,5 @@
-//! A worker's answer, judged: the private copy of its head becomes an
-//! [`Answer`] whose ranges are known to lie in the arena.
+//! A worker's response, judged: the private copy of its head becomes a
+//! [`WorkerResponse`] whose ranges are known to lie in the arena.
 
 use slotway_shm_proto::ByteRing;
 use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, ResponseHead};
@@ -9,7 +9,7 @@ use crate::lanes::lane::Violation;
 
 /// Where the body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnswerBody {
+pub enum ResponseBody {
     /// All of it in the arena.
     Whole {
         /// From the arena's start.
@@ -30,13 +30,13 @@ pub enum AnswerBody {
 
 /// A checked head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct WorkerResponse {
     /// Status, or `None` if it is none that a worker may answer.
     pub status: Option<u16>,
     /// The field section starts the arena.
     pub fields_bytes: u32,
     /// The body.
-    pub body: AnswerBody,
+    pub body: ResponseBody,
     /// Times, as the worker read them; for instrumentation only.
     pub times_ns: (u64, u64),
 }
@@ -47,7 +47,7 @@ pub fn check(
     generation: u32,
     arena_bytes: u32,
     streams: bool,
-) -> Result<Answer, Violation> {
+) -> Result<WorkerResponse, Violation> {
     if head.generation != generation {
         return Err(Violation::Head("generation"));
     }
@@ -62,7 +62,7 @@ pub fn check(
         if !(BODY_RING_BYTES_MIN..=room).contains(&head.body_ring_bytes) {
             return Err(Violation::Head("body ring"));
         }
-        AnswerBody::Stream {
+        ResponseBody::Stream {
             offset: head.body_offset,
             ring: ByteRing::new(head.body_ring_bytes),
             bytes: (head.body_bytes != BODY_BYTES_UNKNOWN).then_some(head.body_bytes),
@@ -71,7 +71,7 @@ pub fn check(
         if head.body_bytes > u64::from(room) {
             return Err(Violation::Head("body"));
         }
-        AnswerBody::Whole {
+        ResponseBody::Whole {
             offset: head.body_offset,
             bytes: head.body_bytes as u32,
         }
@@ -79,7 +79,7 @@ pub fn check(
     let status = (200..=599)
         .contains(&head.status)
         .then_some(head.status as u16);
-    Ok(Answer {
+    Ok(WorkerResponse {
         status,
         fields_bytes: head.fields_bytes,
         body,
@@ -109,7 +109,7 @@ mod tests {
         let answer = check(&head(), 7, ARENA, false).unwrap();
         assert_eq!(
             answer.body,
-            AnswerBody::Whole {
+            ResponseBody::Whole {
                 offset: 24,
                 bytes: 100
             }

@@ -19,10 +19,10 @@ use slotway_shm_proto::taking;
 
 use crate::lanes::exchange::{Exchange, Outcome};
 use crate::lanes::lane::Lane;
-use crate::lanes::queue::{Order, WaitRoom};
+use crate::lanes::queue::{Order, RouteQueues};
 use crate::lanes::slot::Event;
 use crate::routing::registration::{RouteOptions, RouteSpec};
-use crate::routing::session::{Life, Session};
+use crate::routing::session::{OpenLanes, Session};
 
 const SLOT_COUNT: u32 = 3;
 const STEP_COUNT: u32 = 300;
@@ -74,13 +74,13 @@ fn pair() -> (Hub, Worker) {
         eventfds: Vec::new(),
         ringers: vec![Ringer::default()],
         alive_at_ms: 0.into(),
-        life: Life::new(1),
+        open_lanes: OpenLanes::new(1),
     });
     let lane = Lane::new(
         session,
         0,
         1000,
-        [(); 2].map(|()| WaitRoom::new(0, Order::OldestFirst)),
+        [(); 2].map(|()| RouteQueues::new(0, Order::OldestFirst)),
     );
     let hub = Hub {
         lane: Rc::new(lane),
@@ -106,7 +106,7 @@ impl Hub {
     }
 
     fn ask(&mut self) {
-        let Some(exchange) = self.lane.reserve() else {
+        let Some(exchange) = Exchange::reserve(&self.lane) else {
             return;
         };
         let number = self.next_number;
@@ -234,7 +234,7 @@ fn whatever_the_order_every_request_is_answered_once_and_every_slot_comes_back()
 }
 
 #[test]
-fn wherever_the_worker_crashes_what_is_handed_on_was_never_run_and_never_will_be() {
+fn wherever_the_worker_crashes_what_is_rerouted_was_never_run_and_never_will_be() {
     for seed in 0..2000 {
         let mut random = Rng::with_seed(seed);
         let (mut hub, mut worker) = pair();
@@ -248,7 +248,7 @@ fn wherever_the_worker_crashes_what_is_handed_on_was_never_run_and_never_will_be
         // The hub notices; a worker that is only put out may go on for a while.
         hub.look();
         hub.lane.end();
-        let mut handed_on = BTreeSet::new();
+        let mut rerouted = BTreeSet::new();
         for (number, exchange) in hub.waiting.drain(..) {
             let mut cx = Context::from_waker(Waker::noop());
             let outcome = exchange.poll_outcome(&mut cx);
@@ -257,11 +257,11 @@ fn wherever_the_worker_crashes_what_is_handed_on_was_never_run_and_never_will_be
                 worker.receive();
             }
             if exchange.give_up() {
-                handed_on.insert(number);
+                rerouted.insert(number);
             }
         }
         while worker.receive() {}
-        let both: Vec<_> = handed_on.intersection(&worker.ran).collect();
+        let both: Vec<_> = rerouted.intersection(&worker.ran).collect();
         assert!(
             both.is_empty(),
             "seed {seed}: {both:?} ran here and elsewhere"

@@ -4,19 +4,16 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use slotway_net::{Engine, Listener, run};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::StartError;
 use crate::front::listener;
-use crate::reactor::{Reactor, inspect, ping};
+use crate::reactor::Reactor;
 use crate::shared::Shared;
 use crate::shared::inspection::Inspection;
-use crate::shared::vital::vital;
 
 /// A reactor, and what is done once its thread has come to its end.
 pub struct ReactorThread {
@@ -77,69 +74,20 @@ pub fn start_reactor(
     }
 }
 
-/// A task of a reactor that the hub cannot be without.
-fn spawn(
-    shared: Arc<Shared>,
-    what: &'static str,
-    task: impl Future<Output = ()> + 'static,
-) -> tokio::task::JoinHandle<()> {
-    tokio::task::spawn_local(vital(shared, what, task))
-}
-
 async fn serve(
     reactor: Rc<Reactor>,
     listeners: Vec<Rc<Listener>>,
     questions: mpsc::UnboundedReceiver<Inspection>,
 ) {
-    let shared = || Arc::clone(&reactor.shared);
-    let mut tasks = vec![
-        spawn(
-            shared(),
-            "ringing workers",
-            Rc::clone(&reactor).ring_marked_lanes(),
-        ),
-        spawn(
-            shared(),
-            "looking after deadlines",
-            Rc::clone(&reactor).sweep(),
-        ),
-        spawn(
-            shared(),
-            "watching connections",
-            Rc::clone(&reactor).watch(),
-        ),
-        spawn(
-            shared(),
-            "noticing clients that leave",
-            Rc::clone(&reactor).look_out(),
-        ),
-        spawn(
-            shared(),
-            "telling of slots",
-            inspect::serve(Rc::clone(&reactor), questions),
-        ),
-    ];
-    if reactor.shared.config.ping > 0 {
-        let interval = Duration::from_secs(reactor.shared.config.ping);
-        let task = ping::run(Rc::clone(&reactor), interval);
-        tasks.push(spawn(shared(), "pinging workers", task));
-    }
+    let tasks = reactor.start(questions);
     let accepting: Vec<_> = listeners
         .iter()
         .map(|listener| {
             let accept = listener::run(Rc::clone(&reactor), Rc::clone(listener));
-            spawn(shared(), "accepting clients", accept)
+            reactor.spawn("accepting clients", accept)
         })
         .collect();
-    let wake = &reactor.shared.reactor_wakes[reactor.index as usize];
-    loop {
-        wake.notified().await;
-        reactor.reconcile();
-        if reactor.shared.stopping.load(Ordering::Acquire) {
-            break;
-        }
-    }
-    let limit = Duration::from_secs(reactor.shared.config.drain_timeout);
+    reactor.run().await;
     for listener in &listeners {
         listener.close();
     }
@@ -148,22 +96,11 @@ async fn serve(
         // A panic there has been printed.
         let _ = task.await;
     }
-    // From here on new connections are refused, not left to wait. Only now are clients
-    // told to go: those that come back at once must find the door closed, not be
-    // caught in it.
+    // From here on new connections are refused, not left to wait.
     drop(listeners);
-    reactor.begin_stop();
-    let finished = reactor.finish_stop(limit);
-    tokio::pin!(finished);
-    loop {
-        tokio::select! {
-            () = &mut finished => break,
-            // Workers may go meanwhile, and then nobody must wait for them.
-            () = wake.notified() => reactor.reconcile(),
-        }
-    }
+    reactor.stop().await;
     for task in tasks {
         task.abort();
     }
-    reactor.close_all_lanes().await;
+    reactor.lanes.close_all().await;
 }

@@ -1,19 +1,23 @@
-//! An answer's body on its way from a slot's ring to the socket.
+//! A response's body on its way from a slot's ring to the socket.
 
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
+use super::outcome::{self, Awaited};
+use super::wait;
 use crate::clock;
-use crate::front::connection::Connection;
-use crate::front::request::Instead;
 use crate::http::encode;
-use crate::lanes::exchange::{Exchange, Outcome};
+use crate::lanes::exchange::Exchange;
 use crate::lanes::slot::Event;
-use crate::limits::READ_STEP_BYTES;
+use crate::limits::{DIRECT_SEND_BYTES_MIN, READ_STEP_BYTES};
+use crate::wire::{Call, EarlyEnd, Wire};
 
 const CRLF: &[u8] = b"\r\n";
 
 /// A body under way.
-pub(crate) struct Download {
+pub struct Download {
     /// The ring's place, from the arena's start.
     pub offset: u32,
     /// The ring.
@@ -24,100 +28,129 @@ pub(crate) struct Download {
     pub chunked: bool,
 }
 
-impl Connection {
-    /// Sends the head that is in the output and then the body as the worker
-    /// produces it. False: the body did not come whole, and since the head is
-    /// out, the connection must be reset.
-    pub(crate) async fn download(
-        &mut self,
-        exchange: Exchange,
-        download: Download,
-    ) -> Result<bool, Instead> {
-        let timeout_ms = self.reactor.shared.config.timeout_ms();
-        let Download {
-            offset,
-            ring,
-            mut left,
-            chunked,
-        } = download;
-        let mut consumed = 0;
-        loop {
-            let (ready, end) = match exchange.download_ready(ring, consumed) {
-                Ok(found) => found,
-                Err(violation) => {
-                    self.reactor.report_violation(exchange.lane(), violation);
-                    return Ok(false);
-                }
-            };
-            let most = left.unwrap_or(u64::MAX).min(READ_STEP_BYTES as u64);
-            let take = u64::from(ready).min(most) as u32;
-            if take > 0 {
-                if chunked {
-                    encode::chunk_size(&mut self.output, take);
-                }
-                for (start, count) in ring.pieces(consumed, take) {
-                    self.send_directly(&exchange, offset + start, count)?;
-                }
-                consumed = ring.advance(consumed, take);
-                left = left.map(|left| left - u64::from(take));
-                if chunked {
-                    self.output.extend_from_slice(CRLF);
-                }
-                // The worker refills the ring while this piece is being sent.
-                if exchange.publish_download(consumed) {
-                    self.reactor.mark(exchange.lane());
-                }
-                if self.output.len() <= CRLF.len() {
-                    // The end of a chunk goes with what follows it. The bell is
-                    // rung meanwhile, and others have their turn.
-                    tokio::task::yield_now().await;
-                } else {
-                    self.flush().await.map_err(|_| Instead::ClientGone)?;
-                }
-                // The time that a slow client took is not the worker's.
-                exchange.set_deadline(clock::coarse_ms() + timeout_ms);
-                continue;
+/// Sends the head that is in the output and then the body as the worker
+/// produces it. False: the body did not come whole, and since the head is
+/// out, the connection must be reset.
+pub async fn run(
+    wire: &mut Wire,
+    call: &mut Call,
+    exchange: Exchange,
+    download: Download,
+) -> Result<bool, EarlyEnd> {
+    let timeout_ms = wire.reactor.shared.config.timeout_ms();
+    let Download {
+        offset,
+        ring,
+        mut left,
+        chunked,
+    } = download;
+    let mut consumed = 0;
+    loop {
+        let (ready, end) = match exchange.download_ready(ring, consumed) {
+            Ok(found) => found,
+            Err(violation) => {
+                wire.reactor
+                    .lanes
+                    .report_violation(exchange.lane(), violation);
+                return Ok(false);
             }
-            let is_whole = end == Some(BodyEnd::Complete) && left.unwrap_or(0) == 0 && ready == 0;
-            if is_whole && chunked {
-                self.output.extend_from_slice(encode::LAST_CHUNK);
+        };
+        let most = left.unwrap_or(u64::MAX).min(READ_STEP_BYTES as u64);
+        let take = u64::from(ready).min(most) as u32;
+        if take > 0 {
+            if chunked {
+                encode::chunk_size(&mut wire.output, take);
             }
-            if !self.output.is_empty() {
-                self.flush().await.map_err(|_| Instead::ClientGone)?;
+            for (start, count) in ring.pieces(consumed, take) {
+                send_directly(wire, &exchange, offset + start, count)?;
             }
-            match end {
-                Some(_) if is_whole => {
-                    self.after_answer(exchange);
-                    return Ok(true);
-                }
-                // Shorter or longer than its length, or given up.
-                Some(_) => {
-                    let worker = &exchange.lane().session.name;
-                    tracing::warn!(
-                        worker,
-                        missing = left.unwrap_or(0),
-                        "a streamed answer was given up, or was not its length"
-                    );
-                    return Ok(false);
-                }
-                None => {}
+            consumed = ring.advance(consumed, take);
+            left = left.map(|left| left - u64::from(take));
+            if chunked {
+                wire.output.extend_from_slice(CRLF);
             }
-            match exchange.outcome(&self.state).await {
-                Outcome::Event(Event::Changed | Event::Answered) => {}
-                Outcome::Event(Event::TimedOut) => {
-                    self.timed_out();
-                    return Ok(false);
-                }
-                Outcome::WorkerGone => {
-                    self.worker_gone();
-                    return Ok(false);
-                }
-                // If that cannot be known, the next piece will show.
-                Outcome::ClientLeft(hangup) => {
-                    self.after_hangup(hangup)?;
-                    self.tell_if_closed(&exchange);
-                }
+            // The worker refills the ring while this piece is being sent.
+            if exchange.publish_download(consumed) {
+                wire.reactor.lanes.mark(exchange.lane());
+            }
+            if wire.output.len() <= CRLF.len() {
+                // The end of a chunk goes with what follows it. The bell is
+                // rung meanwhile, and others have their turn.
+                tokio::task::yield_now().await;
+            } else {
+                wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
+            }
+            // The time that a slow client took is not the worker's.
+            exchange.set_deadline(clock::coarse_ms() + timeout_ms);
+            continue;
+        }
+        let is_whole = end == Some(BodyEnd::Complete) && left.unwrap_or(0) == 0 && ready == 0;
+        if is_whole && chunked {
+            wire.output.extend_from_slice(encode::LAST_CHUNK);
+        }
+        if !wire.output.is_empty() {
+            wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
+        }
+        match end {
+            Some(_) if is_whole => {
+                wire.reactor.lanes.finish(exchange);
+                return Ok(true);
+            }
+            // Shorter or longer than its length, or given up.
+            Some(_) => {
+                let worker = &exchange.lane().session.name;
+                tracing::warn!(
+                    worker,
+                    missing = left.unwrap_or(0),
+                    "the worker ended a streamed response early, or its length was not the one it gave"
+                );
+                return Ok(false);
+            }
+            None => {}
+        }
+        match outcome::next(&exchange, &wire.state).await {
+            Awaited::Event(Event::Changed | Event::Answered) => {}
+            Awaited::Event(Event::TimedOut) => {
+                outcome::timed_out(&wire.reactor.lanes);
+                return Ok(false);
+            }
+            Awaited::WorkerGone => {
+                outcome::worker_gone(&wire.reactor.lanes);
+                return Ok(false);
+            }
+            // If that cannot be known, the next piece will show.
+            Awaited::ClientLeft(hangup) => {
+                wait::after_hangup(wire, call, hangup)?;
+                wait::notify_if_half_closed(wire, call, &exchange);
             }
         }
     }
+}
+
+/// Puts a part of the arena behind what is in the output, unless it is large:
+/// then both are sent at once, which spares a copy, and only what the socket
+/// does not take is left in the output. True: nothing is.
+pub fn send_directly(
+    wire: &mut Wire,
+    exchange: &Exchange,
+    offset: u32,
+    bytes: u32,
+) -> Result<bool, EarlyEnd> {
+    let mut sent = 0;
+    if bytes >= DIRECT_SEND_BYTES_MIN {
+        let head = &wire.output;
+        match exchange.send_from_arena(wire.stream.as_fd(), head, offset, bytes) {
+            Ok(count) => {
+                wire.state.add_moved(count as u64);
+                sent = count;
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => return Err(EarlyEnd::ClientGone),
+        }
+    }
+    let of_head = sent.min(wire.output.len());
+    let of_body = (sent - of_head) as u32;
+    wire.output.drain(..of_head);
+    exchange.append_from_arena(offset + of_body, bytes - of_body, &mut wire.output);
+    Ok(wire.output.is_empty())
 }

@@ -13,7 +13,7 @@ use slotway_shm_proto::layout::{
 
 use crate::http::error::HeadError;
 use crate::http::forwarded::Client;
-use crate::http::head::RequestHead;
+use crate::http::head::{RequestHead, bytes_of};
 use crate::http::target::percent_decode;
 use crate::lanes::exchange::Exchange;
 use crate::limits::HEAD_BYTES_MAX;
@@ -41,13 +41,13 @@ pub enum DispatchBody<'b> {
 }
 
 /// Everything about a request that its slot holds.
-pub struct Dispatch<'r> {
+pub struct Request<'r> {
     /// The parsed head.
     pub head: &'r RequestHead,
     /// The bytes it was parsed from.
     pub head_bytes: &'r [u8],
-    /// Raw parameters, in the pattern's order: parts of `head_bytes`.
-    pub params: &'r Params<'r>,
+    /// Raw parameters, in the pattern's order: parts of the head's path.
+    pub params: &'r Params,
     /// They are handed on as they are, without decoding.
     pub raw_params: bool,
     /// Index of the route in the worker's registration.
@@ -87,12 +87,12 @@ const ALIGN: u32 = 8;
 /// been received whole. Returns the place of what is missing of the body.
 /// `scratch` is only for re-use of its memory.
 pub fn write(
-    dispatch: &Dispatch<'_>,
+    request: &Request<'_>,
     exchange: &Exchange,
     scratch: &mut Vec<u8>,
 ) -> Result<BodyPlace, HeadError> {
-    let head = dispatch.head;
-    exchange.write_arena(0, dispatch.head_bytes);
+    let head = request.head;
+    exchange.write_arena(0, request.head_bytes);
     for entry in &head.dropped {
         for span in [entry.name, entry.value] {
             scratch.clear();
@@ -101,14 +101,14 @@ pub fn write(
         }
     }
 
-    let fields_offset = (dispatch.head_bytes.len() as u32).next_multiple_of(ALIGN);
+    let fields_offset = (request.head_bytes.len() as u32).next_multiple_of(ALIGN);
     exchange.write_arena(fields_offset, layout::as_bytes(&head.fields));
     let params_offset = fields_offset + (head.fields.len() * size_of::<FieldEntry>()) as u32;
-    let text_offset = params_offset + (dispatch.params.len() * size_of::<Span>()) as u32;
-    let text_bytes = write_params(dispatch, exchange, params_offset, text_offset, scratch)?;
+    let text_offset = params_offset + (request.params.len() * size_of::<Span>()) as u32;
+    let text_bytes = write_params(request, exchange, params_offset, text_offset, scratch)?;
     let body_offset = (text_offset + text_bytes).next_multiple_of(ALIGN);
 
-    let (body_ring_bytes, body_bytes) = match dispatch.body {
+    let (body_ring_bytes, body_bytes) = match request.body {
         DispatchBody::Whole {
             here,
             waiting_bytes,
@@ -125,18 +125,18 @@ pub fn write(
     if head.query.is_some() {
         flags |= request_flags::HAS_QUERY;
     }
-    if dispatch.wants_times {
+    if request.wants_times {
         flags |= request_flags::WANTS_TIMES;
     }
     if head.http_1_0 {
         flags |= request_flags::HTTP_1_0;
     }
-    if dispatch.client.is_https {
+    if request.client.is_https {
         flags |= request_flags::HTTPS;
     }
     exchange.write_head(&SlotHead {
         generation: exchange.generation(),
-        route_index: dispatch.route_index,
+        route_index: request.route_index,
         method: head.method.map_or(0, |method| method as u32),
         flags,
         target: head.target,
@@ -145,19 +145,19 @@ pub fn write(
         fields_offset,
         field_count: head.fields.len() as u32,
         params_offset,
-        param_count: dispatch.params.len() as u32,
+        param_count: request.params.len() as u32,
         body_offset,
         body_ring_bytes,
         body_bytes,
-        deadline_ns: dispatch.deadline_ns,
-        peer_address: peer_address(dispatch.client.peer),
-        peer_port: match dispatch.client.peer {
+        deadline_ns: request.deadline_ns,
+        peer_address: peer_address(request.client.peer),
+        peer_port: match request.client.peer {
             Peer::Tcp(address) => u32::from(address.port()),
             Peer::Unix => 0,
         },
         reserved: [0; 7],
     });
-    Ok(match dispatch.body {
+    Ok(match request.body {
         DispatchBody::Whole {
             here,
             waiting_bytes,
@@ -184,26 +184,29 @@ fn peer_address(peer: Peer) -> [u8; 16] {
 /// Writes the spans of the parameters, and the text of those that had to be
 /// decoded; the others point into the head. Returns the bytes of text.
 fn write_params(
-    dispatch: &Dispatch<'_>,
+    request: &Request<'_>,
     exchange: &Exchange,
     params_offset: u32,
     text_offset: u32,
     scratch: &mut Vec<u8>,
 ) -> Result<u32, HeadError> {
     scratch.clear();
-    let head_start = dispatch.head_bytes.as_ptr().addr();
-    for (index, raw) in dispatch.params.iter().enumerate() {
+    let path_offset = request.head.path.offset;
+    for (index, own) in request.params.spans().iter().enumerate() {
         let start = scratch.len() as u32;
-        let span = if !dispatch.raw_params && percent_decode(raw.as_bytes(), scratch)? {
+        let raw = Span {
+            offset: path_offset + own.offset,
+            bytes: own.bytes,
+        };
+        let is_decoded =
+            !request.raw_params && percent_decode(bytes_of(request.head_bytes, raw), scratch)?;
+        let span = if is_decoded {
             Span {
                 offset: text_offset + start,
                 bytes: scratch.len() as u32 - start,
             }
         } else {
-            Span {
-                offset: (raw.as_ptr().addr() - head_start) as u32,
-                bytes: raw.len() as u32,
-            }
+            raw
         };
         let place = params_offset + (index * size_of::<Span>()) as u32;
         exchange.write_arena(place, layout::as_bytes(std::slice::from_ref(&span)));

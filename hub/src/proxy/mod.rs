@@ -1,12 +1,59 @@
 //! A request through a slot: from a parsed head to the worker's response on the socket.
 //!
-//! [`fill`] writes a request into its slot, [`wait`] is what happens when there is none,
-//! [`upload`] and [`download`] are bodies that stream, [`reply`] awaits and sends the
-//! response, and [`retry`] gives what a dead worker had not begun to another.
+//! [`dispatch`] finds the worker and takes a slot, [`fill`] writes the request into it,
+//! [`wait`] is what happens when there is none, [`upload`] and [`download`] are bodies that
+//! stream, [`reply`] awaits the response and sends it, [`retry`] gives what a dead worker
+//! had not begun to another, and [`outcome`] names what can happen instead of a response.
 
-pub mod download;
+pub mod dispatch;
+mod download;
 pub mod fill;
+pub mod outcome;
 pub mod reply;
-pub mod retry;
-pub mod upload;
+mod retry;
+mod upload;
 pub mod wait;
+
+use slotway_shm_proto::Method;
+
+use crate::routing::registration::RouteSpec;
+use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
+use dispatch::{DispatchOutcome, Ready};
+use upload::UploadEnd;
+
+/// What came of a request that went to a worker's route.
+pub enum Served {
+    /// The worker has answered it.
+    Answered(AfterRequest),
+    /// The route is an event stream, and the request has no body.
+    IsEventStream(Box<RouteSpec>),
+}
+
+/// Has a worker answer the request.
+pub async fn serve(wire: &mut Wire, call: &mut Call, method: Method) -> Result<Served, EarlyEnd> {
+    let ready = if call.head.has_body() {
+        dispatch::with_body(wire, call, method).await?
+    } else {
+        // Most requests are these: no future more than is needed.
+        match dispatch::now(wire, call, method)? {
+            DispatchOutcome::Dispatched(exchange, _) => Ready::whole(wire, call, exchange),
+            DispatchOutcome::MustWait(need, route) => {
+                Box::pin(dispatch::later(wire, call, method, need, *route)).await?
+            }
+            DispatchOutcome::IsEventStream(route) => return Ok(Served::IsEventStream(route)),
+        }
+    };
+    let Ready {
+        mut exchange,
+        upload,
+    } = ready;
+    wire.reactor.hangups.begin(&wire.state);
+    if let Some((place, source)) = upload
+        && upload::run(wire, &exchange, place, source).await? == UploadEnd::Complete
+    {
+        call.note_upload_complete();
+    }
+    let response = reply::receive(wire, call, &mut exchange).await?;
+    let after = reply::send(wire, call, exchange, &response).await?;
+    Ok(Served::Answered(after))
+}

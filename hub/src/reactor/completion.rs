@@ -1,37 +1,44 @@
-//! Taking a lane's completions: when the worker rings, and by itself at the
-//! end of a turn in which the lane was given requests.
+//! Taking a lane's completions: when the worker rings, and by itself at the end of a turn
+//! in which the lane was given requests.
 
+use std::future::poll_fn;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::lanes::lane::{Lane, Violation};
-use crate::reactor::Reactor;
 use slotway_net::Bell;
+
+use super::lanes::Lanes;
+use crate::clock;
+use crate::lanes::lane::{Lane, Violation};
+use crate::limits::SWEEP_INTERVAL;
+use crate::shared::counters::Counters;
+use crate::shared::message::ControlMessage;
 
 /// A panic at what one worker has written ends its session, and nothing else.
 struct EvictOnPanic {
-    reactor: Rc<Reactor>,
+    lanes: Rc<Lanes>,
     lane: Rc<Lane>,
 }
 
 impl Drop for EvictOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.reactor.report_violation(&self.lane, Violation::Panic);
+            self.lanes.report_violation(&self.lane, Violation::Panic);
         }
     }
 }
 
-/// Runs until the lane ends.
-pub async fn run(reactor: Rc<Reactor>, lane: Rc<Lane>) {
+/// Takes one lane's completions until it ends.
+pub async fn run(lanes: Rc<Lanes>, lane: Rc<Lane>) {
     let _guard = EvictOnPanic {
-        reactor: Rc::clone(&reactor),
+        lanes: Rc::clone(&lanes),
         lane: Rc::clone(&lane),
     };
-    match serve(&reactor, &lane).await {
+    match serve(&lanes, &lane).await {
         Ok(()) => {}
-        Err(End::Violation(violation)) => reactor.report_violation(&lane, violation),
-        Err(End::NoBell) => reactor.report_no_resources(&lane),
+        Err(End::Violation(violation)) => lanes.report_violation(&lane, violation),
+        Err(End::NoBell) => lanes.report_no_resources(&lane),
     }
 }
 
@@ -48,15 +55,15 @@ impl From<Violation> for End {
     }
 }
 
-async fn serve(reactor: &Rc<Reactor>, lane: &Rc<Lane>) -> Result<(), End> {
-    let eventfd = &lane.session.eventfds[reactor.index as usize];
+async fn serve(lanes: &Lanes, lane: &Lane) -> Result<(), End> {
+    let eventfd = &lane.session.eventfds[lanes.index as usize];
     let bell = eventfd
         .as_fd()
         .try_clone_to_owned()
         .and_then(Bell::new)
         .map_err(|_| End::NoBell)?;
     while !lane.is_over() {
-        take(reactor, lane)?;
+        take(lanes, lane)?;
         tokio::select! {
             rung = bell.rung() => rung.map_err(|_| End::NoBell)?,
             () = lane.ended.notified() => {}
@@ -66,10 +73,80 @@ async fn serve(reactor: &Rc<Reactor>, lane: &Rc<Lane>) -> Result<(), End> {
 }
 
 /// Takes what there is, and leaves the lane asleep.
-pub fn take(reactor: &Rc<Reactor>, lane: &Lane) -> Result<(), Violation> {
+fn take(lanes: &Lanes, lane: &Lane) -> Result<(), Violation> {
     lane.stay_awake();
     lane.drain()?;
     lane.fall_asleep()?;
-    reactor.after_drain_step(lane);
+    lanes.note_progress(lane);
     Ok(())
+}
+
+fn take_or_report(lanes: &Lanes, lane: &Lane) {
+    if let Err(violation) = take(lanes, lane) {
+        lanes.report_violation(lane, violation);
+    }
+}
+
+/// Rings each marked lane once a turn; never ends.
+pub async fn ring_marked(lanes: Rc<Lanes>) {
+    let mut batch = Vec::new();
+    loop {
+        poll_fn(|cx| lanes.poll_marked(cx)).await;
+        lanes.take_marked(&mut batch);
+        for lane in &batch {
+            lane.marked.set(false);
+            lane.stay_awake();
+            lane.ring_bells();
+        }
+        // A worker that was woken on this core has often taken its turn before the ring
+        // returned: then it need not ring back.
+        for lane in batch.drain(..) {
+            take_or_report(&lanes, &lane);
+        }
+    }
+}
+
+/// Looks after deadlines and wakes that got lost, while requests are in flight; never
+/// ends.
+pub async fn sweep(lanes: Rc<Lanes>) {
+    loop {
+        let all = lanes.all();
+        for lane in &all {
+            lanes.note_progress(lane);
+        }
+        if all.iter().all(|lane| lane.used_count() == 0) {
+            // The lanes' memory must not wait for the next request.
+            drop(all);
+            lanes.sweeper_needed().await;
+            continue;
+        }
+        let now_ms = clock::coarse_ms();
+        let earliest = all.iter().filter_map(|lane| lane.expire(now_ms)).min();
+        for lane in &all {
+            if !lane.is_over() && lane.is_hanging(now_ms) {
+                let message = ControlMessage::TooManyUnanswered(lane.session.id);
+                lanes.shared.tell_control(message);
+            }
+            make_room_for_streams(&lanes, lane, now_ms);
+            if lane.rescue_lost_wake(now_ms) {
+                Counters::add(&lanes.shared.counters.lost_wakes);
+                tracing::error!(worker = lane.session.name, "a wake-up of the hub was lost");
+                take_or_report(&lanes, lane);
+            }
+        }
+        drop(all);
+        let wait = earliest.map_or(SWEEP_INTERVAL, |ms| {
+            Duration::from_millis(ms.saturating_sub(now_ms).max(1))
+        });
+        tokio::time::sleep(wait.min(SWEEP_INTERVAL)).await;
+    }
+}
+
+/// Ends a client that is slow when others wait for its place.
+fn make_room_for_streams(lanes: &Lanes, lane: &Lane, now_ms: u64) {
+    let streams = lane.streams();
+    streams.sample(now_ms);
+    if lanes.stream_queue.count_for(&lane.session.routes) > 0 {
+        streams.make_room(now_ms);
+    }
 }

@@ -4,35 +4,23 @@
 //! body's, which moves with its bytes at the least rate that is allowed.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use slotway_net::{Hangup, Stream};
+use tokio::sync::Notify;
+
+use super::activity::RequestActivity;
+use super::deadline::Wait;
 
 use crate::clock;
 use crate::config::Deadlines;
 use crate::lanes::streams::StreamClient;
-use crate::limits::CLOCK_GRAIN_MS;
-use crate::reactor::hangup::LookoutState;
-
-/// What a connection waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Nothing of the client's: a slot has the deadline.
-    Worker,
-    /// The first byte of a request.
-    Request,
-    /// The rest of a head.
-    Head,
-    /// More of a body.
-    Body,
-    /// The client to take what is sent.
-    Write,
-    /// The client to close its side, or to stop sending.
-    Linger,
-}
+use crate::limits::{CLOCK_GRAIN_MS, IDLE_GRACE, LINGER_STOP_TIME, WATCH_INTERVAL};
 
 /// What the reactor knows of a connection.
 pub struct ConnectionState {
@@ -40,8 +28,8 @@ pub struct ConnectionState {
     stream: Rc<Stream>,
     /// The connection's task, to be told that its client hung up.
     task: RefCell<Option<Waker>>,
-    /// What the lookout knows of it.
-    pub(crate) lookout: LookoutState,
+    /// Whether a worker has its request.
+    pub(crate) activity: RequestActivity,
     wait: Cell<Wait>,
     deadline_ms: Cell<u64>,
     is_overdue: Cell<bool>,
@@ -73,7 +61,7 @@ impl ConnectionState {
             id,
             stream,
             task: RefCell::default(),
-            lookout: LookoutState::default(),
+            activity: RequestActivity::default(),
             wait: Cell::new(Wait::Worker),
             deadline_ms: Cell::new(u64::MAX),
             is_overdue: Cell::new(false),
@@ -104,7 +92,7 @@ impl ConnectionState {
 
     /// The client has hung up: the task is told if a request waits.
     pub fn hung_up(&self, hangup: Hangup) {
-        self.lookout.note(hangup);
+        self.activity.note(hangup);
         if let Some(task) = &*self.task.borrow() {
             task.wake_by_ref();
         }
@@ -113,7 +101,7 @@ impl ConnectionState {
     /// Waits until the client hangs up. Only in the connection's own task.
     pub async fn hangup(&self) -> Hangup {
         poll_fn(|_| {
-            let hangup = self.lookout.take_hangup();
+            let hangup = self.activity.take_hangup();
             hangup.map_or(Poll::Pending, Poll::Ready)
         })
         .await
@@ -246,71 +234,87 @@ impl StreamClient for ConnectionState {
     }
 }
 
-/// The deadline of a body: a grace, and then as long as its bytes take at the
-/// least rate.
-#[derive(Clone, Copy, Debug)]
-pub struct BodyDeadline {
-    start_ms: u64,
-    bytes: u64,
+/// The connections of one reactor.
+#[derive(Default)]
+pub struct Connections {
+    all: RefCell<HashMap<u64, Rc<ConnectionState>>>,
+    next_id: Cell<u64>,
+    began: Notify,
+    ended: Notify,
 }
 
-impl BodyDeadline {
-    /// Of a body that is expected from now on.
-    pub fn start() -> Self {
-        Self {
-            start_ms: clock::coarse_ms(),
-            bytes: 0,
+impl Connections {
+    /// Enters a connection into the list of those that a stop looks at.
+    pub fn add(&self, stream: Rc<Stream>) -> Rc<ConnectionState> {
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        let state = Rc::new(ConnectionState::new(id, stream));
+        self.all.borrow_mut().insert(id, Rc::clone(&state));
+        self.began.notify_one();
+        state
+    }
+
+    /// Takes a connection off the list.
+    pub fn remove(&self, id: u64) {
+        self.all.borrow_mut().remove(&id);
+        self.ended.notify_one();
+    }
+
+    /// A connection by its id.
+    pub fn find(&self, id: u64) -> Option<Rc<ConnectionState>> {
+        self.all.borrow().get(&id).cloned()
+    }
+
+    /// Looks over the connections for passed deadlines; never ends.
+    pub async fn watch(&self, deadlines: &Deadlines) {
+        loop {
+            let now_ms = clock::coarse_ms();
+            for connection in self.all.borrow().values() {
+                connection.check(now_ms, deadlines);
+            }
+            if self.all.borrow().is_empty() {
+                self.began.notified().await;
+            }
+            tokio::time::sleep(WATCH_INTERVAL).await;
         }
     }
 
-    /// So many bytes have come.
-    pub fn add(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
+    /// The hub stops: those that are being closed hurry.
+    pub fn begin_stop(&self) {
+        let deadline_ms = clock::coarse_ms() + LINGER_STOP_TIME.as_millis() as u64;
+        for connection in self.all.borrow().values() {
+            connection.hasten(deadline_ms);
+        }
     }
 
-    /// The worker made the client wait: that time does not count.
-    pub fn forgive(&mut self, milliseconds: u64) {
-        self.start_ms += milliseconds;
+    /// Returns when all connections have ended, or at the limit, which ends them too.
+    /// Those that are idle end a little later, since their clients may be about to send.
+    pub async fn finish_stop(&self, limit: Duration) {
+        let grace = IDLE_GRACE.min(limit);
+        // Whether some are left is seen below.
+        let _ = tokio::time::timeout(grace, self.all_ended()).await;
+        for connection in self.all.borrow().values() {
+            connection.end_idle();
+        }
+        let limit = limit.saturating_sub(grace);
+        if tokio::time::timeout(limit, self.all_ended()).await.is_ok() {
+            return;
+        }
+        let left = self.all.borrow().len();
+        tracing::warn!(
+            connections = left,
+            "drain limit reached: closing what is left"
+        );
+        for connection in self.all.borrow().values() {
+            connection.close();
+        }
+        // Operations on sockets that have been shut down end by themselves.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.all_ended()).await;
     }
 
-    /// When it is overdue.
-    pub fn at_ms(&self, deadlines: &Deadlines) -> u64 {
-        let by_rate = match deadlines.body_bytes_per_s_min {
-            0 => u64::MAX / 4,
-            rate => self.bytes.saturating_mul(1000) / rate,
-        };
-        self.start_ms + deadlines.body_ms + by_rate
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_body_s_deadline_moves_with_its_bytes_at_the_least_rate() {
-        let deadlines = Deadlines {
-            body_ms: 10_000,
-            body_bytes_per_s_min: 500,
-            ..Deadlines::default()
-        };
-        let mut body = BodyDeadline {
-            start_ms: 1_000,
-            bytes: 0,
-        };
-        assert_eq!(body.at_ms(&deadlines), 11_000);
-        body.add(1_000);
-        assert_eq!(body.at_ms(&deadlines), 13_000);
-        body.forgive(200);
-        assert_eq!(body.at_ms(&deadlines), 13_200);
-    }
-
-    #[test]
-    fn without_a_least_rate_bytes_of_a_body_buy_all_the_time_there_is() {
-        let deadlines = Deadlines {
-            body_bytes_per_s_min: 0,
-            ..Deadlines::default()
-        };
-        assert!(BodyDeadline::start().at_ms(&deadlines) > u64::MAX / 8);
+    async fn all_ended(&self) {
+        while !self.all.borrow().is_empty() {
+            self.ended.notified().await;
+        }
     }
 }

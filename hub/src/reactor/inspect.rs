@@ -1,19 +1,19 @@
-//! Answers what the slots of this reactor's lanes are in.
+//! Tells what the slots of this reactor's lanes are in.
 
 use std::rc::Rc;
 
 use tokio::sync::mpsc;
 
-use super::Reactor;
+use super::lanes::Lanes;
 use crate::shared::inspection::{Inspection, LaneReport};
 
-/// Answers for one reactor; never ends before the hub does.
-pub async fn serve(reactor: Rc<Reactor>, mut questions: mpsc::UnboundedReceiver<Inspection>) {
+/// Answers questions; never ends before the hub does.
+pub async fn serve(lanes: Rc<Lanes>, mut questions: mpsc::UnboundedReceiver<Inspection>) {
     while let Some(question) = questions.recv().await {
-        let lanes = reactor.open_lanes();
-        let reports = lanes.iter().map(|lane| LaneReport {
+        let all = lanes.all();
+        let reports = all.iter().map(|lane| LaneReport {
             session_id: lane.session.id,
-            reactor: reactor.index,
+            reactor: lanes.index,
             slots: lane.slot_states(),
         });
         // Who asked may have left.

@@ -11,40 +11,40 @@ use std::time::Duration;
 use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::{PING_ROUTE_INDEX, RequestHead, Span};
 
+use super::lanes::Lanes;
 use crate::clock;
 use crate::lanes::exchange::{Exchange, Outcome};
 use crate::lanes::lane::Lane;
 use crate::lanes::slot::Event;
-use crate::reactor::Reactor;
 use crate::shared::message::ControlMessage;
 
 /// What stands in the arena of a ping.
 const PATH: &[u8] = b"/__ping__";
 
 /// Pings the reactor's lanes every `interval`; never ends.
-pub async fn run(reactor: Rc<Reactor>, interval: Duration) {
+pub async fn run(lanes: Rc<Lanes>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
-        for lane in reactor.live_lanes() {
+        for lane in lanes.live() {
             if lane.take_signs_of_life() > 0 {
                 note_alive(&lane);
                 continue;
             }
             // Without a free slot the others' deadlines tell whether it hangs.
-            if let Some(exchange) = lane.reserve() {
-                tokio::task::spawn_local(ping(Rc::clone(&reactor), exchange));
+            if let Some(exchange) = Exchange::reserve(&lane) {
+                tokio::task::spawn_local(ping(Rc::clone(&lanes), exchange));
             }
         }
     }
 }
 
-async fn ping(reactor: Rc<Reactor>, exchange: Exchange) {
+async fn ping(lanes: Rc<Lanes>, exchange: Exchange) {
     exchange.write_arena(0, PATH);
     let path = Span {
         offset: 0,
         bytes: PATH.len() as u32,
     };
-    let deadline_ms = clock::coarse_ms() + reactor.shared.config.timeout_ms();
+    let deadline_ms = clock::coarse_ms() + lanes.shared.config.timeout_ms();
     exchange.write_head(&RequestHead {
         generation: exchange.generation(),
         route_index: PING_ROUTE_INDEX,
@@ -57,18 +57,17 @@ async fn ping(reactor: Rc<Reactor>, exchange: Exchange) {
         deadline_ns: deadline_ms * 1_000_000,
         ..RequestHead::default()
     });
-    exchange.submit(deadline_ms);
-    reactor.mark(exchange.lane());
+    lanes.submit(&exchange, deadline_ms);
     let outcome = poll_fn(|cx| exchange.poll_outcome(cx)).await;
     let lane = exchange.lane();
     if lane.take_signs_of_life() > 0 {
         note_alive(lane);
     }
     // A worker that has answered others, on any lane, is slow rather than dead.
-    let asked_ms = deadline_ms - reactor.shared.config.timeout_ms();
+    let asked_ms = deadline_ms - lanes.shared.config.timeout_ms();
     let is_silent = lane.session.alive_at_ms.load(Ordering::Relaxed) < asked_ms;
     if outcome == Outcome::Event(Event::TimedOut) && is_silent {
-        tell_unresponsive(&reactor, lane);
+        tell_unresponsive(&lanes, lane);
     }
     // An answer of any kind is one: its slot goes back with the exchange.
 }
@@ -78,7 +77,7 @@ fn note_alive(lane: &Lane) {
     lane.session.alive_at_ms.store(now_ms, Ordering::Relaxed);
 }
 
-fn tell_unresponsive(reactor: &Reactor, lane: &Lane) {
+fn tell_unresponsive(lanes: &Lanes, lane: &Lane) {
     let message = ControlMessage::Unresponsive(lane.session.id);
-    reactor.shared.tell_control(message);
+    lanes.shared.tell_control(message);
 }

@@ -19,7 +19,7 @@ pub struct RouteSpec {
 pub struct RouteOptions {
     /// A request of a safe method that the worker may have begun with goes to another
     /// one when this one is gone.
-    pub may_repeat: bool,
+    pub may_retry: bool,
     /// Clients stay, and are pushed events.
     pub is_sse: bool,
     /// The worker gets parameters as the client sent them, not decoded.

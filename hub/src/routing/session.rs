@@ -2,7 +2,7 @@
 //! the control thread and every reactor.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use slotway_shm_proto::credentials::PeerCredentials;
 use slotway_shm_proto::doorbell::Ringer;
@@ -11,16 +11,16 @@ use slotway_shm_proto::region::HubRegions;
 
 use super::registration::{RouteOptions, RouteSpec};
 
-/// Whether a session takes requests.
+/// Whether a session takes requests. The control thread decides, and the route table says
+/// so to the reactors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum SessionState {
     /// It does.
-    Live = 0,
+    Live,
     /// Replaced: it finishes what it has.
-    Draining = 1,
+    Draining,
     /// The worker is gone, or has been dropped.
-    Ended = 2,
+    Ended,
 }
 
 /// A session; see the module.
@@ -53,46 +53,25 @@ pub struct Session {
     /// When it last turned out to have answered something, on the coarse clock; looked
     /// at by pings.
     pub alive_at_ms: AtomicU64,
-    /// Where it is in its life.
-    pub life: Life,
+    /// Who still holds a lane of it.
+    pub open_lanes: OpenLanes,
 }
 
-/// A session's state and who still holds a lane of it.
+/// How many reactors still hold a lane of a session.
 #[derive(Debug)]
-pub struct Life {
-    state: AtomicU8,
-    lanes_open: AtomicU32,
-}
+pub struct OpenLanes(AtomicU32);
 
-impl Life {
-    /// A live session, none of whose lanes a reactor has let go of.
+impl OpenLanes {
+    /// None of them has let go of its lane.
     pub fn new(lane_count: u32) -> Self {
-        Self {
-            state: AtomicU8::new(SessionState::Live as u8),
-            lanes_open: AtomicU32::new(lane_count),
-        }
+        Self(AtomicU32::new(lane_count))
     }
 }
 
 impl Session {
-    /// Its state now.
-    pub fn state(&self) -> SessionState {
-        // Pairs with the Release in `set_state`.
-        match self.life.state.load(Ordering::Acquire) {
-            0 => SessionState::Live,
-            1 => SessionState::Draining,
-            _ => SessionState::Ended,
-        }
-    }
-
-    /// Changes it; reactors look when they are told that the table changed.
-    pub fn set_state(&self, state: SessionState) {
-        self.life.state.store(state as u8, Ordering::Release);
-    }
-
     /// A reactor has let go of its lane. Says whether it was the last.
     #[must_use]
     pub fn close_lane(&self) -> bool {
-        self.life.lanes_open.fetch_sub(1, Ordering::AcqRel) == 1
+        self.open_lanes.0.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }

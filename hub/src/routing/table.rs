@@ -36,16 +36,15 @@ struct PathEntry {
 /// A snapshot of all routes and sessions.
 #[derive(Debug, Default)]
 pub struct RouteTable {
+    /// Tells it from all tables before it.
+    version: u64,
     paths: Tree,
     entries: Vec<PathEntry>,
     /// Indexes of the entries, by shape.
     shapes: HashMap<Arc<[Segment]>, usize>,
-    /// All sessions, those included that some reactor has yet to let go of.
-    pub sessions: Vec<Arc<Session>>,
-    /// What state each of them had when the table was built. Reactors go by this: a
-    /// session's own state changes a moment before the table does, and for that moment
-    /// its routes still lead to it.
-    pub states: Vec<SessionState>,
+    /// All sessions, those included that some reactor has yet to let go of, and their
+    /// states.
+    pub sessions: Vec<(Arc<Session>, SessionState)>,
 }
 
 /// Why a route cannot stand beside others.
@@ -67,26 +66,23 @@ pub enum RouteConflict {
     },
 }
 
-/// What a lookup found.
-#[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it lives for a moment, on the hot path"
-)]
-pub enum Lookup<'t, 'p> {
-    /// Workers for the path and method.
-    Found {
-        /// At least one.
-        targets: &'t [Target],
-        /// Raw parameters, in the pattern's order.
-        params: Params<'p>,
-    },
+/// What answers a method on a path, in the table that it was found in.
+#[derive(Clone, Copy, Debug)]
+pub struct FoundRoute {
+    version: u64,
+    entry_index: usize,
+    method_index: usize,
+}
+
+/// Why nothing answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRoute<'t> {
     /// The path has routes, but none for the method.
     WrongMethod {
         /// Value of the Allow field.
         allow: &'t str,
     },
-    /// No route.
+    /// No pattern matches the path.
     NotFound,
 }
 
@@ -94,13 +90,12 @@ impl RouteTable {
     /// Builds the table of these sessions; those that are not live keep their
     /// place in `sessions` but get no routes. Whatever has been let in can be built, in
     /// any order and without any part of it.
-    pub fn build(sessions: Vec<Arc<Session>>) -> Self {
+    pub fn build(sessions: Vec<(Arc<Session>, SessionState)>) -> Self {
         let mut table = Self {
-            states: sessions.iter().map(|session| session.state()).collect(),
             sessions,
             ..Self::default()
         };
-        for (session, state) in table.sessions.iter().zip(&table.states) {
+        for (session, state) in &table.sessions {
             if *state != SessionState::Live {
                 continue;
             }
@@ -142,29 +137,41 @@ impl RouteTable {
 
     /// The methods of a path, as the Allow field has them.
     pub fn allow_of(&self, path: &str) -> Option<&str> {
-        let (index, _) = self.paths.find(path)?;
+        let index = self.paths.find(path, &mut Params::default())?;
         Some(&self.entries[index].allow)
     }
 
-    /// Who answers `method` on `path` (raw, as sent).
+    /// What answers `method` on `path` (raw, as sent); its parameters are written to
+    /// `params`.
     #[inline]
-    pub fn lookup<'t, 'p>(&'t self, method: Method, path: &'p str) -> Lookup<'t, 'p> {
-        let Some((index, params)) = self.paths.find(path) else {
-            return Lookup::NotFound;
-        };
-        let entry = &self.entries[index];
+    pub fn find(
+        &self,
+        method: Method,
+        path: &str,
+        params: &mut Params,
+    ) -> Result<FoundRoute, NoRoute<'_>> {
+        let found = self.paths.find(path, params);
+        let entry_index = found.ok_or(NoRoute::NotFound)?;
+        let entry = &self.entries[entry_index];
+        let of = |method| entry.methods.iter().position(|(known, _)| *known == method);
         // A worker that answers GET answers HEAD: the hub leaves the body out.
-        let targets = entry.targets(method).or_else(|| {
-            (method == Method::Head)
-                .then(|| entry.targets(Method::Get))
-                .flatten()
-        });
-        match targets {
-            Some(targets) => Lookup::Found { targets, params },
-            None => Lookup::WrongMethod {
+        let of_get = || (method == Method::Head).then(|| of(Method::Get)).flatten();
+        let method_index = of(method).or_else(of_get);
+        Ok(FoundRoute {
+            version: self.version,
+            entry_index,
+            method_index: method_index.ok_or(NoRoute::WrongMethod {
                 allow: &entry.allow,
-            },
-        }
+            })?,
+        })
+    }
+
+    /// The workers of what was found, at least one; `None` if it was found in another
+    /// table.
+    #[inline]
+    pub fn targets(&self, found: FoundRoute) -> Option<&[Target]> {
+        let is_own = found.version == self.version;
+        is_own.then(|| &*self.entries[found.entry_index].methods[found.method_index].1)
     }
 }
 
@@ -214,10 +221,7 @@ pub fn check_conflicts(
         routes,
         options,
     } = registration;
-    let stays = |target: &&Target| {
-        let session = &target.session;
-        session.state() == SessionState::Live && (*is_instance || session.name != *name)
-    };
+    let stays = |target: &&Target| *is_instance || target.session.name != *name;
     let mut own = HashMap::new();
     for (route, options) in routes.iter().zip(options) {
         check_names(
@@ -274,7 +278,9 @@ impl RouteCell {
     }
 
     /// Swaps the table in.
-    pub fn publish(&self, table: RouteTable) {
+    pub fn publish(&self, mut table: RouteTable) {
+        // Only the control thread publishes.
+        table.version = self.version.load(Ordering::Relaxed) + 1;
         *self.table.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
         self.version.fetch_add(1, Ordering::Release);
     }
@@ -284,7 +290,7 @@ impl RouteCell {
 mod tests {
     use super::*;
     use crate::routing::registration::RouteOptions;
-    use crate::routing::session::Life;
+    use crate::routing::session::OpenLanes;
     use slotway_shm_proto::layout::Geometry;
     use slotway_shm_proto::region::HubRegions;
 
@@ -310,8 +316,23 @@ mod tests {
             eventfds: Vec::new(),
             ringers: Vec::new(),
             alive_at_ms: 0.into(),
-            life: Life::new(1),
+            open_lanes: OpenLanes::new(1),
         })
+    }
+
+    fn lookup<'t>(
+        table: &'t RouteTable,
+        method: Method,
+        path: &str,
+    ) -> Result<FoundRoute, NoRoute<'t>> {
+        table.find(method, path, &mut Params::default())
+    }
+
+    fn live(sessions: Vec<Arc<Session>>) -> Vec<(Arc<Session>, SessionState)> {
+        let sessions = sessions.into_iter();
+        sessions
+            .map(|session| (session, SessionState::Live))
+            .collect()
     }
 
     #[test]
@@ -324,45 +345,37 @@ mod tests {
                 (Method::Post, "/files/{*rest}"),
             ],
         );
-        let table = RouteTable::build(vec![a]);
-        let Lookup::Found { targets, params } = table.lookup(Method::Get, "/items/a%2Fb") else {
-            panic!("not found")
-        };
-        assert_eq!(targets[0].route_index, 0);
-        assert_eq!(params.iter().collect::<Vec<_>>(), ["a%2Fb"]);
-        assert!(matches!(
-            table.lookup(Method::Post, "/files/x/y"),
-            Lookup::Found { .. }
-        ));
-        assert!(matches!(
-            table.lookup(Method::Get, "/items"),
-            Lookup::NotFound
-        ));
+        let table = RouteTable::build(live(vec![a]));
+        let (path, mut params) = ("/items/a%2Fb", Params::default());
+        let found = table.find(Method::Get, path, &mut params).unwrap();
+        assert_eq!(table.targets(found).unwrap()[0].route_index, 0);
+        assert_eq!(params.values(path).collect::<Vec<_>>(), ["a%2Fb"]);
+        assert!(lookup(&table, Method::Post, "/files/x/y").is_ok());
+        assert_eq!(
+            lookup(&table, Method::Get, "/items").unwrap_err(),
+            NoRoute::NotFound
+        );
     }
 
     #[test]
     fn a_wrong_method_is_told_which_are_allowed_and_head_goes_where_get_goes() {
         let a = session(1, "a", &[(Method::Post, "/x"), (Method::Get, "/x")]);
-        let table = RouteTable::build(vec![a]);
-        assert!(matches!(
-            table.lookup(Method::Head, "/x"),
-            Lookup::Found { .. }
-        ));
-        let Lookup::WrongMethod { allow } = table.lookup(Method::Put, "/x") else {
-            panic!()
-        };
-        assert_eq!(allow, "GET, HEAD, POST");
+        let table = RouteTable::build(live(vec![a]));
+        assert!(lookup(&table, Method::Head, "/x").is_ok());
+        let allow = "GET, HEAD, POST";
+        assert_eq!(
+            lookup(&table, Method::Put, "/x").unwrap_err(),
+            NoRoute::WrongMethod { allow }
+        );
     }
 
     #[test]
     fn two_workers_may_share_a_pattern_but_not_under_other_names() {
         let a = session(1, "a", &[(Method::Get, "/x/{id}")]);
         let b = session(2, "b", &[(Method::Get, "/x/{id}")]);
-        let table = RouteTable::build(vec![Arc::clone(&a), b]);
-        let Lookup::Found { targets, .. } = table.lookup(Method::Get, "/x/1") else {
-            panic!()
-        };
-        assert_eq!(targets.len(), 2);
+        let table = RouteTable::build(live(vec![Arc::clone(&a), b]));
+        let found = lookup(&table, Method::Get, "/x/1").unwrap();
+        assert_eq!(table.targets(found).unwrap().len(), 2);
 
         let registration = |name: &str, is_instance| Registration {
             name: name.to_owned(),
@@ -375,7 +388,7 @@ mod tests {
         };
         let conflict = check_conflicts(&table, &registration("c", false)).unwrap_err();
         assert!(conflict.to_string().contains("/x/{id}"), "{conflict}");
-        let alone = RouteTable::build(vec![a]);
+        let alone = RouteTable::build(live(vec![a]));
         let outcome = check_conflicts(&alone, &registration("a", false));
         assert_eq!(outcome, Ok(()), "it replaces its own");
         let outcome = check_conflicts(&alone, &registration("a", true));
@@ -397,7 +410,7 @@ mod tests {
                 .map(|id| session(id, &id.to_string(), &[(Method::Get, patterns[id as usize])]))
                 .collect();
             random.shuffle(&mut sessions);
-            let table = RouteTable::build(sessions.clone());
+            let table = RouteTable::build(live(sessions.clone()));
             for session in &sessions {
                 let registration = Registration {
                     name: "new".to_owned(),
@@ -408,7 +421,7 @@ mod tests {
                 assert_eq!(check_conflicts(&table, &registration), Ok(()));
             }
             while let Some(gone) = sessions.pop() {
-                let table = RouteTable::build(sessions.clone());
+                let table = RouteTable::build(live(sessions.clone()));
                 assert!(table.targets_of(&gone.routes[0]).is_empty());
                 for session in &sessions {
                     assert_eq!(table.targets_of(&session.routes[0]).len(), 1);
@@ -418,9 +431,21 @@ mod tests {
     }
 
     #[test]
+    fn what_was_found_in_another_table_is_nothing() {
+        let a = session(1, "a", &[(Method::Get, "/x")]);
+        let cell = RouteCell::default();
+        let tables = [(); 2].map(|()| {
+            cell.publish(RouteTable::build(live(vec![Arc::clone(&a)])));
+            cell.current()
+        });
+        let found = lookup(&tables[0], Method::Get, "/x").unwrap();
+        assert!(tables[0].targets(found).is_some() && tables[1].targets(found).is_none());
+    }
+
+    #[test]
     fn an_event_stream_and_an_ordinary_route_do_not_share_a_pattern_and_method() {
         let a = session(1, "a", &[(Method::Get, "/x")]);
-        let table = RouteTable::build(vec![a]);
+        let table = RouteTable::build(live(vec![a]));
         let registration = Registration {
             name: "b".to_owned(),
             is_instance: false,
@@ -440,10 +465,11 @@ mod tests {
     #[test]
     fn a_session_that_drains_has_no_routes() {
         let a = session(1, "a", &[(Method::Get, "/x")]);
-        a.set_state(SessionState::Draining);
-        let table = RouteTable::build(vec![a]);
-        assert!(matches!(table.lookup(Method::Get, "/x"), Lookup::NotFound));
+        let table = RouteTable::build(vec![(a, SessionState::Draining)]);
+        assert_eq!(
+            lookup(&table, Method::Get, "/x").unwrap_err(),
+            NoRoute::NotFound
+        );
         assert_eq!(table.sessions.len(), 1);
-        assert_eq!(table.states, [SessionState::Draining]);
     }
 }

@@ -46,12 +46,12 @@ impl Tree {
         node.end = Some(value);
     }
 
-    /// The value of the pattern that matches, and the values of its parameters.
+    /// The value of the pattern that matches; its parameters are written to `params`.
     #[inline]
-    pub fn find<'p>(&self, path: &'p str) -> Option<(usize, Params<'p>)> {
-        let mut params = Params::default();
-        let value = self.root.find(path.strip_prefix('/'), &mut params)?;
-        Some((value, params))
+    pub fn find(&self, path: &str, params: &mut Params) -> Option<usize> {
+        params.clear();
+        let rest = path.strip_prefix('/');
+        self.root.find(rest, path.len(), params)
     }
 }
 
@@ -80,9 +80,11 @@ impl Node {
         &mut self.affixed[index].2
     }
 
-    /// `rest` is what follows the last slash that was passed; `None` at the end.
-    fn find<'p>(&self, rest: Option<&'p str>, params: &mut Params<'p>) -> Option<usize> {
+    /// `rest` is what follows the last slash that was passed; `None` at the end. It ends at
+    /// `end` of the path.
+    fn find(&self, rest: Option<&str>, end: usize, params: &mut Params) -> Option<usize> {
         let Some(rest) = rest else { return self.end };
+        let start = end - rest.len();
         let (segment, tail) = match memchr(b'/', rest.as_bytes()) {
             Some(slash) => (&rest[..slash], Some(&rest[slash + 1..])),
             None => (rest, None),
@@ -91,43 +93,33 @@ impl Node {
             .literals
             .binary_search_by(|known| (*known.0).cmp(segment));
         if let Ok(index) = literal
-            && let Some(found) = self.literals[index].1.find(tail, params)
+            && let Some(found) = self.literals[index].1.find(tail, end, params)
         {
             return Some(found);
         }
         for (prefix, suffix, node) in &self.affixed {
             let value = segment.strip_prefix(&**prefix);
             let value = value.and_then(|rest| rest.strip_suffix(&**suffix));
-            if let Some(value) = value.filter(|value| !value.is_empty())
-                && let Some(found) = node.find_below(value, tail, params)
-            {
-                return Some(found);
+            if let Some(value) = value.filter(|value| !value.is_empty()) {
+                params.push(start + prefix.len(), value);
+                if let Some(found) = node.find(tail, end, params) {
+                    return Some(found);
+                }
+                params.pop();
             }
         }
         if let Some(node) = &self.param
             && !segment.is_empty()
-            && let Some(found) = node.find_below(segment, tail, params)
         {
-            return Some(found);
-        }
-        let catch_all = self.catch_all.filter(|_| !rest.is_empty())?;
-        params.push(rest);
-        Some(catch_all)
-    }
-
-    /// With a parameter that is taken back if this way leads nowhere.
-    fn find_below<'p>(
-        &self,
-        value: &'p str,
-        tail: Option<&'p str>,
-        params: &mut Params<'p>,
-    ) -> Option<usize> {
-        params.push(value);
-        let found = self.find(tail, params);
-        if found.is_none() {
+            params.push(start, segment);
+            if let Some(found) = node.find(tail, end, params) {
+                return Some(found);
+            }
             params.pop();
         }
-        found
+        let catch_all = self.catch_all.filter(|_| !rest.is_empty())?;
+        params.push(start, rest);
+        Some(catch_all)
     }
 }
 
@@ -146,8 +138,9 @@ mod tests {
 
     /// Pattern and values of its parameters.
     fn found<'t>(patterns: &[&'t str], path: &'t str) -> Option<(&'t str, Vec<&'t str>)> {
-        let (index, params) = tree(patterns).find(path)?;
-        Some((patterns[index], params.iter().collect()))
+        let mut params = Params::default();
+        let index = tree(patterns).find(path, &mut params)?;
+        Some((patterns[index], params.values(path).collect()))
     }
 
     #[test]
@@ -269,9 +262,10 @@ mod tests {
                         .iter()
                         .filter_map(|pattern| Some((matches(pattern.shape(), &path)?, pattern)))
                         .max_by(|a, b| a.0.0.cmp(&b.0.0));
+                    let mut params = Params::default();
                     let found = tree
-                        .find(&path)
-                        .map(|(index, params)| (&patterns[index], params.iter().collect()));
+                        .find(&path, &mut params)
+                        .map(|index| (&patterns[index], params.values(&path).collect()));
                     assert_eq!(
                         found,
                         best.map(|((_, params), pattern)| (pattern, params)),

@@ -14,13 +14,13 @@ pub struct Counters {
     /// Requests given up since their clients had left.
     pub client_left: AtomicU64,
     /// Requests given to another worker, since theirs went before it began.
-    pub handed_on: AtomicU64,
+    pub rerouted: AtomicU64,
     /// 504: the worker did not answer in time.
     pub timed_out: AtomicU64,
     /// 502: the worker went away with the request.
     pub worker_gone: AtomicU64,
     /// 502: the worker's answer could not be sent to a client.
-    pub bad_answer: AtomicU64,
+    pub bad_response: AtomicU64,
     /// Completions that waited though their bell should have been rung: 0.
     pub lost_wakes: AtomicU64,
     /// Events that a client of an event stream was too slow for.

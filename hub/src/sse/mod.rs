@@ -1,7 +1,10 @@
 //! Clients of event streams: they stay connected and are pushed events.
 //!
-//! [`stream`] is a connection that serves one client, on its reactor; [`notify`] tells the
-//! worker of an SSE route that a client has come or gone.
+//! [`stream`] is a connection that serves one client, on its reactor; [`subscriber`] is such
+//! a client of a worker's route, [`notify`] tells the worker that it has come or gone, and
+//! [`ownership`] says which worker knows of it.
 
 mod notify;
+mod ownership;
 pub mod stream;
+mod subscriber;

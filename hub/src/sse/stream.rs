@@ -4,27 +4,30 @@ use std::cell::Cell;
 use std::net::Shutdown;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_tcp_user_timeout;
 use slotway_net::Hangup;
 use slotway_shm_proto::Method;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
+use super::notify::{self, NotNotified, Notified};
+use super::ownership::{Next, NotifyEnd, Ownership};
+use super::subscriber::{Owner, Subscriber, head_for_worker};
 use crate::events::feed::Feed;
 use crate::events::frame::KEEP_ALIVE;
 use crate::events::registry::{Params, Topic};
-use crate::front::connection::{Connection, Progress, Then};
-use crate::front::request::{Instead, stream_takes_no_body};
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::local_reply::LocalReply;
 use crate::http::target::percent_decode;
 use crate::limits::EVENT_NAME_BYTES_MAX;
+use crate::proxy::dispatch::stream_takes_no_body;
+use crate::proxy::{outcome, reply, wait};
 use crate::routing::registration::RouteSpec;
-use crate::routing::table::Lookup;
 use crate::shared::id::new_id;
-use crate::sse::notify::{Client, Owner, Told, Untold, head_for_worker};
+use crate::wire::call::Progress;
+use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
 
 /// What a client may say that it has seen last.
 const LAST_EVENT_ID: &[u8] = b"last-event-id";
@@ -37,375 +40,395 @@ enum End {
     HubEnds,
 }
 
-/// A client of an SSE route with what changes while it is served.
+/// A subscriber with what changes while it is served.
 struct Served {
-    client: Rc<Client>,
-    owner: Owner,
+    subscriber: Rc<Subscriber>,
+    ownership: Ownership<Owner, JoinHandle<Result<Notified, NotNotified>>>,
     /// The last event that it has, as far as is known.
     last_event_id: Option<Arc<str>>,
-    /// A new worker is being told of it.
-    telling: Option<JoinHandle<Result<Told, Untold>>>,
 }
 
-impl Connection {
-    /// `GET /events` and `GET /events/{channel}`.
-    pub(crate) async fn serve_events(&mut self, method: Method) -> Result<Then, Instead> {
-        let path = self.text(self.head.path);
-        let topic = match path.strip_prefix("/events/") {
-            Some(raw) if !raw.is_empty() && !raw.contains('/') => Topic::Channel(decode(raw)?),
-            Some(_) => return Err(LocalReply::error(404, format!("no route for {path}")).into()),
-            None => Topic::All,
-        };
-        match method {
-            Method::Get => {}
-            Method::Head => return Err(head_alone().into()),
-            _ => {
-                let answer = LocalReply::error(405, "allowed here: GET, HEAD");
-                return Err(answer.with("Allow", "GET, HEAD").into());
-            }
+/// `GET /events` and `GET /events/{channel}`.
+pub async fn serve_own(
+    wire: &mut Wire,
+    call: &mut Call,
+    method: Method,
+) -> Result<AfterRequest, EarlyEnd> {
+    let path = call.path(wire);
+    let topic = match path.strip_prefix("/events/") {
+        Some(raw) if !raw.is_empty() && !raw.contains('/') => Topic::Channel(decode(raw)?),
+        Some(_) => return Err(LocalReply::error(404, format!("no route for {path}")).into()),
+        None => Topic::All,
+    };
+    match method {
+        Method::Get => {}
+        Method::Head => return Err(head_alone().into()),
+        _ => {
+            let reply = LocalReply::error(405, "allowed here: GET, HEAD");
+            return Err(reply.with("Allow", "GET, HEAD").into());
         }
-        self.refuse_body()?;
-        if self.reactor.is_stopping() {
-            return self.begin_and_end().await;
-        }
-        let shared = Arc::clone(&self.reactor.shared);
-        let count_max = shared.config.sse_buffer as usize;
-        let listening = shared.streams.enter(vec![topic], Params::new(), count_max);
-        self.use_input(self.head.bytes, Progress::Used);
-        let end = self.stream_events(&listening.feed, None).await;
-        drop(listening);
-        self.end_stream(end).await
     }
+    refuse_body(call)?;
+    if wire.reactor.is_stopping() {
+        return begin_and_end(wire, call).await;
+    }
+    let shared = Arc::clone(&wire.reactor.shared);
+    let count_max = shared.config.sse_buffer as usize;
+    let listening = shared.streams.enter(vec![topic], Params::new(), count_max);
+    call.take(wire, call.head.bytes, Progress::Done);
+    let end = stream_events(wire, call, &listening.feed, None).await;
+    drop(listening);
+    end_stream(wire, call, end).await
+}
 
-    /// A route that its worker has registered as an event stream.
-    pub(crate) async fn serve_sse_route(&mut self, route: RouteSpec) -> Result<Then, Instead> {
-        if self.head.method == Some(Method::Head) {
-            return Err(head_alone().into());
+/// A route that its worker has registered as an event stream.
+pub async fn serve_route(
+    wire: &mut Wire,
+    call: &mut Call,
+    route: RouteSpec,
+) -> Result<AfterRequest, EarlyEnd> {
+    if call.head.method == Some(Method::Head) {
+        return Err(head_alone().into());
+    }
+    refuse_body(call)?;
+    if wire.reactor.is_stopping() {
+        return begin_and_end(wire, call).await;
+    }
+    let subscriber = Rc::new(subscriber(wire, call, route)?);
+    let last_event_id = last_event_id(wire, call);
+    call.take(wire, call.head.bytes, Progress::Done);
+    if !subscriber.fits() {
+        let why = "the request's head is too large for this route's worker to be told of it";
+        return Err(LocalReply::error(431, why).into());
+    }
+    let shared = Arc::clone(&wire.reactor.shared);
+    let topics = vec![
+        Topic::Path(subscriber.path().to_owned()),
+        Topic::Pattern(subscriber.route.path.as_str().to_owned()),
+        Topic::Connection(subscriber.connection.clone()),
+    ];
+    // What the worker pushes while it is notified of the client must not be missed.
+    let count_max = shared.config.sse_buffer as usize;
+    let params = subscriber.params.clone();
+    let listening = shared.streams.enter(topics, params, count_max);
+    let owner = match connect(wire, call, &subscriber, last_event_id.as_deref()).await? {
+        Notified::Accepted(owner) => owner,
+        Notified::Refused(exchange, response) => {
+            drop(listening);
+            return reply::send(wire, call, exchange, &response).await;
         }
-        self.refuse_body()?;
-        if self.reactor.is_stopping() {
-            return self.begin_and_end().await;
-        }
-        let client = Rc::new(self.sse_client(route)?);
-        let last_event_id = self.last_event_id();
-        self.use_input(self.head.bytes, Progress::Used);
-        if !client.fits() {
-            let why = "the request's head is too large for this route's worker to be told of it";
-            return Err(LocalReply::error(431, why).into());
-        }
-        let shared = Arc::clone(&self.reactor.shared);
-        let topics = vec![
-            Topic::Path(client.path().to_owned()),
-            Topic::Pattern(client.route.path.as_str().to_owned()),
-            Topic::Connection(client.connection.clone()),
-        ];
-        // What the worker pushes while it is told of the client must not be missed.
-        let count_max = shared.config.sse_buffer as usize;
-        let listening = shared
-            .streams
-            .enter(topics, client.params.clone(), count_max);
-        let owner = match self.connect(&client, last_event_id.as_deref()).await? {
-            Told::Accepted(owner) => owner,
-            Told::Refused(exchange, answer) => {
-                drop(listening);
-                return self.send_answer(exchange, &answer).await;
-            }
-        };
-        let mut served = Served {
-            client: Rc::clone(&client),
-            owner,
-            last_event_id,
-            telling: None,
-        };
-        let end = self.stream_events(&listening.feed, Some(&mut served)).await;
-        listening.feed.close();
-        drop(listening);
-        let telling = served.telling.take();
-        let telling = telling.filter(|telling| {
-            // No worker has begun with it.
-            let is_needed = client.is_submitted.get() || telling.is_finished();
-            if !is_needed {
-                telling.abort();
-            }
-            is_needed
-        });
-        // The client need not wait until its worker knows.
-        let then = self.end_stream(end).await;
-        self.stream.shutdown(Shutdown::Write);
-        if let Some(telling) = telling
-            && let Ok(Ok(Told::Accepted(owner)) | Err(Untold::Unknown(owner))) = telling.await
-        {
-            served.owner = owner;
-        }
+    };
+    let mut served = Served {
+        subscriber,
+        ownership: Ownership::Known(owner),
+        last_event_id,
+    };
+    let end = stream_events(wire, call, &listening.feed, Some(&mut served)).await;
+    listening.feed.close();
+    drop(listening);
+    if let Some(task) = served.ownership.task()
+        && !served.subscriber.is_submitted.get()
+        && !task.is_finished()
+    {
+        // No worker has begun with it.
+        task.abort();
+    }
+    // The client need not wait until its worker knows.
+    let after = end_stream(wire, call, end).await;
+    wire.stream.shutdown(Shutdown::Write);
+    let owner = match served.ownership {
+        Ownership::Known(owner) => Some(owner),
+        Ownership::Notifying(task) => match end_of(task.await) {
+            NotifyEnd::Known(owner) => Some(owner),
+            NotifyEnd::Unwanted | NotifyEnd::Failed => None,
+        },
+        Ownership::Nobody { .. } => None,
+    };
+    if let Some(owner) = owner {
         let last_event_id = served.last_event_id.as_deref();
-        client.tell_disconnect(&served.owner, last_event_id).await;
-        then
+        notify::disconnect(&served.subscriber, &owner, last_event_id).await;
     }
+    after
+}
 
-    /// Lets a worker decide about a new client. One that leaves meanwhile is told of as
-    /// any other, if a worker has begun with it.
-    async fn connect(
-        &mut self,
-        client: &Rc<Client>,
-        last_event_id: Option<&str>,
-    ) -> Result<Told, Instead> {
-        let reactor = Rc::clone(&self.reactor);
-        reactor.lookout.begin(&self.state);
-        reactor.lookout.watch_now(&self.state);
-        let mut telling = pin!(client.tell_connect(last_event_id));
-        // What a hangup means for a client that is in is seen to once it is.
-        let mut seen = None;
-        let told = loop {
-            tokio::select! {
-                told = &mut telling => break told,
-                hangup = self.state.hangup() => {
-                    seen = Some(hangup);
+/// What came of the task that notified a worker.
+fn end_of(joined: Result<Result<Notified, NotNotified>, JoinError>) -> NotifyEnd<Owner> {
+    match joined {
+        Ok(Ok(Notified::Accepted(owner)) | Err(NotNotified::Unknown(owner))) => {
+            NotifyEnd::Known(owner)
+        }
+        Ok(Ok(Notified::Refused(..)) | Err(NotNotified::NoStream)) => NotifyEnd::Unwanted,
+        // The second is a panic, which has been printed, or an end before its beginning.
+        Ok(Err(NotNotified::Reply(_))) | Err(_) => NotifyEnd::Failed,
+    }
+}
+
+/// Lets a worker decide about a new client. One that leaves meanwhile is told of as
+/// any other, if a worker has begun with it.
+async fn connect(
+    wire: &Wire,
+    call: &mut Call,
+    subscriber: &Rc<Subscriber>,
+    last_event_id: Option<&str>,
+) -> Result<Notified, EarlyEnd> {
+    let reactor = &wire.reactor;
+    reactor.hangups.begin(&wire.state);
+    reactor.hangups.watch_now(&wire.state);
+    let mut notifying = pin!(notify::connect(subscriber, last_event_id));
+    // What a hangup means for a client that is in is seen to once it is.
+    let mut seen = None;
+    let notified = loop {
+        tokio::select! {
+            notified = &mut notifying => break notified,
+            hangup = wire.state.hangup() => {
+                seen = Some(hangup);
+                if subscriber.is_submitted.get() {
                     // A worker that has begun must get to its end.
-                    if hangup == Hangup::Half || !client.is_submitted.get() {
-                        self.after_hangup(hangup)?;
-                    }
-                    client.has_left.set(hangup == Hangup::Gone);
+                    let has_left = hangup == Hangup::Gone || wire.is_client_gone() == Some(true);
+                    subscriber.has_left.set(has_left);
+                } else {
+                    wait::after_hangup(wire, call, hangup)?;
                 }
+            }
+        }
+    };
+    if let Some(hangup) = seen {
+        wire.state.hung_up(hangup);
+    }
+    match notified {
+        Ok(notified) => Ok(notified),
+        Err(NotNotified::Reply(reply)) => Err(reply.into()),
+        Err(NotNotified::NoStream) => {
+            let why = "the route is no longer an event stream";
+            Err(outcome::overloaded(why).into())
+        }
+        Err(NotNotified::Unknown(owner)) => {
+            let subscriber = Rc::clone(subscriber);
+            tokio::task::spawn_local(async move {
+                notify::disconnect(&subscriber, &owner, None).await;
+            });
+            Err(LocalReply::error(504, "the worker did not respond in time").into())
+        }
+    }
+}
+
+fn refuse_body(call: &Call) -> Result<(), EarlyEnd> {
+    if call.head.has_body() {
+        return Err(stream_takes_no_body().into());
+    }
+    Ok(())
+}
+
+/// The hub stops, and this is a last request on an old connection. A browser would
+/// take any error for final; after an empty stream it comes back, over a new
+/// connection, to the hub that is there then.
+async fn begin_and_end(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, EarlyEnd> {
+    call.take(wire, call.head.bytes, Progress::Done);
+    let begun = send_stream_head(wire, call).await;
+    begun.map_err(|_| EarlyEnd::ClientGone)?;
+    end_stream(wire, call, End::HubEnds).await
+}
+
+fn subscriber(wire: &Wire, call: &Call, route: RouteSpec) -> Result<Subscriber, LocalReply> {
+    let names = route.path.param_names();
+    let params = names
+        .zip(call.params.values(call.path(wire)))
+        .map(|(name, raw)| Ok((name.to_owned(), decode(raw)?)))
+        .collect::<Result<_, LocalReply>>()?;
+    let connection =
+        new_id().map_err(|error| outcome::overloaded(&format!("no id can be made: {error}")))?;
+    Ok(Subscriber {
+        reactor: Rc::clone(&wire.reactor),
+        connection,
+        route,
+        params,
+        raw_params: call.params.clone(),
+        head: head_for_worker(&call.head, &wire.input),
+        head_bytes: wire.input[..call.head.bytes].to_vec(),
+        client: call.client,
+        is_submitted: Cell::new(false),
+        has_left: Cell::new(false),
+    })
+}
+
+/// One that is longer than any event's is none of ours.
+fn last_event_id(wire: &Wire, call: &Call) -> Option<Arc<str>> {
+    let id = call.head.field_value(&wire.input, LAST_EVENT_ID)?;
+    let id = std::str::from_utf8(id).ok()?;
+    (1..=EVENT_NAME_BYTES_MAX)
+        .contains(&id.len())
+        .then(|| id.into())
+}
+
+/// Sends events until the stream ends. A subscriber that lost its worker is told of to the
+/// next.
+async fn stream_events(
+    wire: &mut Wire,
+    call: &Call,
+    feed: &Feed,
+    mut served: Option<&mut Served>,
+) -> End {
+    let reactor = Rc::clone(&wire.reactor);
+    let state = Rc::clone(&wire.state);
+    let write_ms = reactor.deadlines.write_ms;
+    // A client that is silently gone is so for the system, too, after that time.
+    // Fails for Unix sockets, which know at once.
+    let _ = set_tcp_user_timeout(&*wire.stream, write_ms.try_into().unwrap_or(u32::MAX));
+    reactor.hangups.begin(&state);
+    reactor.hangups.watch_now(&state);
+    if send_stream_head(wire, call).await.is_err() {
+        return End::ClientLeft;
+    }
+    let interval = Duration::from_millis(reactor.shared.config.sse_sweep_interval_ms);
+    let watched = match &served {
+        Some(served) => {
+            let route = &served.subscriber.route;
+            let workers = reactor.live_workers(route);
+            reactor.route_changes.watch(route, workers)
+        }
+        None => Rc::default(),
+    };
+    loop {
+        let mut stops = pin!(reactor.stops.notified());
+        let mut changed = pin!(watched.changed.notified());
+        // From here on neither is missed.
+        stops.as_mut().enable();
+        changed.as_mut().enable();
+        if reactor.is_stopping() {
+            return End::HubEnds;
+        }
+        if let Some(served) = &mut served {
+            served.notify_if_due();
+        }
+        match send_events(wire, call, feed).await {
+            Ok(None) => {}
+            Ok(last_id @ Some(_)) => {
+                if let Some(served) = &mut served {
+                    served.last_event_id = last_id;
+                }
+            }
+            Err(_) => return End::ClientLeft,
+        }
+        let notified = async {
+            let task = served.as_mut().and_then(|served| served.ownership.task());
+            match task {
+                Some(task) => task.await,
+                None => std::future::pending().await,
             }
         };
-        if let Some(hangup) = seen {
-            self.state.hung_up(hangup);
-        }
-        match told {
-            Ok(told) => Ok(told),
-            Err(Untold::Answer(answer)) => Err(answer.into()),
-            Err(Untold::NoStream) => {
-                let why = "the route is no event stream any more";
-                Err(LocalReply::error(503, why).with("Retry-After", "1").into())
+        let must_probe = tokio::select! {
+            biased;
+            hangup = state.hangup() => match hangup {
+                Hangup::Gone => return End::ClientLeft,
+                // Whether it has left altogether shows when something is sent.
+                Hangup::Half => true,
+            },
+            () = feed.news() => false,
+            notified = notified => {
+                let Some(served) = &mut served else { continue };
+                let retry_at = Instant::now() + interval;
+                match served.ownership.finish(end_of(notified), retry_at) {
+                    Next::Stay => continue,
+                    Next::End => return End::HubEnds,
+                }
             }
-            Err(Untold::Unknown(owner)) => {
-                let client = Rc::clone(client);
-                tokio::task::spawn_local(async move {
-                    client.tell_disconnect(&owner, None).await;
-                });
-                Err(LocalReply::error(504, "the worker did not answer in time").into())
+            () = stops => return End::HubEnds,
+            () = changed => {
+                if let Some(served) = &mut served {
+                    served.ownership.routes_changed();
+                }
+                false
             }
-        }
-    }
-
-    fn refuse_body(&self) -> Result<(), Instead> {
-        if self.head.has_body() {
-            return Err(stream_takes_no_body().into());
-        }
-        Ok(())
-    }
-
-    /// The hub stops, and this is a last request on an old connection. A browser would
-    /// take any error for final; after an empty stream it comes back, over a new
-    /// connection, to the hub that is there then.
-    async fn begin_and_end(&mut self) -> Result<Then, Instead> {
-        self.use_input(self.head.bytes, Progress::Used);
-        let begun = self.send_stream_head().await;
-        begun.map_err(|_| Instead::ClientGone)?;
-        self.end_stream(End::HubEnds).await
-    }
-
-    fn sse_client(&self, route: RouteSpec) -> Result<Client, LocalReply> {
-        let path = self.text(self.head.path);
-        let params = self.reactor.with_routes(|table| {
-            let Lookup::Found { params, .. } = table.lookup(Method::Get, path) else {
-                return Ok(Params::new());
-            };
-            let names = route.path.param_names();
-            names
-                .zip(params.iter())
-                .map(|(name, raw)| Ok((name.to_owned(), decode(raw)?)))
-                .collect()
-        })?;
-        Ok(Client {
-            reactor: Rc::clone(&self.reactor),
-            connection: new_id().map_err(|error| {
-                LocalReply::error(503, format!("no id can be made: {error}"))
-                    .with("Retry-After", "1")
-            })?,
-            route,
-            params,
-            head: head_for_worker(&self.head, &self.input),
-            head_bytes: self.input[..self.head.bytes].to_vec(),
-            peer: self.client,
-            is_submitted: Cell::new(false),
-            has_left: Cell::new(false),
-        })
-    }
-
-    /// One that is longer than any event's is none of ours.
-    fn last_event_id(&self) -> Option<Arc<str>> {
-        let id = std::str::from_utf8(self.field_value(LAST_EVENT_ID)?).ok()?;
-        (1..=EVENT_NAME_BYTES_MAX)
-            .contains(&id.len())
-            .then(|| id.into())
-    }
-
-    /// Sends events until the stream ends. Whoever lost its worker is told to the next.
-    async fn stream_events(&mut self, feed: &Feed, mut served: Option<&mut Served>) -> End {
-        let reactor = Rc::clone(&self.reactor);
-        let write_ms = reactor.deadlines.write_ms;
-        // A client that is silently gone is so for the system, too, after that time.
-        // Fails for Unix sockets, which know at once.
-        let _ = set_tcp_user_timeout(&*self.stream, write_ms.try_into().unwrap_or(u32::MAX));
-        reactor.lookout.begin(&self.state);
-        reactor.lookout.watch_now(&self.state);
-        if self.send_stream_head().await.is_err() {
-            return End::ClientLeft;
-        }
-        let interval = Duration::from_millis(reactor.shared.config.sse_sweep_interval_ms);
-        // Telling has failed: again when the routes change, or after the time of a sweep.
-        let mut again_at = None;
-        let watched = match &served {
-            Some(served) => {
-                let route = &served.client.route;
-                let workers = reactor.with_routes(|table| reactor.live_workers(table, route));
-                reactor.route_changes.watch(route, workers)
-            }
-            None => Rc::default(),
+            () = tokio::time::sleep(interval) => true,
         };
-        loop {
-            let mut stops = pin!(reactor.stops.notified());
-            let mut changed = pin!(watched.changed.notified());
-            // From here on neither is missed.
-            stops.as_mut().enable();
-            changed.as_mut().enable();
-            if reactor.is_stopping() {
-                return End::HubEnds;
-            }
-            if let Some(served) = &mut served
-                && served.telling.is_none()
-                && again_at.is_none_or(|at| Instant::now() >= at)
-                && served.client.live_owner(&served.owner).is_none()
-                && served.client.has_worker()
-            {
-                // What it holds of one that has gone is let go of.
-                served.owner = Weak::new();
-                // On its own: a client that takes its time must not hold a slot.
-                let (client, id) = (Rc::clone(&served.client), served.last_event_id.clone());
-                let telling = async move { client.tell_connect(id.as_deref()).await };
-                served.telling = Some(tokio::task::spawn_local(telling));
-            }
-            match self.send_events(feed).await {
-                Ok(None) => {}
-                Ok(last_id @ Some(_)) => {
-                    if let Some(served) = &mut served {
-                        served.last_event_id = last_id;
-                    }
-                }
-                Err(_) => return End::ClientLeft,
-            }
-            let told = async {
-                let telling = served.as_mut().and_then(|served| served.telling.as_mut());
-                match telling {
-                    Some(telling) => telling.await,
-                    None => std::future::pending().await,
-                }
-            };
-            let must_probe = tokio::select! {
-                biased;
-                hangup = self.state.hangup() => match hangup {
-                    Hangup::Gone => return End::ClientLeft,
-                    // Whether it has left altogether shows when something is sent.
-                    Hangup::Half => true,
-                },
-                () = feed.news() => false,
-                told = told => {
-                    let Some(served) = &mut served else { continue };
-                    served.telling = None;
-                    match told {
-                        Ok(Ok(Told::Accepted(owner)) | Err(Untold::Unknown(owner))) => {
-                            served.owner = owner;
-                        }
-                        Ok(Ok(Told::Refused(..)) | Err(Untold::NoStream)) => return End::HubEnds,
-                        // The second is a panic, which has been printed.
-                        Ok(Err(Untold::Answer(_))) | Err(_) => {
-                            again_at = Some(Instant::now() + interval);
-                        }
-                    }
-                    continue;
-                }
-                () = stops => return End::HubEnds,
-                () = changed => {
-                    again_at = None;
-                    false
-                }
-                () = tokio::time::sleep(interval) => true,
-            };
-            // Within an event, what is sent next is its rest, and tells as much.
-            if must_probe
-                && !feed.is_within_event()
-                && self
-                    .send_piece(|out| out.extend_from_slice(KEEP_ALIVE))
-                    .await
-                    .is_err()
-            {
+        // Within an event, what is sent next is its rest, and tells as much.
+        if must_probe && !feed.is_within_event() {
+            let probe = |out: &mut Vec<u8>| out.extend_from_slice(KEEP_ALIVE);
+            if send_piece(wire, call, probe).await.is_err() {
                 return End::ClientLeft;
             }
         }
     }
+}
 
-    /// Sends what is there, and returns the last id of it.
-    async fn send_events(&mut self, feed: &Feed) -> std::io::Result<Option<Arc<str>>> {
-        if feed.is_empty() {
-            return Ok(None);
+impl Served {
+    /// Begins to notify a worker, if the last one has gone and another is there.
+    fn notify_if_due(&mut self) {
+        let subscriber = &self.subscriber;
+        let is_live = |owner: &Owner| subscriber.live_owner(owner).is_some();
+        if !self.ownership.is_due(Instant::now(), is_live) || !subscriber.has_worker() {
+            return;
         }
-        let mut last_id = None;
-        self.send_piece(|out| last_id = feed.take(out)).await?;
-        Ok(last_id)
+        // On its own: a client that takes its time must not hold a slot.
+        let (subscriber, id) = (Rc::clone(subscriber), self.last_event_id.clone());
+        let notifying = async move { notify::connect(&subscriber, id.as_deref()).await };
+        self.ownership.begin(tokio::task::spawn_local(notifying));
     }
+}
 
-    async fn send_stream_head(&mut self) -> std::io::Result<()> {
-        let framing = if self.head.http_1_0 {
-            BodyFraming::UntilClose
-        } else {
-            BodyFraming::Chunked
-        };
-        encode::start(
-            &mut self.output,
-            200,
-            framing,
-            Persistence::Closes,
-            self.reactor.date.borrow_mut().now(),
-        );
-        for (name, value) in STREAM_FIELDS {
-            encode::field(&mut self.output, name, value);
-        }
-        self.append_cors_fields(self.output.len());
-        encode::end_fields(&mut self.output);
-        self.flush().await?;
-        self.give_buffer_back();
-        Ok(())
+/// Sends what is there, and returns the last id of it.
+async fn send_events(
+    wire: &mut Wire,
+    call: &Call,
+    feed: &Feed,
+) -> std::io::Result<Option<Arc<str>>> {
+    if feed.is_empty() {
+        return Ok(None);
     }
+    let mut last_id = None;
+    send_piece(wire, call, |out| last_id = feed.take(out)).await?;
+    Ok(last_id)
+}
 
-    /// Sends a piece of the stream, as a chunk where there are chunks.
-    async fn send_piece(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> std::io::Result<()> {
-        self.output = self.reactor.take_buffer();
-        if self.head.http_1_0 {
-            write(&mut self.output);
-        } else {
-            encode::chunk(&mut self.output, write);
-        }
-        let sent = self.flush().await;
-        self.give_buffer_back();
-        sent
+async fn send_stream_head(wire: &mut Wire, call: &Call) -> std::io::Result<()> {
+    let framing = if call.head.http_1_0 {
+        BodyFraming::UntilClose
+    } else {
+        BodyFraming::Chunked
+    };
+    call.start_response(wire, 200, framing, Persistence::Closes);
+    for (name, value) in STREAM_FIELDS {
+        encode::field(&mut wire.output, name, value);
     }
+    call.append_cors_fields(wire, wire.output.len());
+    encode::end_fields(&mut wire.output);
+    wire.flush().await?;
+    give_buffer_back(wire);
+    Ok(())
+}
 
-    /// A client that waits for events needs none.
-    fn give_buffer_back(&mut self) {
-        self.reactor.keep_buffer(std::mem::take(&mut self.output));
+/// Sends a piece of the stream, as a chunk where there are chunks.
+async fn send_piece(
+    wire: &mut Wire,
+    call: &Call,
+    write: impl FnOnce(&mut Vec<u8>),
+) -> std::io::Result<()> {
+    wire.output = wire.reactor.buffers.take();
+    if call.head.http_1_0 {
+        write(&mut wire.output);
+    } else {
+        encode::chunk(&mut wire.output, write);
     }
+    let sent = wire.flush().await;
+    give_buffer_back(wire);
+    sent
+}
 
-    async fn end_stream(&mut self, end: End) -> Result<Then, Instead> {
-        if end == End::ClientLeft {
-            return Err(Instead::ClientGone);
-        }
-        if !self.head.http_1_0 {
-            self.output.extend_from_slice(encode::LAST_CHUNK);
-            self.flush().await.map_err(|_| Instead::ClientGone)?;
-        }
-        Ok(Then::Close)
+/// A client that waits for events needs none.
+fn give_buffer_back(wire: &mut Wire) {
+    let buffer = std::mem::take(&mut wire.output);
+    wire.reactor.buffers.put_back(buffer);
+}
+
+async fn end_stream(wire: &mut Wire, call: &Call, end: End) -> Result<AfterRequest, EarlyEnd> {
+    if end == End::ClientLeft {
+        return Err(EarlyEnd::ClientGone);
     }
+    if !call.head.http_1_0 {
+        wire.output.extend_from_slice(encode::LAST_CHUNK);
+        wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
+    }
+    Ok(AfterRequest::Close)
 }
 
 /// The fields of every event stream's head. nginx as a proxy in front would hold

@@ -1,3 +1,14 @@
 //! One client's connection as bytes, and the request that is being read from it.
+//!
+//! [`bytes`] is the connection: socket, buffers, deadlines. [`call`] is one request on it,
+//! from its head to what becomes of the connection after it; [`body`] reads its body as far
+//! as it is needed before the request goes on, and [`cors_fields`] are the fields by which a
+//! browser lets a page read the response.
 
 pub mod body;
+pub mod bytes;
+pub mod call;
+mod cors_fields;
+
+pub use bytes::Wire;
+pub use call::{AfterRequest, Call, EarlyEnd};

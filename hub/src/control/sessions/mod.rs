@@ -33,6 +33,7 @@ struct Reservation {
 
 struct Attached {
     session: Arc<Session>,
+    state: SessionState,
     /// The connection that is the session.
     socket: OwnedFd,
     watcher: JoinHandle<()>,
@@ -51,11 +52,11 @@ struct Drain {
 
 impl Attached {
     fn is_live(&self) -> bool {
-        self.session.state() == SessionState::Live
+        self.state == SessionState::Live
     }
 
     fn drain(&mut self, limit: Duration, goodbye: Goodbye) {
-        self.session.set_state(SessionState::Draining);
+        self.state = SessionState::Draining;
         let deadline = Instant::now() + limit;
         self.drain = Some(Drain { deadline, goodbye });
     }
@@ -98,7 +99,7 @@ impl Sessions {
 
     /// `GET /health`.
     pub fn health(&self) -> LocalReply {
-        let live = |attached: &&Attached| attached.session.state() == SessionState::Live;
+        let live = |attached: &&Attached| attached.is_live();
         let workers: Vec<_> = self
             .attached
             .iter()
@@ -251,7 +252,7 @@ impl Sessions {
     fn replace(&mut self, name: &str) {
         let limit = self.drain_limit();
         for older in &mut self.attached {
-            if older.session.name == name && older.session.state() == SessionState::Live {
+            if older.session.name == name && older.is_live() {
                 older.drain(limit, Goodbye::Replaced);
                 tracing::info!(
                     worker = name,
@@ -267,7 +268,7 @@ impl Sessions {
         let mut attached = self.attached.iter_mut();
         let leaving = attached.find(|attached| attached.session.id == id);
         if let Some(attached) = leaving
-            && attached.session.state() == SessionState::Live
+            && attached.is_live()
         {
             tracing::info!(
                 worker = attached.session.name,
@@ -323,7 +324,6 @@ impl Sessions {
                 .drain
                 .map_or(Goodbye::Replaced, |drain| drain.goodbye);
             say_goodbye(&attached, goodbye);
-            attached.session.set_state(SessionState::Ended);
             attached.watcher.abort();
         }
         // The table held the session, and with it its memory, until now.
@@ -340,16 +340,18 @@ impl Sessions {
 
     fn end(&mut self, attached: Attached) {
         attached.watcher.abort();
-        attached.session.set_state(SessionState::Ended);
         self.closing.push(attached.session);
         self.publish();
     }
 
     /// Makes the new table visible, in one step.
     fn publish(&self) {
-        let attached = self.attached.iter().map(|attached| &attached.session);
-        let sessions = attached.chain(&self.closing).cloned().collect();
-        self.shared.routes.publish(RouteTable::build(sessions));
+        let attached = self.attached.iter();
+        let attached = attached.map(|attached| (Arc::clone(&attached.session), attached.state));
+        let closing = self.closing.iter();
+        let closing = closing.map(|session| (Arc::clone(session), SessionState::Ended));
+        let table = RouteTable::build(attached.chain(closing).collect());
+        self.shared.routes.publish(table);
         self.shared.wake_reactors();
     }
 

@@ -20,7 +20,7 @@ use crate::control::events;
 use crate::control::register;
 use crate::http::local_reply::LocalReply;
 use crate::routing::registration::Registration;
-use crate::routing::session::{Life, Session};
+use crate::routing::session::{OpenLanes, Session, SessionState};
 use crate::routing::table::check_conflicts;
 use crate::shared::Shared;
 use crate::shared::id::new_id;
@@ -196,7 +196,7 @@ impl Sessions {
             eventfds,
             ringers: (0..thread_count).map(|_| Ringer::default()).collect(),
             alive_at_ms: 0.into(),
-            life: Life::new(geometry.lane_count()),
+            open_lanes: OpenLanes::new(geometry.lane_count()),
         });
         let end_watch = self.watch(&session, watched, peer.pid);
         if !is_instance {
@@ -204,6 +204,7 @@ impl Sessions {
         }
         self.attached.push(Attached {
             session: Arc::clone(&session),
+            state: SessionState::Live,
             socket,
             watcher: end_watch,
             drain: None,

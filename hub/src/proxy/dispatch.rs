@@ -1,0 +1,343 @@
+//! Finds a request's worker, takes a slot, fills it and hands it over.
+
+use std::os::fd::AsFd;
+use std::rc::Rc;
+
+use rustix::io::Errno;
+use slotway_net::monotonic_ns;
+use slotway_shm_proto::Method;
+
+use super::fill::{self, BodyPlace, DispatchBody, NO_BODY, Request};
+use super::{outcome, wait};
+use crate::clock;
+use crate::http::head::text_of;
+use crate::http::local_reply::LocalReply;
+use crate::lanes::exchange::Exchange;
+use crate::lanes::lane::Lane;
+use crate::lanes::streams::{StreamClient, StreamHabit};
+use crate::reactor::lanes::Lanes;
+use crate::routing::registration::RouteSpec;
+use crate::routing::table::{NoRoute, RouteTable, Target};
+use crate::wire::body::{self, Body, BodySource};
+use crate::wire::call::Progress;
+use crate::wire::{Call, EarlyEnd, Wire};
+
+/// What a request may have to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A slot.
+    Slot,
+    /// A place among the bodies that stream.
+    Stream,
+}
+
+/// A free slot, or what has to be waited for.
+pub enum Reservation {
+    /// It is taken.
+    Slot {
+        /// The hold on it.
+        exchange: Exchange,
+        /// Index of the route in the worker's registration.
+        route_index: u32,
+        /// It counts among the bodies that stream.
+        streams: bool,
+    },
+    /// What is needed is in use, or others wait for it.
+    MustWait(Need, Box<RouteSpec>),
+}
+
+/// Takes a slot of the least loaded of a route's workers: the one place where the rules
+/// of the queues stand. `granted` is what the request has waited for, if it has: it is next
+/// then. `None`: no worker of the route is there.
+#[inline]
+pub fn reserve(
+    lanes: &Lanes,
+    targets: &[Target],
+    streams: bool,
+    granted: Option<Need>,
+) -> Option<Reservation> {
+    let is_stream = |lane: &Lane, route_index| {
+        streams || lane.habit(route_index).is_some_and(StreamHabit::is_usual)
+    };
+    let has_room = |lane: &Lane, index| !is_stream(lane, index) || lane.streams().has_room();
+    let (lane, route_index) = lanes
+        .least_loaded(targets, has_room)
+        .or_else(|| lanes.least_loaded(targets, |_, _| true))?;
+    let route = &lane.session.routes[route_index as usize];
+    let must_wait = |need| Some(Reservation::MustWait(need, Box::new(route.clone())));
+    let streams = is_stream(&lane, route_index);
+    // Who came before is next.
+    if streams
+        && (!lane.streams().has_room()
+            || (granted != Some(Need::Stream) && lanes.stream_queue.is_queueing(route)))
+    {
+        return must_wait(Need::Stream);
+    }
+    if granted.is_none() && lanes.queue.is_queueing(route) {
+        return must_wait(Need::Slot);
+    }
+    match Exchange::reserve(&lane) {
+        Some(exchange) => Some(Reservation::Slot {
+            exchange,
+            route_index,
+            streams,
+        }),
+        None => must_wait(Need::Slot),
+    }
+}
+
+/// What came of trying to dispatch.
+pub enum DispatchOutcome {
+    /// A worker has it.
+    Dispatched(Exchange, BodyPlace),
+    /// See [`Reservation::MustWait`].
+    MustWait(Need, Box<RouteSpec>),
+    /// Nothing: the route is an event stream.
+    IsEventStream(Box<RouteSpec>),
+}
+
+/// A request that a worker has, and where the rest of its body goes.
+pub struct Ready {
+    /// It.
+    pub exchange: Exchange,
+    /// For a body that streams.
+    pub upload: Option<(BodyPlace, BodySource)>,
+}
+
+impl Ready {
+    /// All of the request has been handed over; there is no body.
+    pub fn whole(wire: &mut Wire, call: &mut Call, exchange: Exchange) -> Self {
+        call.take(wire, call.head.bytes, Progress::Done);
+        Self {
+            exchange,
+            upload: None,
+        }
+    }
+}
+
+/// Reads the body as far as it fits an arena, and dispatches.
+pub async fn with_body(
+    wire: &mut Wire,
+    call: &mut Call,
+    method: Method,
+) -> Result<Ready, EarlyEnd> {
+    // Refuse what has no route before any body is read for it.
+    let reactor = Rc::clone(&wire.reactor);
+    reactor.with_routes(|table| find(table, wire, call, method).map(|_| ()))?;
+
+    let arena_bytes = wire.reactor.shared.geometry.arena_bytes();
+    let head_bytes = call.head.bytes;
+    let room = fill::body_room(arena_bytes, head_bytes, call.head.fields.len());
+    let (exchange, used, upload) = match body::read(wire, call, room).await? {
+        Body::Known {
+            bytes,
+            waiting_bytes,
+        } => {
+            let used = head_bytes + bytes - waiting_bytes;
+            let body = DispatchBody::Whole {
+                here: &wire.input[head_bytes..used],
+                waiting_bytes: waiting_bytes as u32,
+            };
+            let (exchange, _) = dispatch(wire, call, method, body).await?;
+            (exchange, used, None)
+        }
+        Body::Decoded(body) => {
+            let body = DispatchBody::Whole {
+                here: &body,
+                waiting_bytes: 0,
+            };
+            let (exchange, _) = dispatch(wire, call, method, body).await?;
+            (exchange, head_bytes, None)
+        }
+        Body::Streams(source) => {
+            let body = DispatchBody::Stream(source.length());
+            let (exchange, place) = dispatch(wire, call, method, body).await?;
+            (exchange, head_bytes, Some((place, source)))
+        }
+    };
+    let progress = match upload {
+        Some(_) => Progress::BodyUnderWay,
+        None => Progress::Done,
+    };
+    call.take(wire, used, progress);
+    Ok(Ready { exchange, upload })
+}
+
+/// Dispatches, if need be after waiting.
+async fn dispatch(
+    wire: &Wire,
+    call: &mut Call,
+    method: Method,
+    body: DispatchBody<'_>,
+) -> Result<(Exchange, BodyPlace), EarlyEnd> {
+    begin(wire, call);
+    match attempt(wire, call, method, body, None)? {
+        DispatchOutcome::Dispatched(exchange, place) => Ok((exchange, place)),
+        // On the heap, for the sake of all the connections that never wait.
+        DispatchOutcome::MustWait(need, route) => {
+            Box::pin(wait_and_dispatch(wire, call, method, body, need, *route)).await
+        }
+        DispatchOutcome::IsEventStream(_) => Err(stream_takes_no_body().into()),
+    }
+}
+
+/// The request has arrived: its deadline counts from now.
+fn begin(wire: &Wire, call: &mut Call) {
+    call.deadline_ms = clock::coarse_ms() + wire.reactor.shared.config.timeout_ms();
+}
+
+/// Dispatches a request without a body, if that can be done at once.
+#[inline]
+pub fn now(wire: &Wire, call: &mut Call, method: Method) -> Result<DispatchOutcome, EarlyEnd> {
+    begin(wire, call);
+    attempt(wire, call, method, NO_BODY, None)
+}
+
+/// Waits for what a request without a body needs, and then dispatches it.
+pub async fn later(
+    wire: &mut Wire,
+    call: &mut Call,
+    method: Method,
+    need: Need,
+    route: RouteSpec,
+) -> Result<Ready, EarlyEnd> {
+    let (exchange, _) = wait_and_dispatch(wire, call, method, NO_BODY, need, route).await?;
+    Ok(Ready::whole(wire, call, exchange))
+}
+
+async fn wait_and_dispatch(
+    wire: &Wire,
+    call: &mut Call,
+    method: Method,
+    body: DispatchBody<'_>,
+    mut need: Need,
+    mut route: RouteSpec,
+) -> Result<(Exchange, BodyPlace), EarlyEnd> {
+    let mut place = None;
+    loop {
+        wait::granted(wire, call, need, &route, &mut place).await?;
+        match attempt(wire, call, method, body, Some(need))? {
+            DispatchOutcome::Dispatched(exchange, body_place) => {
+                wait::notify_if_half_closed(wire, call, &exchange);
+                return Ok((exchange, body_place));
+            }
+            DispatchOutcome::MustWait(other_need, other) => (need, route) = (other_need, *other),
+            DispatchOutcome::IsEventStream(_) => {
+                let why = "the route has become an event stream";
+                return Err(outcome::overloaded(why).into());
+            }
+        }
+    }
+}
+
+#[inline]
+fn attempt(
+    wire: &Wire,
+    call: &mut Call,
+    method: Method,
+    body: DispatchBody<'_>,
+    granted: Option<Need>,
+) -> Result<DispatchOutcome, EarlyEnd> {
+    let reactor = &wire.reactor;
+    reactor.with_routes(|table| {
+        let targets = find(table, wire, call, method)?;
+        if targets[0].is_sse {
+            let Target {
+                session,
+                route_index,
+                ..
+            } = &targets[0];
+            let route = session.routes[*route_index as usize].clone();
+            return Ok(DispatchOutcome::IsEventStream(Box::new(route)));
+        }
+        let is_stream = matches!(body, DispatchBody::Stream(_));
+        let reservation = reserve(&reactor.lanes, targets, is_stream, granted);
+        let going = || outcome::overloaded("the worker of this route is going away");
+        let (mut exchange, route_index, streams) = match reservation.ok_or_else(going)? {
+            Reservation::Slot {
+                exchange,
+                route_index,
+                streams,
+            } => (exchange, route_index, streams),
+            Reservation::MustWait(need, route) => {
+                return Ok(DispatchOutcome::MustWait(need, route));
+            }
+        };
+        if streams {
+            exchange.begin_stream(Rc::clone(&wire.state) as Rc<dyn StreamClient>);
+        }
+        let request = Request {
+            head: &call.head,
+            head_bytes: &wire.input[..call.head.bytes],
+            params: &call.params,
+            raw_params: exchange.lane().session.options[route_index as usize].raw_params,
+            route_index,
+            body,
+            client: call.client,
+            deadline_ns: match body {
+                DispatchBody::Whole { .. } => call.deadline_ms * 1_000_000,
+                DispatchBody::Stream(_) => 0,
+            },
+            wants_times: reactor.takes_times,
+        };
+        let place = fill::write(&request, &exchange, &mut call.scratch)
+            .map_err(|error| LocalReply::error(error.status(), error.to_string()))?;
+        if let DispatchBody::Whole {
+            waiting_bytes: 1.., ..
+        } = body
+        {
+            receive_waiting(wire, &exchange, place)?;
+        }
+        reactor.lanes.submit(&exchange, call.deadline_ms);
+        if reactor.takes_times {
+            call.moments.submitted_ns = monotonic_ns();
+        }
+        Ok(DispatchOutcome::Dispatched(exchange, place))
+    })
+}
+
+/// The workers of the request's route, looked up once as long as the table stays.
+#[inline]
+fn find<'t>(
+    table: &'t RouteTable,
+    wire: &Wire,
+    call: &mut Call,
+    method: Method,
+) -> Result<&'t [Target], LocalReply> {
+    if let Some(targets) = call.route.and_then(|route| table.targets(route)) {
+        return Ok(targets);
+    }
+    let path = text_of(&wire.input, call.head.path);
+    match table.find(method, path, &mut call.params) {
+        Ok(route) => {
+            call.route = Some(route);
+            Ok(table.targets(route).expect("it was found in this table"))
+        }
+        Err(NoRoute::WrongMethod { allow }) => {
+            let message = format!("{method} is not allowed for {path}; allowed: {allow}");
+            Err(LocalReply::error(405, message).with("Allow", allow.to_owned()))
+        }
+        Err(NoRoute::NotFound) => Err(LocalReply::error(404, format!("no route for {path}"))),
+    }
+}
+
+/// Receives what the socket has said it holds of a body into its place.
+fn receive_waiting(wire: &Wire, exchange: &Exchange, place: BodyPlace) -> Result<(), EarlyEnd> {
+    let BodyPlace { mut offset, bytes } = place;
+    let end = offset + bytes;
+    while offset < end {
+        match exchange.receive_into_arena(wire.stream.as_fd(), offset, end - offset) {
+            Ok(received @ 1..) => offset += received as u32,
+            Err(Errno::INTR) => {}
+            // Only urgent data make a socket hold less than it said, and
+            // nobody sends those but to try us.
+            Ok(0) | Err(_) => return Err(EarlyEnd::ClientGone),
+        }
+    }
+    Ok(())
+}
+
+/// 400.
+pub fn stream_takes_no_body() -> LocalReply {
+    LocalReply::error(400, "an event stream takes no body")
+}

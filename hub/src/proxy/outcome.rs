@@ -1,0 +1,82 @@
+//! What can happen instead of a worker's response: each is counted, and has a status of
+//! its own.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use slotway_net::Hangup;
+
+use crate::http::local_reply::LocalReply;
+use crate::lanes::exchange::{Exchange, Outcome};
+use crate::lanes::lane::Violation;
+use crate::lanes::slot::Event;
+use crate::reactor::connections::ConnectionState;
+use crate::reactor::lanes::Lanes;
+use crate::shared::counters::Counters;
+use crate::wire::{EarlyEnd, Wire};
+
+/// What ends a client's wait for its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// Something happened to the slot.
+    Event(Event),
+    /// Nobody will answer any more.
+    WorkerGone,
+    /// The client has hung up.
+    ClientLeft(Hangup),
+}
+
+/// Waits for what happens next to a client's request; in the task of its connection.
+pub async fn next(exchange: &Exchange, client: &ConnectionState) -> Awaited {
+    poll_fn(|cx| {
+        if let Some(hangup) = client.activity.take_hangup() {
+            return Poll::Ready(Awaited::ClientLeft(hangup));
+        }
+        exchange.poll_outcome(cx).map(|outcome| match outcome {
+            Outcome::Event(event) => Awaited::Event(event),
+            Outcome::WorkerGone => Awaited::WorkerGone,
+        })
+    })
+    .await
+}
+
+/// The client has left, counted.
+pub fn client_left(wire: &Wire) -> EarlyEnd {
+    Counters::add(&wire.reactor.shared.counters.client_left);
+    EarlyEnd::ClientGone
+}
+
+/// 504, counted.
+pub fn timed_out(lanes: &Lanes) -> LocalReply {
+    Counters::add(&lanes.shared.counters.timed_out);
+    LocalReply::error(504, "the worker did not respond in time")
+}
+
+/// 502, counted.
+pub fn worker_gone(lanes: &Lanes) -> LocalReply {
+    Counters::add(&lanes.shared.counters.worker_gone);
+    LocalReply::error(502, "the worker went away before it responded")
+}
+
+/// 502, counted, and the worker is reported.
+pub fn violated(lanes: &Lanes, exchange: &Exchange, violation: Violation) -> LocalReply {
+    lanes.report_violation(exchange.lane(), violation);
+    bad_response(lanes)
+}
+
+/// 502, counted.
+pub fn bad_response(lanes: &Lanes) -> LocalReply {
+    Counters::add(&lanes.shared.counters.bad_response);
+    LocalReply::error(502, "the worker's response was not valid")
+}
+
+/// 503, counted.
+pub fn queue_timed_out(lanes: &Lanes) -> LocalReply {
+    Counters::add(&lanes.shared.counters.queue_timed_out);
+    overloaded("no slot of the route's workers came free in time")
+}
+
+/// 503.
+pub fn overloaded(why: &str) -> LocalReply {
+    LocalReply::error(503, why).with("Retry-After", "1")
+}

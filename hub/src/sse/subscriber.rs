@@ -1,0 +1,112 @@
+//! A client of an SSE route, with all that its workers are told of it.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+
+use serde::Serialize;
+use slotway_shm_proto::Method;
+use slotway_shm_proto::layout::FieldEntry;
+
+use crate::events::registry;
+use crate::http::forwarded;
+use crate::http::head::{RequestHead, bytes_of, text_of};
+use crate::limits::EVENT_NAME_BYTES_MAX;
+use crate::proxy::fill;
+use crate::reactor::Reactor;
+use crate::routing::params::Params;
+use crate::routing::registration::RouteSpec;
+use crate::routing::session::Session;
+
+/// The worker that knows of a subscriber, as long as it is there.
+pub type Owner = Weak<Session>;
+
+/// A subscriber. Of its own: a worker is notified beside the client's events.
+pub struct Subscriber {
+    /// The reactor that serves it.
+    pub reactor: Rc<Reactor>,
+    /// By which it can be pushed to.
+    pub connection: String,
+    /// The route that it has asked for.
+    pub route: RouteSpec,
+    /// Names and decoded values of the path's parameters.
+    pub params: registry::Params,
+    /// The same, as they stand in the path.
+    pub raw_params: Params,
+    /// The head that its workers see.
+    pub head: RequestHead,
+    /// The bytes of that.
+    pub head_bytes: Vec<u8>,
+    /// Who asks.
+    pub client: forwarded::Client,
+    /// A worker has its notification: from here on it may know of the subscriber.
+    pub is_submitted: Cell<bool>,
+    /// The client has gone, and no further worker need know of it.
+    pub has_left: Cell<bool>,
+}
+
+#[derive(Serialize)]
+struct Document<'d> {
+    sse_lifecycle: &'static str,
+    params: BTreeMap<&'d str, &'d str>,
+    path: &'d str,
+    connection: &'d str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_event_id: Option<&'d str>,
+}
+
+impl Subscriber {
+    /// The path that it has asked for.
+    pub fn path(&self) -> &str {
+        text_of(&self.head_bytes, self.head.path)
+    }
+
+    /// What a worker is told.
+    pub fn document(&self, sse_lifecycle: &'static str, last_event_id: Option<&str>) -> Vec<u8> {
+        let pairs = self.params.iter();
+        let document = Document {
+            sse_lifecycle,
+            params: pairs.map(|(n, v)| (n.as_str(), v.as_str())).collect(),
+            path: self.path(),
+            connection: &self.connection,
+            last_event_id,
+        };
+        serde_json::to_vec(&document).expect("strings serialise")
+    }
+
+    /// Whether a slot has room for all that a worker may be told, whatever event the
+    /// client has got by then.
+    pub fn fits(&self) -> bool {
+        let arena_bytes = self.reactor.shared.geometry.arena_bytes();
+        let field_count = self.head.fields.len();
+        let room = fill::body_room(arena_bytes, self.head_bytes.len(), field_count);
+        // No character of an id is longer than that in JSON.
+        let id_bytes = EVENT_NAME_BYTES_MAX * "\\u0000".len();
+        self.document("disconnect", Some("")).len() + id_bytes <= room
+    }
+
+    /// The worker that knows of it, if that one still takes requests.
+    pub fn live_owner(&self, owner: &Owner) -> Option<Arc<Session>> {
+        let owner = owner.upgrade()?;
+        let lane = self.reactor.lanes.of(&owner);
+        lane.is_some_and(|lane| lane.is_live()).then_some(owner)
+    }
+
+    /// Whether a worker is there that could be notified.
+    pub fn has_worker(&self) -> bool {
+        !self.reactor.live_workers(&self.route).is_empty()
+    }
+}
+
+/// A client's head as the worker sees it: POST, and a body that is not the client's.
+pub fn head_for_worker(head: &RequestHead, bytes: &[u8]) -> RequestHead {
+    let mut head = head.clone();
+    head.method = Some(Method::Post);
+    let is_length = |field: &mut FieldEntry| {
+        bytes_of(bytes, field.name).eq_ignore_ascii_case(b"content-length")
+    };
+    let lengths = head.fields.extract_if(.., is_length);
+    head.dropped.extend(lengths);
+    head
+}

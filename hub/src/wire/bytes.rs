@@ -1,0 +1,196 @@
+//! A connection's socket, its buffers, and until when its client is waited for.
+
+use std::io;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use slotway_net::{LocalPeer, Peer, Stream};
+
+use crate::clock;
+use crate::limits::{
+    IDLE_BUFFER_BYTES, LINGER_BYTES_MAX, LINGER_IDLE_TIME, LINGER_STOP_TIME, LINGER_TIME,
+    READ_BUFFER_BYTES,
+};
+use crate::reactor::Reactor;
+use crate::reactor::connections::ConnectionState;
+use crate::reactor::deadline::{BodyDeadline, Wait};
+use crate::shared::counters::Counters;
+
+/// A read that goes on while something else is awaited.
+pub type PendingRead = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>>>;
+
+/// A client's connection.
+pub struct Wire {
+    /// The reactor that serves it.
+    pub reactor: Rc<Reactor>,
+    /// The socket.
+    pub stream: Rc<Stream>,
+    /// The other end.
+    pub peer: Peer,
+    /// What was read and not used yet; starts with the current request's head.
+    pub input: Vec<u8>,
+    /// What is to be sent.
+    pub output: Vec<u8>,
+    /// The read that an early end left under way; it has the input's buffer.
+    pub pending_read: Option<PendingRead>,
+    /// What the reactor knows of the connection.
+    pub state: Rc<ConnectionState>,
+}
+
+impl Wire {
+    /// A new connection, entered into the reactor's list.
+    pub fn new(reactor: Rc<Reactor>, stream: Stream, peer: Peer) -> Self {
+        let stream = Rc::new(stream);
+        let state = reactor.connections.add(Rc::clone(&stream));
+        Self {
+            reactor,
+            stream,
+            peer,
+            input: Vec::with_capacity(IDLE_BUFFER_BYTES),
+            output: Vec::new(),
+            pending_read: None,
+            state,
+        }
+    }
+
+    /// Reads once behind the input, with room for at least `spare_bytes`.
+    pub async fn read_input(&mut self, spare_bytes: usize) -> io::Result<usize> {
+        let mut buffer = std::mem::take(&mut self.input);
+        buffer.reserve(spare_bytes);
+        let (result, buffer) = self.stream.read(buffer).await;
+        self.input = buffer;
+        result
+    }
+
+    /// Drops a request's bytes from the input. What is left is the next one's.
+    pub fn consume_input(&mut self, bytes: usize) {
+        if bytes == self.input.len() {
+            self.input.clear();
+            // A client whose heads are large keeps its buffer; one that has sent
+            // a body does not.
+            if self.input.capacity() > 2 * READ_BUFFER_BYTES {
+                self.input.shrink_to(IDLE_BUFFER_BYTES);
+            }
+        } else {
+            self.input.drain(..bytes);
+        }
+    }
+
+    /// Sends the output. The request is over if that fails: the client is gone.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        self.await_write();
+        let buffer = std::mem::take(&mut self.output);
+        let (result, buffer) = self.stream.write_all(buffer).await;
+        self.keep_output(buffer);
+        self.note_if_slow();
+        result
+    }
+
+    /// Sends the output without waiting for the end of the turn. With other
+    /// requests in flight that is the better way (measured 1.06 times the
+    /// requests/s and half the p99 at 16 connections); for a request by itself
+    /// the ring is.
+    pub async fn flush_now(&mut self) -> io::Result<()> {
+        self.await_write();
+        let buffer = std::mem::take(&mut self.output);
+        let (result, buffer) = self.stream.write_all_now(buffer).await;
+        self.keep_output(buffer);
+        result
+    }
+
+    fn await_write(&self) {
+        let time_ms = self.reactor.deadlines.write_ms;
+        self.state
+            .wait_until(Wait::Write, clock::coarse_ms() + time_ms);
+    }
+
+    fn keep_output(&mut self, mut buffer: Vec<u8>) {
+        self.state.wait_for_nothing();
+        self.state.add_moved(buffer.len() as u64);
+        buffer.clear();
+        self.output = buffer;
+    }
+
+    /// Counts and logs that the client was ended for being slow, if it was.
+    pub fn note_if_slow(&self) {
+        if self.state.was_slow() {
+            Counters::add(&self.reactor.shared.counters.slow_clients);
+            tracing::warn!(
+                client = %self.peer,
+                "a client was too slow for a slot that others waited for; it was ended"
+            );
+        }
+    }
+
+    /// The client's socket, if it is one of this host.
+    pub fn local_peer(&self) -> Option<LocalPeer> {
+        let Peer::Tcp(peer) = self.peer else {
+            return None;
+        };
+        let local = self.stream.local_address()?;
+        self.reactor.local_peers.as_ref()?.find(local, peer)
+    }
+
+    /// Whether a client that has closed its sending side has closed all of the connection;
+    /// `None` if that cannot be known.
+    pub fn is_client_gone(&self) -> Option<bool> {
+        match self.peer {
+            // These say so at once.
+            Peer::Unix => Some(false),
+            Peer::Tcp(_) => self.local_peer().map(|peer| peer.is_closed),
+        }
+    }
+
+    /// Reads and drops the rest of a body after an early response. False: it did
+    /// not come in time.
+    pub async fn drain(&mut self, mut left: u64) -> bool {
+        let mut deadline = BodyDeadline::start();
+        loop {
+            let here = left.min(self.input.len() as u64);
+            self.consume_input(here as usize);
+            left -= here;
+            if left == 0 {
+                return true;
+            }
+            deadline.add(here as usize);
+            self.state
+                .wait_until(Wait::Body, deadline.at_ms(&self.reactor.deadlines));
+            if !matches!(self.read_input(READ_BUFFER_BYTES).await, Ok(1..)) {
+                return false;
+            }
+        }
+    }
+
+    /// Closes so that the client can read the response though it still sends:
+    /// half-close, read on for a while, close (RFC 9112 section 9.6).
+    pub async fn linger(&mut self) {
+        self.stream.shutdown(Shutdown::Write);
+        let mut pending = self.pending_read.take();
+        let mut buffer = std::mem::take(&mut self.input);
+        let mut end_ms = clock::coarse_ms() + LINGER_TIME.as_millis() as u64;
+        let (mut discarded, mut stops) = (0, false);
+        while discarded < LINGER_BYTES_MAX {
+            let now_ms = clock::coarse_ms();
+            if !stops && self.reactor.is_stopping() {
+                stops = true;
+                end_ms = end_ms.min(now_ms + LINGER_STOP_TIME.as_millis() as u64);
+            }
+            let idle_ms = now_ms + LINGER_IDLE_TIME.as_millis() as u64;
+            self.state.wait_until(Wait::Linger, end_ms.min(idle_ms));
+            let read = if let Some(read) = pending.take() {
+                read.await
+            } else {
+                buffer.clear();
+                buffer.reserve(READ_BUFFER_BYTES);
+                self.stream.read(buffer).await
+            };
+            buffer = read.1;
+            match read.0 {
+                Ok(bytes @ 1..) => discarded += bytes as u64,
+                Ok(0) | Err(_) => break,
+            }
+        }
+        self.state.wait_for_nothing();
+    }
+}

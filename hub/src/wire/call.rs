@@ -1,0 +1,289 @@
+//! One request on a connection: its head, how much of it has left the input, and what
+//! becomes of the connection after it.
+
+use slotway_net::Peer;
+use slotway_shm_proto::Method;
+
+use super::bytes::Wire;
+use super::cors_fields;
+use crate::http::encode::{self, BodyFraming, Persistence};
+use crate::http::forwarded::Client;
+use crate::http::framing::Framing;
+use crate::http::head::{RequestHead, text_of};
+use crate::http::local_reply::LocalReply;
+use crate::limits::DRAIN_BYTES_MAX;
+use crate::reactor::phases::Moments;
+use crate::routing::params::Params;
+use crate::routing::table::FoundRoute;
+
+/// What becomes of the connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterRequest {
+    /// It serves the next one.
+    Next,
+    /// It serves the next one once this body has been read and dropped.
+    Drain(u64),
+    /// It ends once the client has had time to read the response: it may still be
+    /// sending, and a close over unread bytes resets the connection.
+    Close,
+    /// It ends at once: the response could not be finished.
+    Reset,
+}
+
+/// What happens instead of a worker's response.
+#[derive(Debug)]
+pub enum EarlyEnd {
+    /// The hub responds; the client may still be sending.
+    Reply(LocalReply),
+    /// The client is gone.
+    ClientGone,
+}
+
+impl From<LocalReply> for EarlyEnd {
+    fn from(reply: LocalReply) -> Self {
+        Self::Reply(reply)
+    }
+}
+
+/// How much of a request has left the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing: the head is there, and the body as far as it has come.
+    Unread,
+    /// All of the body. The head is still there, and behind it the next request.
+    BodyRead,
+    /// The head, and more of the body is to come.
+    BodyUnderWay,
+    /// All of it.
+    Done,
+}
+
+/// What is left of a request that the hub responds to early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// So many bytes, some of which may still be to come.
+    Bytes(usize),
+    /// That cannot be known, or a client holds it back.
+    Unknown,
+}
+
+impl Progress {
+    fn left(self, head: &RequestHead) -> Left {
+        match (self, head.framing) {
+            (Self::Done, _) => Left::Bytes(0),
+            (Self::BodyRead, _) => Left::Bytes(head.bytes),
+            (Self::Unread, Framing::Length(bytes)) => usize::try_from(bytes)
+                .ok()
+                .and_then(|bytes| bytes.checked_add(head.bytes))
+                .map_or(Left::Unknown, Left::Bytes),
+            (Self::Unread, Framing::Chunked) | (Self::BodyUnderWay, _) => Left::Unknown,
+        }
+    }
+}
+
+/// A request. Re-used by the next one of its connection.
+pub struct Call {
+    /// Its parsed head, at the beginning of the input.
+    pub head: RequestHead,
+    /// What answers it, once that has been looked up.
+    pub route: Option<FoundRoute>,
+    /// The raw parameters of its path.
+    pub params: Params,
+    /// Who asks.
+    pub client: Client,
+    /// When it is given up, on the coarse clock.
+    pub deadline_ms: u64,
+    /// It may have run already, and has been given to another worker.
+    pub is_retried: bool,
+    /// The client has closed its sending side since the request came.
+    pub is_half_closed: bool,
+    /// The connection ends after it.
+    pub is_last: bool,
+    /// The peer must send the secret with every request.
+    pub must_know_secret: bool,
+    /// Index of the allowed origin that it comes from.
+    pub origin: Option<usize>,
+    /// When it passed which point.
+    pub moments: Moments,
+    /// For small texts on their way.
+    pub scratch: Vec<u8>,
+    progress: Progress,
+}
+
+impl Call {
+    /// For the requests of a peer.
+    pub fn new(peer: Peer, must_know_secret: bool) -> Self {
+        Self {
+            head: RequestHead::default(),
+            route: None,
+            params: Params::default(),
+            client: Client {
+                peer,
+                is_https: false,
+            },
+            deadline_ms: 0,
+            is_retried: false,
+            is_half_closed: false,
+            is_last: false,
+            must_know_secret,
+            origin: None,
+            moments: Moments::default(),
+            scratch: Vec::new(),
+            progress: Progress::Unread,
+        }
+    }
+
+    /// The next request of the connection begins.
+    pub fn begin(&mut self) {
+        self.progress = Progress::Unread;
+        self.route = None;
+        self.origin = None;
+        self.is_retried = false;
+        self.is_half_closed = false;
+    }
+
+    /// The path, raw.
+    pub fn path<'w>(&self, wire: &'w Wire) -> &'w str {
+        text_of(&wire.input, self.head.path)
+    }
+
+    /// The body has been read out of the input, which keeps the head.
+    pub fn note_body_read(&mut self) {
+        self.progress = Progress::BodyRead;
+    }
+
+    /// Takes so many bytes off the input: all that it has of the request.
+    pub fn take(&mut self, wire: &mut Wire, bytes: usize, progress: Progress) {
+        wire.consume_input(bytes);
+        self.progress = progress;
+    }
+
+    /// All of a body that streams has come.
+    pub fn note_upload_complete(&mut self) {
+        self.progress = Progress::Done;
+    }
+
+    /// Whether more of the body is to come, after the head has been taken.
+    pub fn is_body_under_way(&self) -> bool {
+        self.progress == Progress::BodyUnderWay
+    }
+
+    /// Whether the connection stays open after it.
+    pub fn keeps_alive(&self, wire: &Wire) -> bool {
+        self.head.keep_alive && !self.is_last && !wire.reactor.is_stopping()
+    }
+
+    /// What the client is told about the connection.
+    pub fn persistence(&self, after: AfterRequest) -> Persistence {
+        match after {
+            AfterRequest::Next | AfterRequest::Drain(_) if self.head.http_1_0 => {
+                Persistence::StaysHttp10
+            }
+            AfterRequest::Next | AfterRequest::Drain(_) => Persistence::Stays,
+            AfterRequest::Close | AfterRequest::Reset => Persistence::Closes,
+        }
+    }
+
+    /// Before an early response: takes what is here of the request off the input, and says
+    /// whether the connection can go on.
+    pub fn skip(&mut self, wire: &mut Wire) -> AfterRequest {
+        let Left::Bytes(bytes) = self.progress.left(&self.head) else {
+            return AfterRequest::Close;
+        };
+        if bytes <= wire.input.len() {
+            wire.consume_input(bytes);
+            return if self.keeps_alive(wire) {
+                AfterRequest::Next
+            } else {
+                AfterRequest::Close
+            };
+        }
+        let missing = (bytes - wire.input.len()) as u64;
+        // Waiting for a body that the client holds back until it gets 100
+        // would be in vain, and a read that is under way has the buffer.
+        let can_drain = missing <= DRAIN_BYTES_MAX
+            && !self.head.expects_continue
+            && wire.pending_read.is_none()
+            && !wire.state.is_overdue()
+            && self.keeps_alive(wire);
+        if can_drain {
+            AfterRequest::Drain(bytes as u64)
+        } else {
+            AfterRequest::Close
+        }
+    }
+
+    /// Writes a response of the hub's own and sends it.
+    pub async fn send_local(
+        &self,
+        wire: &mut Wire,
+        reply: &LocalReply,
+        after: AfterRequest,
+    ) -> AfterRequest {
+        let framing = if encode::is_bodiless(reply.status) {
+            BodyFraming::None
+        } else {
+            BodyFraming::Length(reply.body.len() as u64)
+        };
+        self.start_response(wire, reply.status, framing, self.persistence(after));
+        for (name, value) in &reply.fields {
+            encode::field(&mut wire.output, name, value);
+        }
+        self.append_cors_fields(wire, wire.output.len());
+        encode::end_fields(&mut wire.output);
+        if self.head.method != Some(Method::Head) {
+            wire.output.extend_from_slice(&reply.body);
+        }
+        match wire.flush().await {
+            Ok(()) => after,
+            Err(_) => AfterRequest::Reset,
+        }
+    }
+
+    /// Writes the beginning of a response's head.
+    pub fn start_response(
+        &self,
+        wire: &mut Wire,
+        status: u16,
+        framing: BodyFraming,
+        persistence: Persistence,
+    ) {
+        let mut date = wire.reactor.date.borrow_mut();
+        encode::start(&mut wire.output, status, framing, persistence, date.now());
+    }
+
+    /// Writes the fields that let a page read the response, whose own fields begin at
+    /// `own_start` of the output.
+    pub fn append_cors_fields(&self, wire: &mut Wire, own_start: usize) {
+        let allowed = &wire.reactor.shared.config.cors_allow_origin;
+        cors_fields::append(&mut wire.output, own_start, allowed, self.origin);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_request_follows_from_its_framing_and_what_was_taken() {
+        let (length, chunked) = (Framing::Length(30), Framing::Chunked);
+        for (progress, framing, left) in [
+            (Progress::Unread, length, Left::Bytes(130)),
+            (Progress::Unread, chunked, Left::Unknown),
+            (Progress::Unread, Framing::Length(u64::MAX), Left::Unknown),
+            (Progress::BodyRead, length, Left::Bytes(100)),
+            (Progress::BodyRead, chunked, Left::Bytes(100)),
+            (Progress::BodyUnderWay, length, Left::Unknown),
+            (Progress::BodyUnderWay, chunked, Left::Unknown),
+            (Progress::Done, length, Left::Bytes(0)),
+            (Progress::Done, chunked, Left::Bytes(0)),
+        ] {
+            let head = RequestHead {
+                framing,
+                bytes: 100,
+                ..RequestHead::default()
+            };
+            assert_eq!(progress.left(&head), left, "{progress:?} {framing:?}");
+        }
+    }
+}
