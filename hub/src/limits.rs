@@ -133,6 +133,10 @@ pub const STREAM_RATE_MIN: u64 = 16 * 1024;
 /// How long a client's pace is measured.
 pub const STREAM_PACE_WINDOW: Duration = Duration::from_secs(2);
 
+/// How long a client of an event stream may take for one event while the memory for
+/// events is all in use.
+pub const EVENT_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// At most one such client of a lane is ended in this time. Who takes its place costs the
 /// worker a request: 64 answers of 20 MB a second (a share of 128 in two seconds) take
 /// half of a worker's time.

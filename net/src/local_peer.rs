@@ -5,7 +5,7 @@
 //! look the same until something is sent to them.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
@@ -38,13 +38,30 @@ const HEADER_BYTES: usize = 16;
 const SOCKET_ID_BYTES: usize = 48;
 /// `struct inet_diag_req_v2`
 const REQUEST_BYTES: usize = HEADER_BYTES + 8 + SOCKET_ID_BYTES;
+/// Where the ports of `idiag_sockid` stand in `struct inet_diag_msg`.
+const PORTS_OFFSET: usize = HEADER_BYTES + 4;
 /// Where `idiag_uid` and `idiag_inode` stand in `struct inet_diag_msg`.
 const UID_OFFSET: usize = HEADER_BYTES + 4 + SOCKET_ID_BYTES + 12;
 const INODE_OFFSET: usize = UID_OFFSET + 4;
 
 impl LocalPeers {
-    /// Opens the netlink socket.
+    /// Opens the netlink socket, and sees whether the kernel answers: its module for TCP may
+    /// be missing.
     pub fn new() -> io::Result<Self> {
+        let peers = Self::open()?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let local = listener.local_addr()?;
+        let client = TcpStream::connect(local)?;
+        match peers.find(local, client.local_addr()?) {
+            Some(_) => Ok(peers),
+            None => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the kernel does not tell of TCP sockets; is tcp_diag missing?",
+            )),
+        }
+    }
+
+    fn open() -> io::Result<Self> {
         let netlink = rustix::net::socket_with(
             AddressFamily::NETLINK,
             SocketType::DGRAM,
@@ -67,8 +84,9 @@ impl LocalPeers {
         // In any state.
         request[20..24].copy_from_slice(&u32::MAX.to_ne_bytes());
         let id = &mut request[24..];
-        id[0..2].copy_from_slice(&peer.port().to_be_bytes());
-        id[2..4].copy_from_slice(&local.port().to_be_bytes());
+        let (own, other) = (peer.port().to_be_bytes(), local.port().to_be_bytes());
+        let ports = [own[0], own[1], other[0], other[1]];
+        id[0..4].copy_from_slice(&ports);
         write_address(&mut id[4..20], peer_ip);
         write_address(&mut id[20..36], local_ip);
         // No cookie: whichever socket it is.
@@ -84,6 +102,11 @@ impl LocalPeers {
         };
         let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
         if kind != BY_FAMILY {
+            return None;
+        }
+        // Where no socket is connected so, the kernel names one that listens there, which
+        // may be anybody's.
+        if answer.get(PORTS_OFFSET..PORTS_OFFSET + 4)? != ports {
             return None;
         }
         Some(LocalPeer {
@@ -103,7 +126,7 @@ fn write_address(place: &mut [u8], address: IpAddr) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::net::Shutdown;
     use std::time::{Duration, Instant};
 
     #[test]
@@ -127,6 +150,15 @@ mod tests {
                 assert!(start.elapsed() < Duration::from_secs(10));
             }
         }
+    }
+
+    #[test]
+    fn a_listener_where_the_peer_was_is_not_the_peer() {
+        let peers = LocalPeers::new().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listens = listener.local_addr().unwrap();
+        let local = "127.0.0.1:9".parse().unwrap();
+        assert_eq!(peers.find(local, listens), None);
     }
 
     #[test]

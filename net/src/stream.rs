@@ -1,5 +1,6 @@
 //! A connected stream socket, TCP or Unix.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -10,7 +11,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFdReadyGuard;
-use tokio_uring::buf::BoundedBuf;
+use tokio_uring::buf::{BoundedBuf, IoBuf};
 
 use crate::engine::Engine;
 use crate::readable::{Watched, registered};
@@ -19,6 +20,7 @@ use crate::send_now::{OpenSocket, borrow, reset_on_close, send_now, unacknowledg
 /// See the module.
 pub struct Stream {
     socket: Socket,
+    sent_bytes: Cell<u64>,
 }
 
 enum Socket {
@@ -39,7 +41,10 @@ impl Stream {
                 Socket::Epoll(registered(socket, Interest::READABLE | Interest::WRITABLE)?)
             }
         };
-        Ok(Self { socket })
+        Ok(Self {
+            socket,
+            sent_bytes: Cell::new(0),
+        })
     }
 
     /// Reads once into the spare capacity of `buffer`, of which there must be
@@ -73,28 +78,59 @@ impl Stream {
         unacknowledged_bytes(self)
     }
 
+    /// Bytes that the socket has taken to send them.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.get()
+    }
+
+    /// Counts bytes that were sent past this type.
+    #[inline]
+    pub fn note_sent(&self, bytes: usize) {
+        self.sent_bytes.set(self.sent_bytes.get() + bytes as u64);
+    }
+
+    /// Sends the rest of `buffer` through the ring.
+    async fn write_rest<T: IoBuf>(
+        &self,
+        socket: &tokio_uring::net::TcpStream,
+        mut buffer: T,
+        mut sent: usize,
+    ) -> (io::Result<()>, T) {
+        while sent < IoBuf::bytes_init(&buffer) {
+            let (result, slice) = socket.write(buffer.slice(sent..)).submit().await;
+            buffer = slice.into_inner();
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+                Ok(bytes) => {
+                    self.note_sent(bytes);
+                    sent += bytes;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return (Err(error), buffer),
+            }
+        }
+        (Ok(()), buffer)
+    }
+
     /// Writes all of `buffer`, on a ring with what else is submitted at the end
     /// of the turn.
     pub async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         match &self.socket {
-            Socket::Uring(socket) => socket.write_all(buffer).await,
-            Socket::Epoll(socket) => (send_all(socket, &buffer).await, buffer),
+            Socket::Uring(socket) => self.write_rest(socket, buffer, 0).await,
+            Socket::Epoll(socket) => (self.send_all(socket, &buffer).await, buffer),
         }
     }
 
     /// Writes all of `buffer`, at once as far as the socket takes it.
     pub async fn write_all_now(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         match &self.socket {
-            Socket::Uring(socket) => match send_now(socket, &buffer) {
+            Socket::Uring(socket) => match self.send_now(&buffer) {
                 Ok(sent) if sent == buffer.len() => (Ok(()), buffer),
-                Ok(sent) => {
-                    let (result, slice) = socket.write_all(buffer.slice(sent..)).await;
-                    (result, slice.into_inner())
-                }
-                Err(Errno::AGAIN | Errno::INTR) => socket.write_all(buffer).await,
+                Ok(sent) => self.write_rest(socket, buffer, sent).await,
+                Err(Errno::AGAIN | Errno::INTR) => self.write_rest(socket, buffer, 0).await,
                 Err(error) => (Err(error.into()), buffer),
             },
-            Socket::Epoll(socket) => (send_all(socket, &buffer).await, buffer),
+            Socket::Epoll(socket) => (self.send_all(socket, &buffer).await, buffer),
         }
     }
 
@@ -102,15 +138,40 @@ impl Stream {
     pub async fn write_shared_now(&self, bytes: &Bytes) -> io::Result<()> {
         match &self.socket {
             Socket::Uring(socket) => {
-                let sent = match send_now(socket, bytes) {
+                let sent = match self.send_now(bytes) {
                     Ok(sent) if sent == bytes.len() => return Ok(()),
                     Ok(sent) => sent,
                     Err(Errno::AGAIN | Errno::INTR) => 0,
                     Err(error) => return Err(error.into()),
                 };
-                socket.write_all(bytes.slice(sent..)).await.0
+                self.write_rest(socket, bytes.clone(), sent).await.0
             }
-            Socket::Epoll(socket) => send_all(socket, bytes).await,
+            Socket::Epoll(socket) => self.send_all(socket, bytes).await,
+        }
+    }
+
+    fn send_now(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let sent = send_now(self, bytes)?;
+        self.note_sent(sent);
+        Ok(sent)
+    }
+
+    async fn send_all(&self, socket: &Watched, mut bytes: &[u8]) -> io::Result<()> {
+        let mut ready: Option<AsyncFdReadyGuard<'_, OwnedFd>> = None;
+        loop {
+            match self.send_now(bytes) {
+                Ok(sent) if sent == bytes.len() => return Ok(()),
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    // Only readiness that was noted before this try is void now.
+                    if let Some(mut ready) = ready.take() {
+                        ready.clear_ready();
+                    }
+                    ready = Some(socket.writable().await?);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
@@ -174,25 +235,6 @@ async fn receive(socket: &Watched, buffer: &mut Vec<u8>) -> io::Result<usize> {
             }
             Err(Errno::AGAIN) => ready.clear_ready(),
             Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-async fn send_all(socket: &Watched, mut bytes: &[u8]) -> io::Result<()> {
-    let mut ready: Option<AsyncFdReadyGuard<'_, OwnedFd>> = None;
-    loop {
-        match send_now(socket, bytes) {
-            Ok(sent) if sent == bytes.len() => return Ok(()),
-            Ok(sent) => bytes = &bytes[sent..],
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
-                // Only readiness that was noted before this try is void now.
-                if let Some(mut ready) = ready.take() {
-                    ready.clear_ready();
-                }
-                ready = Some(socket.writable().await?);
-            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -110,6 +110,16 @@ impl FakeWorker {
         }
     }
 
+    /// What stands in the arena of a request, as text.
+    pub fn request_text(&self, entry: &Entry<SubmissionKind>) -> String {
+        let lane = self.geometry.lane(0);
+        let arena = self.geometry.slot(&lane, entry.slot_index).request_arena;
+        let mut bytes = Vec::new();
+        let count = self.geometry.arena_bytes() as usize;
+        self.regions.requests.append_to(arena, count, &mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Waits for the next submission.
     pub fn take(&self) -> Entry<SubmissionKind> {
         let lane = self.geometry.lane(0);

@@ -30,6 +30,7 @@ slotway_tests::on_both_engines! {
     silent_streams_get_comments_and_a_client_that_is_gone_is_noticed
     a_client_whose_head_does_not_fit_its_workers_slots_gets_431
     clients_that_leave_before_their_worker_has_begun_are_let_go
+    a_worker_that_is_asked_about_a_client_is_told_that_it_left_meanwhile
     events_go_on_while_a_new_worker_is_told_of_their_clients
     a_worker_is_told_that_its_client_left_though_another_route_has_the_path
     a_route_that_is_no_event_stream_any_more_ends_its_streams
@@ -402,6 +403,25 @@ fn clients_that_leave_before_their_worker_has_begun_are_let_go(io: &str) {
     };
     assert!(count("connect") <= 2, "{all:?}");
     assert_eq!(count("connect"), count("disconnect"));
+}
+
+fn a_worker_that_is_asked_about_a_client_is_told_that_it_left_meanwhile(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io]);
+    let worker = FakeWorker::attach_sse(&hub, "rooms", "/sse/{room}");
+    let asked = EventStream::begin(hub.address, "/sse/a", "");
+    let connect = worker.take();
+    assert!(worker.request_text(&connect).contains("\"connect\""));
+    drop(asked);
+    // Long enough for the hub to notice.
+    std::thread::sleep(Duration::from_millis(200));
+    let ok = ResponseHead {
+        generation: connect.generation,
+        status: 204,
+        ..ResponseHead::default()
+    };
+    worker.answer(&connect, &ok);
+    let told = worker.take();
+    assert!(worker.request_text(&told).contains("\"disconnect\""));
 }
 
 fn events_go_on_while_a_new_worker_is_told_of_their_clients(io: &str) {

@@ -106,6 +106,17 @@ fn try_push(shared: &Shared, body: &[u8]) -> Result<LocalReply, LocalReply> {
 }
 
 fn count(shared: &Shared, reached: Reached) {
-    let counter = &shared.counters.events_lost;
-    counter.fetch_add(reached.lost, Ordering::Relaxed);
+    let counters = &shared.counters;
+    counters
+        .events_lost
+        .fetch_add(reached.lost, Ordering::Relaxed);
+    if reached.cut > 0 {
+        counters
+            .slow_clients
+            .fetch_add(reached.cut, Ordering::Relaxed);
+        tracing::warn!(
+            clients = reached.cut,
+            "the memory for events is in use; clients that were slow to take one were ended"
+        );
+    }
 }

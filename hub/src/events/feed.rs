@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -30,6 +31,10 @@ struct State {
     /// Events dropped since the buffer was emptied last.
     lost: u64,
     is_closing: bool,
+    /// When the first frame was begun, if it has been.
+    begun_at: Option<Instant>,
+    /// It was too slow for an event while memory was short: the connection must end.
+    is_cut: bool,
 }
 
 impl State {
@@ -111,6 +116,7 @@ impl Feed {
                 out.extend_from_slice(&rest[..room]);
                 state.sent_bytes += room;
                 state.bytes -= room;
+                state.begun_at.get_or_insert_with(Instant::now);
                 break;
             }
             out.extend_from_slice(rest);
@@ -118,6 +124,7 @@ impl Feed {
             room -= rest.len();
             state.bytes -= rest.len();
             state.sent_bytes = 0;
+            state.begun_at = None;
             state.frames.pop_front();
         }
         if !state.frames.is_empty() {
@@ -148,6 +155,28 @@ impl Feed {
         self.news.notified().await;
     }
 
+    /// Ends a client that has not taken an event that was begun before a moment, and lets
+    /// go of that event. Says whether it is one.
+    pub fn cut_if_begun_before(&self, moment: Instant) -> bool {
+        let mut state = self.lock();
+        let is_slow = state.begun_at.is_some_and(|begun_at| begun_at < moment);
+        if is_slow {
+            state.is_closing = true;
+            state.is_cut = true;
+            // Not even what it has lost is told within an event.
+            state.frames.clear();
+            (state.bytes, state.lost) = (0, 0);
+            drop(state);
+            self.news.notify_one();
+        }
+        is_slow
+    }
+
+    /// Whether it was ended by [`Feed::cut_if_begun_before`].
+    pub fn is_cut(&self) -> bool {
+        self.lock().is_cut
+    }
+
     /// No further event is taken.
     pub fn close(&self) {
         self.lock().is_closing = true;
@@ -159,6 +188,7 @@ mod tests {
     use super::*;
     use crate::events::frame::Frame;
     use crate::events::memory::EventMemory;
+    use std::time::Duration;
 
     fn frame(text: &str, id: Option<&str>) -> Arc<Held> {
         Arc::new(EventMemory::default().hold(&Frame {
@@ -244,5 +274,21 @@ mod tests {
         let feed = Feed::new(1);
         feed.close();
         assert_eq!(push(&feed, "a"), Pushed::Closing);
+    }
+
+    #[test]
+    fn a_client_that_is_within_one_event_for_too_long_is_cut_and_its_event_let_go_of() {
+        let feed = Feed::new(2);
+        let text = "x".repeat(2 * FEED_PIECE_BYTES);
+        push(&feed, &text);
+        let before = Instant::now();
+        let later = before + Duration::from_secs(1);
+        assert!(!feed.cut_if_begun_before(later), "nothing of it is sent");
+        let mut out = Vec::new();
+        feed.take(&mut out);
+        assert!(!feed.cut_if_begun_before(before));
+        assert!(feed.cut_if_begun_before(later) && feed.is_cut() && feed.is_empty());
+        assert_eq!(push(&feed, "a"), Pushed::Closing);
+        assert!(feed.is_within_event(), "nothing may follow what was sent");
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::events::feed::{Feed, Pushed};
 use crate::events::frame::Frame;
-use crate::events::memory::EventMemory;
+use crate::events::memory::{EventMemory, Room};
+use crate::limits::EVENT_TIME_MAX;
 
 /// What a client listens to, and by what it can be found.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +62,8 @@ pub struct Reached {
     pub lost: u64,
     /// So many are just ending.
     pub closing: u64,
+    /// So many were ended, since memory was short and they were slow to take an event.
+    pub cut: u64,
 }
 
 impl Registry {
@@ -94,6 +98,23 @@ impl Registry {
         }
     }
 
+    /// Ends all clients that have been within one event for too long.
+    fn cut_slow(&self, now: Instant) -> u64 {
+        let Some(moment) = now.checked_sub(EVENT_TIME_MAX) else {
+            return 0;
+        };
+        let all: Vec<_> = self
+            .lock()
+            .values()
+            .flat_map(BTreeMap::values)
+            .cloned()
+            .collect();
+        let cut = all
+            .iter()
+            .filter(|listener| listener.feed.cut_if_begun_before(moment));
+        cut.count() as u64
+    }
+
     /// Pushes an event to a topic's clients that have all of these parameters.
     pub fn push(&self, topic: &Topic, params: &HashMap<String, String>, frame: &Frame) -> Reached {
         let found: Vec<_> = match self.lock().get(topic) {
@@ -107,7 +128,12 @@ impl Registry {
                 .all(|(name, value)| own.iter().any(|(n, v)| n == name && v == value))
         };
         let mut reached = Reached::default();
-        let room = self.memory.room();
+        let mut room = self.memory.room();
+        if room == Room::None {
+            // Events that slow clients are within must not stop those of all others.
+            reached.cut = self.cut_slow(Instant::now());
+            room = self.memory.room();
+        }
         let held = Arc::new(self.memory.hold(frame));
         for listener in found.iter().filter(has) {
             match listener.feed.push(&held, room) {

@@ -111,7 +111,7 @@ impl Streams {
         now_ms: u64,
     ) -> Option<Permit> {
         let is_bearable = self.holders.borrow().len() < self.bearable;
-        (is_bearable || self.end_slowest()).then(|| self.enter(client, now_ms))
+        (is_bearable || self.end_one_for_another(now_ms)).then(|| self.enter(client, now_ms))
     }
 
     /// Looks how quick the clients are; to be called every now and then.
@@ -153,11 +153,18 @@ impl Streams {
             staying.count()
         };
         while staying_count() > self.share && self.end_slowest() {}
-        let is_time = now_ms >= self.next_end_ms.get();
-        if is_time && staying_count() == self.share && self.end_slowest() {
+        if staying_count() == self.share {
+            self.end_one_for_another(now_ms);
+        }
+    }
+
+    fn end_one_for_another(&self, now_ms: u64) -> bool {
+        let is_ended = now_ms >= self.next_end_ms.get() && self.end_slowest();
+        if is_ended {
             let interval_ms = STREAM_END_INTERVAL.as_millis() as u64;
             self.next_end_ms.set(now_ms + interval_ms);
         }
+        is_ended
     }
 
     /// Ends the slowest client, if one is too slow for a place that others wait for.
@@ -166,7 +173,9 @@ impl Streams {
             let holders = self.holders.borrow();
             let slow = holders.values().filter_map(|holder| {
                 let rate = holder.pace.get().rate?;
-                (rate < STREAM_RATE_MIN && !holder.is_ended.get()).then_some((rate, holder))
+                let is_slow = rate < STREAM_RATE_MIN && !holder.is_ended.get();
+                // One that is not waited for now could not be ended.
+                (is_slow && holder.client.is_awaited()).then_some((rate, holder))
             });
             let slowest = slow.min_by_key(|(rate, _)| *rate);
             slowest.map(|(_, holder)| {
@@ -317,6 +326,25 @@ mod tests {
         let _other = streams.enter(client(false), 0);
         streams.make_room(WINDOW_MS + interval_ms);
         assert_eq!((0..6).filter(|index| is_ended(*index)).count(), 4);
+    }
+
+    #[test]
+    fn a_client_that_was_slow_and_now_waits_for_its_worker_is_not_ended_and_keeps_nobody() {
+        let streams = Streams::new(2);
+        let (slow, other) = (client(true), client(true));
+        let enter = |client: &Rc<Client>| {
+            let client = Rc::clone(client) as Rc<dyn StreamClient>;
+            streams.enter(client, 0)
+        };
+        let _permits = [enter(&slow), enter(&other)];
+        other.moved.set(1000);
+        streams.sample(WINDOW_MS);
+        slow.is_awaited.set(false);
+        assert!(streams.end_slowest());
+        assert!(!slow.is_ended.get() && other.is_ended.get());
+        slow.is_awaited.set(true);
+        assert!(streams.end_slowest());
+        assert!(slow.is_ended.get(), "it can be ended later");
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub fn listen(
         },
     };
     let first = bind_patiently(address).map_err(system)?;
+    // At once: until it listens, another socket may bind here as well.
+    rustix::net::listen(&first, LISTEN_BACKLOG).map_err(system)?;
     let local = first
         .local_addr()
         .map_err(|error| BindError::System { address, error })?;
@@ -56,7 +58,7 @@ pub fn listen(
     for _ in 1..count {
         listeners.push(bind_one(local, true).map_err(system)?);
     }
-    for listener in &listeners {
+    for listener in &listeners[1..] {
         rustix::net::listen(listener, LISTEN_BACKLOG).map_err(system)?;
     }
     Ok((local, listeners))

@@ -57,6 +57,26 @@ impl UnixSocket {
         let owner = FileLock::take(path)
             .map_err(system)?
             .ok_or_else(|| UnixSocketError::InUse(path.to_owned()))?;
+        let socket = Self::bind_file(path, socket_type, mode)
+            // Nothing is left of one that failed.
+            .inspect_err(|_| owner.remove_file())?;
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+            lock: owner,
+            owns_file: AtomicBool::new(true),
+        })
+    }
+
+    fn bind_file(
+        path: &Path,
+        socket_type: SocketType,
+        mode: Option<u32>,
+    ) -> Result<OwnedFd, UnixSocketError> {
+        let system = |error: io::Error| UnixSocketError::System {
+            path: path.to_owned(),
+            error,
+        };
         let socket = new_socket(socket_type).map_err(|error| system(error.into()))?;
         let address = SocketAddrUnix::new(path.as_os_str().as_encoded_bytes())
             .map_err(|error| system(error.into()))?;
@@ -68,17 +88,17 @@ impl UnixSocket {
             bound => bound,
         }
         .map_err(|error| system(error.into()))?;
-        if let Some(mode) = mode {
-            rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(mode))
-                .map_err(|error| system(error.into()))?;
-        }
-        rustix::net::listen(&socket, LISTEN_BACKLOG).map_err(|error| system(error.into()))?;
-        Ok(Self {
-            socket,
-            path: path.to_owned(),
-            lock: owner,
-            owns_file: AtomicBool::new(true),
-        })
+        let listen = || {
+            if let Some(mode) = mode {
+                rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(mode))?;
+            }
+            rustix::net::listen(&socket, LISTEN_BACKLOG)
+        };
+        listen().map_err(|error| {
+            let _ = std::fs::remove_file(path);
+            system(error.into())
+        })?;
+        Ok(socket)
     }
 
     /// One that another hub has handed over, and whose file is still that hub's.
@@ -200,6 +220,8 @@ mod tests {
         let bound = UnixSocket::bind(&path, SocketType::STREAM, None);
         assert!(matches!(bound, Err(UnixSocketError::NotASocket(_))));
         assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+        let count = std::fs::read_dir(&folder).unwrap().count();
+        assert_eq!(count, 1, "nor is anything left beside it");
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -141,7 +141,7 @@ pub fn send_directly(
         let head = &wire.output;
         match exchange.send_from_arena(wire.stream.as_fd(), head, offset, bytes) {
             Ok(count) => {
-                wire.state.add_moved(count as u64);
+                wire.stream.note_sent(count);
                 sent = count;
             }
             Err(Errno::AGAIN | Errno::INTR) => {}

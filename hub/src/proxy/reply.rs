@@ -175,7 +175,7 @@ fn encode_head(
         .ok_or("its status is not within 200 to 599")?;
     let framing = framing_of(call, status, &response.body);
     let start = wire.output.len();
-    call.start_response(wire, status, framing, Persistence::Stays);
+    wire.start_response(status, framing, Persistence::Stays);
     if wire.reactor.shared.config.server_timing {
         call.moments.append_server_timing(&mut wire.output);
     }

@@ -56,7 +56,7 @@ pub async fn run(
         let step = move_bytes(wire, exchange, place.offset, ring, produced, &mut source)?;
         produced = ring.advance(produced, step.moved);
         deadline.add(step.received as usize);
-        wire.state.add_moved(u64::from(step.received));
+        wire.state.add_received(u64::from(step.received));
         if step.moved > 0 || step.done {
             exchange.set_deadline(clock::coarse_ms() + timeout_ms);
             let end = step.done.then_some(BodyEnd::Complete);
@@ -188,7 +188,7 @@ async fn read_while_waiting(
                 return match result {
                     Ok(bytes @ 1..) => {
                         deadline.add(bytes);
-                        wire.state.add_moved(bytes as u64);
+                        wire.state.add_received(bytes as u64);
                         Ok(false)
                     }
                     _ if wire.state.was_slow() => {

@@ -35,8 +35,10 @@ pub struct ConnectionState {
     is_overdue: Cell<bool>,
     /// It was too slow for a slot that others waited for.
     was_slow: Cell<bool>,
-    /// Bytes sent and received by the connection; see [`StreamClient::moved_bytes`].
-    moved_bytes: Cell<u64>,
+    /// That has yet to be counted and logged.
+    is_slow_news: Cell<bool>,
+    /// Bytes of bodies that the client has sent.
+    received_bytes: Cell<u64>,
     /// How a write that takes long gets on.
     write: Cell<WriteProgress>,
 }
@@ -48,10 +50,8 @@ struct WriteProgress {
     first_deadline_ms: u64,
     /// Until when it must have taken its share; moves on if it has.
     deadline_ms: u64,
-    /// What it had not acknowledged when this was looked at last.
-    unacknowledged: u64,
-    /// What it has acknowledged since the deadline moved last.
-    taken: u64,
+    /// What it had taken when the deadline moved last.
+    start_bytes: u64,
 }
 
 impl ConnectionState {
@@ -66,7 +66,8 @@ impl ConnectionState {
             deadline_ms: Cell::new(u64::MAX),
             is_overdue: Cell::new(false),
             was_slow: Cell::new(false),
-            moved_bytes: Cell::new(0),
+            is_slow_news: Cell::new(false),
+            received_bytes: Cell::new(0),
             write: Cell::default(),
         }
     }
@@ -151,15 +152,20 @@ impl ConnectionState {
         self.stream.shutdown(Shutdown::Both);
     }
 
-    /// So many bytes have been received from the client, or sent to it.
+    /// So many bytes of a body have been received.
     #[inline]
-    pub fn add_moved(&self, bytes: u64) {
-        self.moved_bytes.set(self.moved_bytes.get() + bytes);
+    pub fn add_received(&self, bytes: u64) {
+        self.received_bytes.set(self.received_bytes.get() + bytes);
     }
 
     /// Whether it was ended since it was too slow for a slot that others waited for.
     pub fn was_slow(&self) -> bool {
         self.was_slow.get()
+    }
+
+    /// The same, once.
+    pub fn take_slow_news(&self) -> bool {
+        self.is_slow_news.take()
     }
 
     /// Ends what is overdue.
@@ -178,25 +184,28 @@ impl ConnectionState {
     /// has acknowledged is looked at: one that takes bytes at the least rate gets as much
     /// time again.
     fn write_deadline(&self, deadline_ms: u64, now_ms: u64, deadlines: &Deadlines) -> u64 {
+        let taken = self.taken_bytes();
         let mut write = self.write.get();
-        let unacknowledged = self.stream.unacknowledged_bytes();
-        if write.first_deadline_ms == deadline_ms {
-            write.taken += write.unacknowledged.saturating_sub(unacknowledged);
-        } else {
+        if write.first_deadline_ms != deadline_ms {
             write = WriteProgress {
                 first_deadline_ms: deadline_ms,
                 deadline_ms,
-                ..WriteProgress::default()
+                start_bytes: taken,
             };
         }
-        write.unacknowledged = unacknowledged;
         let share = deadlines.write_bytes_per_s_min * deadlines.write_ms / 1000;
-        if now_ms >= write.deadline_ms && write.taken >= share.max(1) {
+        if now_ms >= write.deadline_ms && taken.saturating_sub(write.start_bytes) >= share.max(1) {
             write.deadline_ms = now_ms + deadlines.write_ms;
-            write.taken = 0;
+            write.start_bytes = taken;
         }
         self.write.set(write);
         write.deadline_ms
+    }
+
+    /// Bytes that the client has acknowledged.
+    fn taken_bytes(&self) -> u64 {
+        let sent = self.stream.sent_bytes();
+        sent.saturating_sub(self.stream.unacknowledged_bytes())
     }
 
     /// Ends what the client is waited for.
@@ -224,12 +233,12 @@ impl StreamClient for ConnectionState {
     }
 
     fn moved_bytes(&self) -> u64 {
-        let moved = self.moved_bytes.get();
-        moved.saturating_sub(self.stream.unacknowledged_bytes())
+        self.received_bytes.get() + self.taken_bytes()
     }
 
     fn end_slow(&self) {
         self.was_slow.set(true);
+        self.is_slow_news.set(true);
         self.end_wait();
     }
 }

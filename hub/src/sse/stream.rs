@@ -323,7 +323,12 @@ async fn stream_events(
                 // Whether it has left altogether shows when something is sent.
                 Hangup::Half => true,
             },
-            () = feed.news() => false,
+            () = feed.news() => {
+                if feed.is_cut() {
+                    return End::ClientLeft;
+                }
+                false
+            }
             notified = notified => {
                 let Some(served) = &mut served else { continue };
                 let retry_at = Instant::now() + interval;
@@ -386,7 +391,7 @@ async fn send_stream_head(wire: &mut Wire, call: &Call) -> std::io::Result<()> {
     } else {
         BodyFraming::Chunked
     };
-    call.start_response(wire, 200, framing, Persistence::Closes);
+    wire.start_response(200, framing, Persistence::Closes);
     for (name, value) in STREAM_FIELDS {
         encode::field(&mut wire.output, name, value);
     }

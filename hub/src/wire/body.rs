@@ -136,7 +136,7 @@ async fn read_step(
     match read {
         Ok(bytes @ 1..) => {
             deadline.add(bytes);
-            wire.state.add_moved(bytes as u64);
+            wire.state.add_received(bytes as u64);
             Ok(())
         }
         _ if wire.state.is_overdue() => Err(late().into()),

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use slotway_net::{LocalPeer, Peer, Stream};
 
 use crate::clock;
+use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::limits::{
     IDLE_BUFFER_BYTES, LINGER_BYTES_MAX, LINGER_IDLE_TIME, LINGER_STOP_TIME, LINGER_TIME,
     READ_BUFFER_BYTES,
@@ -77,6 +78,12 @@ impl Wire {
         }
     }
 
+    /// Writes the beginning of a response's head.
+    pub fn start_response(&mut self, status: u16, framing: BodyFraming, persistence: Persistence) {
+        let mut date = self.reactor.date.borrow_mut();
+        encode::start(&mut self.output, status, framing, persistence, date.now());
+    }
+
     /// Sends the output. The request is over if that fails: the client is gone.
     pub async fn flush(&mut self) -> io::Result<()> {
         self.await_write();
@@ -107,14 +114,13 @@ impl Wire {
 
     fn keep_output(&mut self, mut buffer: Vec<u8>) {
         self.state.wait_for_nothing();
-        self.state.add_moved(buffer.len() as u64);
         buffer.clear();
         self.output = buffer;
     }
 
     /// Counts and logs that the client was ended for being slow, if it was.
     pub fn note_if_slow(&self) {
-        if self.state.was_slow() {
+        if self.state.take_slow_news() {
             Counters::add(&self.reactor.shared.counters.slow_clients);
             tracing::warn!(
                 client = %self.peer,

@@ -225,7 +225,7 @@ impl Call {
         } else {
             BodyFraming::Length(reply.body.len() as u64)
         };
-        self.start_response(wire, reply.status, framing, self.persistence(after));
+        wire.start_response(reply.status, framing, self.persistence(after));
         for (name, value) in &reply.fields {
             encode::field(&mut wire.output, name, value);
         }
@@ -238,18 +238,6 @@ impl Call {
             Ok(()) => after,
             Err(_) => AfterRequest::Reset,
         }
-    }
-
-    /// Writes the beginning of a response's head.
-    pub fn start_response(
-        &self,
-        wire: &mut Wire,
-        status: u16,
-        framing: BodyFraming,
-        persistence: Persistence,
-    ) {
-        let mut date = wire.reactor.date.borrow_mut();
-        encode::start(&mut wire.output, status, framing, persistence, date.now());
     }
 
     /// Writes the fields that let a page read the response, whose own fields begin at
