@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use slotway_worker_sdk::{
-    Error, FromRequest, Headers, HubWorker, IntoAnswer, Json, Path, Query, Request, RequestBody,
+    Error, FromRequest, Headers, HubWorker, IntoResponse, Json, Path, Query, Request, RequestBody,
     Response, State,
 };
 
@@ -45,8 +45,8 @@ enum Refusal {
     Teapot,
 }
 
-impl IntoAnswer for Refusal {
-    fn into_answer(self, request: &Request) -> Response {
+impl IntoResponse for Refusal {
+    fn into_response(self, request: &Request) -> Response {
         match self {
             Self::Teapot => request.response(418).text("a teapot"),
         }

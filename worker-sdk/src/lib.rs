@@ -33,81 +33,61 @@
 //! [`HubWorker::instance`] joins workers of the same name, [`HubWorker::run_until`]
 //! finishes what the worker has before it goes. The guide is the crate's README.
 //!
-//! The way of a request, by file: `serve` (a receiving thread takes it from
-//! the ring) → `handler` (`async_handler`, `handler_fn`, `service`) → `request`
-//! (`extract`) → `response` (`into_answer`) → `ticket` (the answer is published, exactly
-//! once) → `session` (rings the hub). `register` (over `hub_client`) and `attach` make
-//! a session, `keeper` keeps one alive, `transfer` moves bodies that do not fit a slot's
-//! arena, `stream` those that a handler reads (`request_body`) or writes (`body_sender`)
-//! itself. `emitter` pushes events.
+//! The way of a request, by folder; a line imports from those below it:
+//!
+//! ```text
+//! tower     services of tower, such as axum's Router
+//! worker    HubWorker: routes and options; the supervisor that keeps it attached
+//! serve     the threads that take requests from the rings
+//! handler   the functions of a service, and what they take and return
+//! exchange  one request and its response in their slot
+//! session   memory, rings and bells of one session; bodies that do not fit a slot
+//! hub       registering and attaching
+//! limits, error, clock
+//! ```
+//!
+//! `serve/receiver` takes a request from the ring and finds its `handler/route`, which
+//! hands the handler an `exchange/request`; the handler returns an `exchange/response`,
+//! which an `exchange/ticket` publishes, exactly once, and `serve/receiver` rings the hub.
 #![deny(unsafe_code)]
 #![cfg_attr(
     not(feature = "tokio"),
     allow(dead_code, reason = "some parts serve async handlers alone")
 )]
 
-#[cfg(feature = "tokio")]
-mod async_handler;
-mod attach;
-mod block_on;
-mod body_pool;
-mod body_sender;
-mod cancellation;
 mod clock;
-mod emitter;
 mod error;
-mod extract;
+mod exchange;
 mod handler;
-mod handler_fn;
-mod handler_response;
-mod hub_client;
-mod hub_worker;
-#[allow(unsafe_code)]
-mod in_place;
-mod into_answer;
-mod keeper;
+mod hub;
 pub mod limits;
-mod path_params;
-mod pattern;
-mod placement;
-mod register;
-mod request;
-#[cfg(feature = "tokio")]
-mod request_body;
-mod response;
-mod ring_copy;
-mod running_worker;
-mod runtime;
 mod serve;
-#[cfg(feature = "tower")]
-mod service;
-#[cfg(feature = "tower")]
-mod service_body;
 mod session;
-mod stream;
-mod ticket;
-mod transfer;
+#[cfg(feature = "tower")]
+mod tower;
+mod worker;
 
-pub use body_sender::BodySender;
-#[cfg(feature = "tokio")]
-pub use cancellation::CancellationToken;
-pub use emitter::{HubEmitter, SseEvent, SseTarget};
 pub use error::{EmitError, RunError};
-pub use extract::{FromRequest, Headers, Json, Path, Query, State};
-pub use handler_fn::BlockingHandler;
+pub use exchange::body_sender::BodySender;
 #[cfg(feature = "tokio")]
-pub use handler_fn::{AsyncHandler, StreamHandler};
-pub use handler_response::HandlerResponse;
-pub use hub_worker::HubWorker;
-pub use into_answer::{Error, IntoAnswer};
-pub use request::Request;
+pub use exchange::cancellation::CancellationToken;
+pub use exchange::request::Request;
 #[cfg(feature = "tokio")]
-pub use request_body::RequestBody;
-pub use response::{Response, ResponseBuilder};
-pub use running_worker::{RunningWorker, Stopper};
-#[cfg(feature = "tower")]
-pub use service::{BoxError, RequestContext, Serve, ServeUntil, serve};
-#[cfg(feature = "tower")]
-pub use service_body::Body;
+pub use exchange::request_body::RequestBody;
+pub use exchange::response::{Response, ResponseBuilder};
+pub use handler::error::Error;
+pub use handler::extract::{FromRequest, Headers, Json, Path, Query, State};
+pub use handler::function::BlockingHandler;
+#[cfg(feature = "tokio")]
+pub use handler::function::{AsyncHandler, StreamHandler};
+pub use handler::into_response::IntoResponse;
+pub use handler::owned::HandlerResponse;
+pub use session::stream::BodyClosed;
 pub use slotway_shm_proto::message::{Goodbye, Refusal};
-pub use stream::BodyClosed;
+#[cfg(feature = "tower")]
+pub use tower::body::Body;
+#[cfg(feature = "tower")]
+pub use tower::service::{BoxError, RequestContext, Serve, ServeUntil, serve};
+pub use worker::HubWorker;
+pub use worker::emitter::{HubEmitter, SseEvent, SseTarget};
+pub use worker::running::{RunningWorker, Stopper};

@@ -1,0 +1,147 @@
+//! A request's body that its handler reads while it arrives.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::exchange::block_on::block_on;
+use crate::session::stream::{self, BodyClosed};
+use crate::session::{Session, SlotKey};
+
+/// The body of a request, given to handlers of
+/// [`HubWorker::handle_stream`](crate::HubWorker::handle_stream). A body that fits
+/// its slot is there at once; a larger one comes through the slot's arena as the
+/// client sends it, and the client is held back while the handler does not read:
+/// however long the body, it takes no more memory than that.
+///
+/// ```
+/// use slotway_worker_sdk::{BodyClosed, RequestBody};
+///
+/// async fn count(mut body: RequestBody) -> Result<usize, BodyClosed> {
+///     let mut bytes = 0;
+///     while let Some(piece) = body.next().await? {
+///         bytes += piece.len();
+///     }
+///     Ok(bytes)
+/// }
+/// ```
+pub struct RequestBody {
+    session: Arc<Session>,
+    key: SlotKey,
+    piece: Vec<u8>,
+    source: Source,
+}
+
+enum Source {
+    /// In `piece`, all of it.
+    Whole,
+    Streams,
+    Over,
+}
+
+impl RequestBody {
+    pub(crate) fn new(session: Arc<Session>, key: SlotKey, whole: Option<Vec<u8>>) -> Self {
+        Self {
+            session,
+            key,
+            source: if whole.is_some() {
+                Source::Whole
+            } else {
+                Source::Streams
+            },
+            piece: whole.unwrap_or_default(),
+        }
+    }
+
+    /// Waits for more of the body: a piece of at most an arena's size, or `None`
+    /// at its end. The piece stands until the next call. May be dropped at any
+    /// time; no byte is lost.
+    pub async fn next(&mut self) -> Result<Option<&[u8]>, BodyClosed> {
+        let bytes = poll_fn(|cx| self.poll_fill(cx)).await?;
+        Ok((bytes > 0).then_some(&self.piece[..]))
+    }
+
+    /// Waits for all of it, as long as it is no longer than `bytes_max`; `None` if
+    /// it is.
+    pub async fn collect(mut self, bytes_max: usize) -> Result<Option<Vec<u8>>, BodyClosed> {
+        let mut all = Vec::new();
+        while let Some(piece) = self.next().await? {
+            if all.len() + piece.len() > bytes_max {
+                return Ok(None);
+            }
+            all.extend_from_slice(piece);
+        }
+        Ok(Some(all))
+    }
+
+    /// Whether more of it may still arrive.
+    #[cfg(feature = "tower")]
+    pub(crate) fn streams(&self) -> bool {
+        matches!(self.source, Source::Streams)
+    }
+
+    /// More of the body, without a copy of it; empty at its end.
+    #[cfg(feature = "tower")]
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, BodyClosed>> {
+        self.poll_fill(cx)
+            .map_ok(|_| std::mem::take(&mut self.piece))
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, BodyClosed>> {
+        match self.source {
+            Source::Whole => {
+                self.source = Source::Over;
+                Poll::Ready(Ok(self.piece.len()))
+            }
+            Source::Over => {
+                self.piece.clear();
+                Poll::Ready(Ok(0))
+            }
+            Source::Streams => {
+                self.piece.clear();
+                let polled = stream::poll_in(&self.session, self.key, cx, &mut self.piece);
+                if matches!(polled, Poll::Ready(Ok(0))) {
+                    self.source = Source::Over;
+                }
+                polled
+            }
+        }
+    }
+
+    /// For blocking code (`tokio::task::spawn_blocking`): the thread that reads
+    /// sleeps until bytes come.
+    pub fn into_read(self) -> impl io::Read + Send {
+        BlockingRead {
+            body: self,
+            used: 0,
+        }
+    }
+}
+
+impl std::fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestBody").finish_non_exhaustive()
+    }
+}
+
+struct BlockingRead {
+    body: RequestBody,
+    used: usize,
+}
+
+impl io::Read for BlockingRead {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.used == self.body.piece.len() || matches!(self.body.source, Source::Whole) {
+            self.used = 0;
+            if block_on(self.body.next())?.is_none() {
+                return Ok(0);
+            }
+        }
+        let rest = &self.body.piece[self.used..];
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.used += count;
+        Ok(count)
+    }
+}

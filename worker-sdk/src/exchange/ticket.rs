@@ -1,0 +1,173 @@
+//! The duty to answer one request, which nobody gets out of: a ticket that is
+//! dropped without an answer answers 500.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use slotway_shm_proto::ByteRing;
+use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, ResponseHead};
+
+use super::hold::{Hold, complete, let_go};
+use super::response::{Body, Response, body_offset};
+use crate::clock;
+use crate::session::{Session, SlotKey, stream, transfer};
+
+/// See the module.
+pub(crate) struct Ticket {
+    session: Arc<Session>,
+    key: SlotKey,
+    /// Request and answer of an async handler each hold the slot.
+    is_held: bool,
+    /// The handler reads the request's body itself.
+    pub reads_body: bool,
+    taken_ns: Option<u64>,
+    done: bool,
+}
+
+/// Whether an answer went to the hub, so that its lane has to be rung.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Published {
+    /// It did.
+    Yes,
+    /// The request holds it back; dropping that publishes and rings.
+    HeldBack,
+}
+
+impl Ticket {
+    /// For a request that was just taken.
+    pub fn new(session: Arc<Session>, key: SlotKey, wants_times: bool) -> Self {
+        let taken_ns = wants_times.then(clock::monotonic_ns);
+        Self {
+            session,
+            key,
+            is_held: false,
+            reads_body: false,
+            taken_ns,
+            done: false,
+        }
+    }
+
+    pub fn lane_index(&self) -> u32 {
+        self.key.lane_index
+    }
+
+    /// What an async handler's request carries.
+    pub fn hold(&mut self) -> Hold {
+        self.is_held = true;
+        let holds = &self.session.slot(self.key).holds;
+        holds.store(2, Ordering::Relaxed);
+        Hold {
+            session: Arc::clone(&self.session),
+            key: self.key,
+        }
+    }
+
+    /// Gives the answer.
+    pub fn answer(mut self, response: Response) -> Published {
+        let fault = response.fault.or_else(|| {
+            let own = response.session_id == self.session.id && response.key == self.key;
+            (!own).then_some("an answer that was made for another request")
+        });
+        match fault {
+            None => self.publish(response.status, response.fields_bytes, response.body),
+            Some(why) => {
+                stream::forget(&self.session, self.key);
+                tracing::error!("500: the handler returned {why}");
+                self.fail(500, "", "the handler's answer was invalid")
+            }
+        }
+    }
+
+    /// Answers 500.
+    pub fn answer_failed(mut self, why: &str) -> Published {
+        stream::forget(&self.session, self.key);
+        self.fail(500, "", why)
+    }
+
+    /// Answers 503, since the bodies of other requests take all memory.
+    pub fn answer_no_room(mut self) -> Published {
+        let why = "the worker has no memory for the body now";
+        self.fail(503, "retry-after: 1\r\n", why)
+    }
+
+    /// Answers the hub's question whether this worker is alive.
+    pub fn answer_ping(mut self) -> Published {
+        self.publish(200, 0, Body::InSlot(0))
+    }
+
+    /// Answers a request that nobody waits for, so that its slot comes back.
+    pub fn answer_abandoned(mut self) -> Published {
+        self.publish(503, 0, Body::InSlot(0))
+    }
+
+    fn fail(&mut self, status: u16, field: &str, why: &str) -> Published {
+        let fields = format!("content-type: application/json\r\n{field}");
+        let body = serde_json::json!({ "error": why }).to_string();
+        let arena = self.session.offsets(self.key).response_arena;
+        let responses = &self.session.regions.responses;
+        responses.write(arena, fields.as_bytes());
+        let fields_bytes = fields.len() as u32;
+        responses.write(
+            arena + u64::from(body_offset(fields_bytes)),
+            body.as_bytes(),
+        );
+        self.publish(status, fields_bytes, Body::InSlot(body.len() as u32))
+    }
+
+    fn publish(&mut self, status: u16, fields_bytes: u32, body: Body) -> Published {
+        self.done = true;
+        let body_offset = body_offset(fields_bytes);
+        let mut head = ResponseHead {
+            generation: self.key.generation,
+            status: u32::from(status),
+            fields_bytes,
+            body_offset,
+            ..ResponseHead::default()
+        };
+        if let Some(taken_ns) = self.taken_ns {
+            head.taken_ns = taken_ns;
+            head.answered_ns = clock::monotonic_ns();
+        }
+        let streams = !matches!(body, Body::InSlot(_));
+        match body {
+            Body::InSlot(bytes) => {
+                head.body_bytes = u64::from(bytes);
+                self.session.write_head(self.key, &head);
+            }
+            Body::Written { length } => {
+                head.body_bytes = length.unwrap_or(BODY_BYTES_UNKNOWN);
+                head.body_ring_bytes = self.session.geometry.arena_bytes() - body_offset;
+                self.session.write_head(self.key, &head);
+            }
+            Body::Spilled(body) => {
+                head.body_bytes = body.len() as u64;
+                head.body_ring_bytes = self.session.geometry.arena_bytes() - body_offset;
+                self.session.write_head(self.key, &head);
+                let ring = ByteRing::new(head.body_ring_bytes);
+                transfer::begin_push(&self.session, self.key, body_offset, ring, body);
+            }
+        }
+        if self.reads_body {
+            // From here on the slot is not that body's any more.
+            stream::end_in(&self.session, self.key);
+        }
+        if self.is_held && !let_go(&self.session, self.key) {
+            return Published::HeldBack;
+        }
+        complete(&self.session, self.key, streams);
+        Published::Yes
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.done {
+            tracing::error!("500: a handler panicked or its task was dropped");
+            stream::forget(&self.session, self.key);
+            if self.fail(500, "", "the handler panicked") == Published::Yes {
+                self.session.ring(self.key.lane_index);
+            }
+        }
+    }
+}

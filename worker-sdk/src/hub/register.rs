@@ -1,0 +1,64 @@
+//! Registering over HTTP: `POST /internal/register`, where the attach socket cannot be
+//! found or its hub is of an earlier release.
+
+use serde::{Deserialize, Serialize};
+use slotway_shm_proto::message::WORKER_ID_BYTES;
+
+use crate::error::RunError;
+use crate::hub::client::HubClient;
+
+#[derive(Serialize)]
+pub(crate) struct RegisterRequest {
+    pub name: String,
+    pub routes: Vec<RouteRegistration>,
+    pub instance: bool,
+}
+
+#[derive(Serialize)]
+pub(crate) struct RouteRegistration {
+    pub method: String,
+    pub path: String,
+    pub retry: bool,
+    pub sse: bool,
+    pub raw_params: bool,
+}
+
+#[derive(Deserialize)]
+struct RegisterAnswer {
+    worker_id: String,
+    attach: String,
+}
+
+/// What the hub reserved.
+pub(crate) struct Reservation {
+    pub worker_id: [u8; WORKER_ID_BYTES],
+    pub attach: std::path::PathBuf,
+}
+
+const PATH: &str = "/internal/register";
+
+/// Registers. Blocks, for as long as the client lets a request take.
+pub(crate) fn register(hub: &HubClient, document: &[u8]) -> Result<Reservation, RunError> {
+    let answer = hub
+        .post(PATH, document)
+        .map_err(|why| RunError::Unreachable {
+            url: hub.url_of(PATH),
+            why,
+        })?;
+    if !(200..300).contains(&answer.status) {
+        return Err(RunError::Registration {
+            status: answer.status,
+            answer: answer.text.trim().to_owned(),
+        });
+    }
+    let answer: RegisterAnswer = serde_json::from_str(&answer.text)
+        .map_err(|error| RunError::RegistrationAnswer(error.to_string()))?;
+    let worker_id = answer.worker_id.as_bytes().try_into().map_err(|_| {
+        let bytes = answer.worker_id.len();
+        RunError::RegistrationAnswer(format!("a worker_id of {bytes} bytes"))
+    })?;
+    Ok(Reservation {
+        worker_id,
+        attach: answer.attach.into(),
+    })
+}

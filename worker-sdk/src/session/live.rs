@@ -1,0 +1,23 @@
+//! The sessions that a worker has now.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Session;
+
+/// Sessions that events can be sent over; see [`crate::HubEmitter`].
+#[derive(Clone, Default)]
+pub(crate) struct LiveSessions(Arc<Mutex<Vec<Arc<Session>>>>);
+
+impl LiveSessions {
+    /// All of them: while a new hub takes over, there is one with each.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut Vec<Arc<Session>>)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

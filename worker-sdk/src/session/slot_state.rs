@@ -1,0 +1,129 @@
+//! What the worker keeps of a slot in its own memory: a body under way, and who has yet
+//! to let go of the slot.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+use std::task::Waker;
+
+use slotway_shm_proto::layout::RequestHead;
+use slotway_shm_proto::ring::NoticeGate;
+use slotway_shm_proto::{BodyEnd, ByteRing};
+
+use super::body_pool::CollectedBody;
+use super::slot_key::SlotKey;
+
+#[cfg(feature = "tokio")]
+pub use tokio_util::sync::CancellationToken;
+
+/// Nobody can ask for a token.
+#[cfg(not(feature = "tokio"))]
+#[derive(Debug)]
+pub(crate) enum CancellationToken {}
+
+#[cfg(not(feature = "tokio"))]
+impl CancellationToken {
+    pub fn cancel(&self) {
+        match *self {}
+    }
+}
+
+/// What the worker keeps of a slot in its own memory.
+#[derive(Default)]
+pub(crate) struct SlotState {
+    /// A body that streams, in either direction.
+    pub transfer: Mutex<TransferState>,
+    /// Who has yet to let go before the answer may be published: an async
+    /// handler's request, and its answer.
+    pub holds: AtomicU32,
+}
+
+/// See [`SlotState::transfer`].
+#[derive(Default)]
+pub(crate) struct TransferState {
+    pub transfer: Option<Transfer>,
+    pub notices: NoticeGate,
+    /// Told when the answer is not wanted any more, if the handler asked for it.
+    pub cancellation: Option<CancellationToken>,
+    /// Which use of the slot the notices and the token are about.
+    pub generation: u32,
+}
+
+/// A body under way.
+pub(crate) enum Transfer {
+    /// From the hub.
+    Collect(Collect),
+    /// To the hub.
+    Push(Push),
+    /// From the hub, read by the handler.
+    In(StreamIn),
+    /// To the hub, written by the handler.
+    Out(StreamOut),
+}
+
+pub(crate) struct Collect {
+    pub generation: u32,
+    pub head: RequestHead,
+    pub ring: ByteRing,
+    pub consumed: u32,
+    pub body: CollectedBody,
+}
+
+pub(crate) struct Push {
+    pub generation: u32,
+    /// The hub knows of the answer: until then nothing may be said of it, not
+    /// even that it was given up, since its slot could be used again.
+    pub published: bool,
+    pub ring: ByteRing,
+    pub ring_offset: u32,
+    pub produced: u32,
+    pub body: Vec<u8>,
+    pub sent_bytes: usize,
+}
+
+/// A request's body that its handler reads.
+pub(crate) struct StreamIn {
+    pub generation: u32,
+    pub ring: ByteRing,
+    pub ring_offset: u32,
+    pub consumed: u32,
+    pub waker: Option<Waker>,
+}
+
+/// An answer's body that its handler writes.
+pub(crate) struct StreamOut {
+    pub generation: u32,
+    /// The hub knows of the answer: until then nothing may be said of it.
+    pub published: bool,
+    pub ring: ByteRing,
+    pub ring_offset: u32,
+    pub produced: u32,
+    /// The writer has ended before the hub knew of the answer.
+    pub ended: Option<BodyEnd>,
+    pub waker: Option<Waker>,
+}
+
+impl TransferState {
+    /// Begins a transfer: the first of a slot's use forgets the notices of the
+    /// use before.
+    pub(crate) fn begin(&mut self, key: SlotKey) {
+        if self.generation != key.generation {
+            self.generation = key.generation;
+            self.notices.reset();
+            self.cancellation = None;
+        }
+    }
+}
+
+impl TransferState {
+    /// Wakes the handler that waits for this body, to look again.
+    pub(crate) fn wake(&mut self) {
+        let waker = match &mut self.transfer {
+            Some(Transfer::In(stream)) => stream.waker.take(),
+            Some(Transfer::Out(stream)) => stream.waker.take(),
+            _ => None,
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

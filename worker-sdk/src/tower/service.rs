@@ -1,0 +1,388 @@
+//! Services of tower ([`tower_service::Service`]), such as an axum `Router`, as
+//! handlers: the request becomes an [`http::Request`], the [`http::Response`] an answer.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use bytes::Buf;
+use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use http_body::{Body as HttpBody, Frame};
+use slotway_shm_proto::Method;
+use tower_service::Service;
+
+use crate::error::RunError;
+use crate::exchange::body_sender::BodySender;
+use crate::exchange::cancellation::CancellationToken;
+use crate::exchange::request::Request;
+use crate::exchange::request_body::RequestBody;
+use crate::exchange::response::Response;
+use crate::handler::route::Route;
+use crate::tower::body::{Body, Unread};
+use crate::worker::HubWorker;
+
+/// What a service finds among a request's extensions.
+///
+/// ```
+/// use axum::{Extension, Router, routing::get};
+/// use slotway_worker_sdk::RequestContext;
+///
+/// async fn who(Extension(context): Extension<RequestContext>) -> String {
+///     format!("{} over {}", context.peer.ip(), context.scheme)
+/// }
+///
+/// let router: Router = Router::new().route("/who", get(who));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RequestContext {
+    /// See [`Request::peer`].
+    pub peer: SocketAddr,
+    /// See [`Request::scheme`].
+    pub scheme: &'static str,
+    /// The pattern under which the hub knows the service: `/{*path}`.
+    pub route_pattern: Arc<str>,
+    /// See [`Request::deadline`].
+    pub deadline: Option<Instant>,
+    /// See [`Request::cancellation`]. A service whose client has left is dropped
+    /// anyway; this is for what it has started elsewhere.
+    pub cancellation: CancellationToken,
+}
+
+/// Runs a service behind the hub, as `axum::serve` runs it behind a listener: every
+/// path of the hub that no other worker has more specifically is the service's.
+///
+/// The hub is the one that the environment's `HUB_URL` names, or the one at
+/// `http://127.0.0.1:3200`, and the worker's name that of the program;
+/// [`Serve::on`] says otherwise.
+///
+/// ```no_run
+/// # use slotway_worker_sdk::RunError;
+/// use axum::{Router, routing::get};
+///
+/// # async fn example() -> Result<(), RunError> {
+/// let router = Router::new().route("/hello", get(async || "hello"));
+/// slotway_worker_sdk::serve(router)
+///     .with_graceful_shutdown(async { tokio::signal::ctrl_c().await.expect("a handler of SIGINT") })
+///     .await
+/// # }
+/// ```
+pub fn serve<Svc>(service: Svc) -> Serve<Svc> {
+    let program = std::env::args_os().next();
+    let name = program.as_deref().map(Path::new).and_then(Path::file_stem);
+    let name = name.and_then(|name| name.to_str()).unwrap_or("service");
+    Serve {
+        service,
+        worker: HubWorker::from_env(name, ()),
+    }
+}
+
+/// A service that is about to run; see [`serve`]. Await it.
+#[must_use = "it runs once it is awaited"]
+pub struct Serve<Svc> {
+    service: Svc,
+    worker: HubWorker<()>,
+}
+
+/// Like [`Serve`], until it is told to stop.
+#[must_use = "it runs once it is awaited"]
+pub struct ServeUntil<Svc, F> {
+    serve: Serve<Svc>,
+    stop: F,
+}
+
+impl<Svc> Serve<Svc> {
+    /// On another worker: of another hub, of another name, with more threads, as an
+    /// instance, or with routes of its own beside the service.
+    pub fn on(mut self, worker: HubWorker<()>) -> Self {
+        self.worker = worker;
+        self
+    }
+
+    /// Finishes the requests that the service has when `stop` is done, and ends.
+    pub fn with_graceful_shutdown<F>(self, stop: F) -> ServeUntil<Svc, F>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        ServeUntil { serve: self, stop }
+    }
+}
+
+/// [`Serve`], never told to stop.
+type ServeOn<Svc> = ServeUntil<Svc, std::future::Pending<()>>;
+
+impl<Svc> IntoFuture for Serve<Svc>
+where
+    ServeOn<Svc>: IntoFuture,
+{
+    type Output = <ServeOn<Svc> as IntoFuture>::Output;
+    type IntoFuture = <ServeOn<Svc> as IntoFuture>::IntoFuture;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.with_graceful_shutdown(std::future::pending())
+            .into_future()
+    }
+}
+
+impl<Svc, Rsp, F> IntoFuture for ServeUntil<Svc, F>
+where
+    Svc: Service<http::Request<Body>, Response = http::Response<Rsp>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    Svc::Future: Send,
+    Rsp: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    type Output = Result<(), RunError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let Serve { service, worker } = self.serve;
+        Box::pin(worker.service("/", service).run_until(self.stop))
+    }
+}
+
+/// Any error, as tower has it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl<S: Send + Sync + 'static> HubWorker<S> {
+    /// Adds a service of tower, such as an axum `Router`, for every path below
+    /// `prefix` and every method. The service sees paths as clients send them, with
+    /// the prefix. Bodies stream both ways; extensions have a [`RequestContext`] and,
+    /// with the feature `axum`, a `ConnectInfo<SocketAddr>`.
+    ///
+    /// When the client leaves, or its deadline passes, the service's future is dropped.
+    ///
+    /// What differs from a listener of one's own: an answer that begins ends the
+    /// request's body, so a service reads what it wants of that first (an answer that
+    /// streams while the service still has a body that has not all arrived is 500); there are no
+    /// upgrades, no trailers, no methods but those of a hub's routes, and no status
+    /// above 599.
+    pub fn service<Svc, Rsp>(mut self, prefix: &str, service: Svc) -> Self
+    where
+        Svc: Service<http::Request<Body>, Response = http::Response<Rsp>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        Svc::Future: Send,
+        Rsp: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    {
+        let prefix = prefix.trim_end_matches('/');
+        let below: Arc<str> = format!("{prefix}/{{*path}}").into();
+        let itself: Arc<str> = if prefix.is_empty() { "/" } else { prefix }.into();
+        // A catch-all matches no empty rest.
+        let with_slash: Option<Arc<str>> =
+            (!prefix.is_empty()).then(|| format!("{prefix}/").into());
+        let service = Arc::new(Mutex::new(service));
+        self.begin_group();
+        for pattern in [itself, below].into_iter().chain(with_slash) {
+            for method in Method::ALL {
+                let (service, route_pattern) = (Arc::clone(&service), Arc::clone(&pattern));
+                let handler = move |_, request, body| {
+                    let service = service.lock().unwrap_or_else(PoisonError::into_inner);
+                    call(service.clone(), request, body, Arc::clone(&route_pattern))
+                };
+                let mut route = Route::streaming(method.as_str(), &pattern, handler);
+                // Services decode paths as they like.
+                route.raw_params = true;
+                self.add(route);
+            }
+        }
+        self
+    }
+}
+
+async fn call<Svc, Rsp>(
+    mut service: Svc,
+    request: Request,
+    body: RequestBody,
+    route_pattern: Arc<str>,
+) -> Response
+where
+    Svc: Service<http::Request<Body>, Response = http::Response<Rsp>, Error = Infallible>,
+    Rsp: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let cancellation = request.cancellation();
+    let context = RequestContext {
+        peer: request.peer(),
+        scheme: request.scheme(),
+        route_pattern,
+        deadline: request.deadline(),
+        cancellation: cancellation.clone(),
+    };
+    let (body, unread) = Body::new(body, request.body_length());
+    let Some(http_request) = to_http(&request, context, body) else {
+        return request.response(400).text("not a URI");
+    };
+    let answering = async {
+        let Ok(()) = poll_fn(|cx| service.poll_ready(cx)).await;
+        let Ok(response) = service.call(http_request).await;
+        response
+    };
+    tokio::select! {
+        biased;
+        response = answering => answer(&request, response, &unread, cancellation),
+        // Nobody waits; it may be any.
+        () = cancellation.cancelled() => request.response(503).empty(),
+    }
+}
+
+fn to_http(request: &Request, context: RequestContext, body: Body) -> Option<http::Request<Body>> {
+    let path_and_query = match request.query() {
+        Some(query) => format!("{}?{query}", request.path()),
+        None => request.path().to_owned(),
+    };
+    let mut http_request = http::Request::new(body);
+    *http_request.method_mut() = request.method().parse().ok()?;
+    *http_request.uri_mut() = path_and_query.parse::<Uri>().ok()?;
+    if request.is_http_1_0() {
+        *http_request.version_mut() = http::Version::HTTP_10;
+    }
+    let headers = http_request.headers_mut();
+    headers.reserve(request.headers().size_hint().1.unwrap_or(0));
+    for (name, value) in request.headers() {
+        // The hub lets no others through.
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_bytes(value),
+        ) {
+            headers.append(name, value);
+        }
+    }
+    #[cfg(feature = "axum")]
+    http_request
+        .extensions_mut()
+        .insert(axum::extract::ConnectInfo(context.peer));
+    http_request.extensions_mut().insert(context);
+    Some(http_request)
+}
+
+fn answer<Rsp>(
+    request: &Request,
+    response: http::Response<Rsp>,
+    unread: &Unread,
+    cancellation: CancellationToken,
+) -> Response
+where
+    Rsp: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
+{
+    let (parts, body) = response.into_parts();
+    let mut builder = request.response(parts.status.as_u16());
+    for (name, value) in &parts.headers {
+        builder = builder.header(name.as_str(), value.as_bytes());
+    }
+    // A service leaves the body of an answer to HEAD out, and its length there.
+    let told_length = parts
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse().ok());
+    if request.method() == "HEAD" {
+        return match told_length {
+            Some(length) => builder.stream_of_length(length).0,
+            None => builder.stream().0,
+        };
+    }
+    if has_no_body(parts.status) {
+        return builder.empty();
+    }
+    let mut body = Box::pin(body);
+    // What is there at once; the head must not wait for the rest.
+    let mut cx = Context::from_waker(Waker::noop());
+    let first = match body.as_mut().poll_frame(&mut cx) {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
+        Poll::Ready(Some(Err(error))) => {
+            let error: BoxError = error.into();
+            tracing::error!("a service's body failed: {error}");
+            drop(builder);
+            return request.response(500).text("the answer could not be made");
+        }
+        Poll::Ready(None) => return builder.empty(),
+        Poll::Pending => None,
+    };
+    if let Some(first) = &first
+        && body.is_end_stream()
+        && first.chunk().len() == first.remaining()
+    {
+        return builder.body(first.chunk());
+    }
+    if unread.is_kept() {
+        // The rest of the request's body would end here, and an answer made of it would
+        // be cut short under this status.
+        tracing::error!("500: {READS_WHILE_ANSWERING}");
+        drop(builder);
+        return request.response(500).text(READS_WHILE_ANSWERING);
+    }
+    let first_bytes = first.as_ref().map_or(0, |first| first.remaining() as u64);
+    let exact = body.size_hint().exact().map(|rest| first_bytes + rest);
+    let (response, sender) = match told_length.or(exact) {
+        Some(bytes) => builder.stream_of_length(bytes),
+        None => builder.stream(),
+    };
+    tokio::spawn(send(sender, first, body, cancellation));
+    response
+}
+
+const READS_WHILE_ANSWERING: &str = "the service answers while it still reads the request's \
+     body, which is not possible behind the hub: read the body first";
+
+fn has_no_body(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED
+    )
+}
+
+/// Sends a body as it comes. One that fails is cut off, and the client can tell.
+async fn send<Rsp>(
+    mut sender: BodySender,
+    first: Option<Rsp::Data>,
+    mut body: Pin<Box<Rsp>>,
+    cancellation: CancellationToken,
+) where
+    Rsp: HttpBody<Error: Into<BoxError>>,
+{
+    let sending = async move {
+        if let Some(first) = first {
+            send_data(&mut sender, first).await?;
+        }
+        // Trailers are not passed on.
+        let data_of = |frame: Result<Frame<_>, Rsp::Error>| match frame {
+            Ok(frame) => Ok::<_, BoxError>(frame.into_data().ok()),
+            Err(error) => Err(error.into()),
+        };
+        let mut next = |cx: &mut Context<'_>| body.as_mut().poll_frame(cx).map(|f| f.map(data_of));
+        while let Some(data) = poll_fn(&mut next).await {
+            if let Some(data) = data? {
+                send_data(&mut sender, data).await?;
+            }
+        }
+        sender.finish();
+        Ok::<_, BoxError>(())
+    };
+    // The service's body is dropped as soon as nobody reads it.
+    let sent = tokio::select! {
+        sent = sending => sent,
+        () = cancellation.cancelled() => return,
+    };
+    if let Err(error) = sent
+        && !error.is::<crate::BodyClosed>()
+    {
+        tracing::error!("a service's body failed, and its answer is cut off: {error}");
+    }
+}
+
+async fn send_data(sender: &mut BodySender, mut data: impl Buf) -> Result<(), crate::BodyClosed> {
+    while data.has_remaining() {
+        let chunk = data.chunk();
+        let bytes = chunk.len();
+        sender.send(chunk).await?;
+        data.advance(bytes);
+    }
+    Ok(())
+}

@@ -1,0 +1,405 @@
+//! Keeps a worker attached to its hub: one thread that connects, hears what becomes of
+//! the sessions, and connects again. Whatever blocks (registering, attaching, a
+//! session's connection) has a thread of its own and sends a message.
+
+use std::cell::Cell;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver as Inbox, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use slotway_shm_proto::doorbell::nudge_futex;
+use slotway_shm_proto::message::{Goodbye, Leaving, WORKER_ID_BYTES};
+use slotway_shm_proto::packet;
+
+use super::message::Message;
+use crate::error::RunError;
+use crate::hub::attach::{self, Attachment, News};
+use crate::hub::register::{self, Reservation};
+use crate::limits::{RECONNECT_PAUSE_MAX, RECONNECT_PAUSE_MIN};
+use crate::serve::receiver::Receiver;
+use crate::serve::serving::Serving;
+use crate::session::Session;
+
+/// See the module.
+pub(crate) struct Supervisor<S> {
+    serving: Serving<S>,
+    inbox: Inbox<Message>,
+    sender: Sender<Message>,
+    connections: Vec<Connection>,
+    /// Where the latest session attached.
+    attach_path: PathBuf,
+    /// Attachments to new hubs that are under way.
+    moving_count: u32,
+    is_stopping: bool,
+    pause: Duration,
+    /// When to connect again.
+    again_at: Option<Instant>,
+    /// What ends the worker, though another session may still be finishing.
+    last_word: Option<RunError>,
+}
+
+impl<S: Send + Sync + 'static> Supervisor<S> {
+    pub fn new(serving: Serving<S>) -> (Self, Sender<Message>) {
+        let (sender, inbox) = channel();
+        let supervisor = Self {
+            serving,
+            inbox,
+            sender: sender.clone(),
+            connections: Vec::new(),
+            attach_path: PathBuf::new(),
+            moving_count: 0,
+            is_stopping: false,
+            pause: Duration::ZERO,
+            again_at: None,
+            last_word: None,
+        };
+        (supervisor, sender)
+    }
+
+    /// Returns when the worker has been told to stop and has, or with an error that
+    /// trying again cannot mend.
+    pub fn run(mut self) -> Result<(), RunError> {
+        self.connect();
+        loop {
+            let message = match self.again_at {
+                None => self.inbox.recv().expect("this has a sender as well"),
+                Some(at) => {
+                    let wait = at.saturating_duration_since(Instant::now());
+                    match self.inbox.recv_timeout(wait) {
+                        Ok(message) => message,
+                        Err(RecvTimeoutError::Timeout) => {
+                            self.again_at = None;
+                            self.connect();
+                            continue;
+                        }
+                        Err(RecvTimeoutError::Disconnected) => {
+                            unreachable!("this has a sender as well")
+                        }
+                    }
+                }
+            };
+            let end = match message {
+                Message::Connected(result) => self.connected(result),
+                Message::Moved(result) => self.moved(result),
+                Message::News(_, News::Moving(worker_id)) => {
+                    self.move_to(worker_id);
+                    None
+                }
+                Message::News(id, News::Ended(goodbye)) => self.session_ended(id, goodbye),
+                Message::Stop => self.stop(),
+                Message::Leave => {
+                    self.leave_all();
+                    None
+                }
+                Message::Abort => Some(Ok(())),
+            };
+            if let Some(end) = end {
+                self.serving.sessions.change(Vec::clear);
+                return end;
+            }
+        }
+    }
+
+    fn connect(&self) {
+        let (hub, document) = (
+            self.serving.hub.clone(),
+            Arc::clone(&self.serving.registration),
+        );
+        let (count, limit) = (self.serving.thread_count, self.serving.connect_timeout);
+        let socket = self.serving.attach.clone();
+        self.in_background(Message::Connected, move || {
+            let document = serde_json::to_vec(&*document).expect("strings serialise");
+            let attached = attach::register_and_attach(&socket, &document, count, limit)?;
+            if let Some(attachment) = attached {
+                return Ok(attachment);
+            }
+            let reservation = register::register(&hub, &document)?;
+            attach::attach(&reservation, &socket, count, limit)
+        });
+    }
+
+    fn move_to(&mut self, worker_id: [u8; WORKER_ID_BYTES]) {
+        self.moving_count += 1;
+        let reservation = Reservation {
+            worker_id,
+            attach: self.attach_path.clone(),
+        };
+        let (count, limit) = (self.serving.thread_count, self.serving.connect_timeout);
+        let socket = self.serving.attach.clone();
+        self.in_background(Message::Moved, move || {
+            attach::attach(&reservation, &socket, count, limit)
+        });
+    }
+
+    /// An attachment that comes too late is dropped with its message, which ends it.
+    fn in_background(
+        &self,
+        message: fn(Result<Attachment, RunError>) -> Message,
+        attach: impl FnOnce() -> Result<Attachment, RunError> + Send + 'static,
+    ) {
+        let sender = self.sender.clone();
+        let thread = std::thread::Builder::new().name("slotway-connect".to_owned());
+        let spawned = thread.spawn(move || {
+            let _ = sender.send(message(attach()));
+        });
+        if let Err(error) = spawned {
+            let _ = self.sender.send(message(Err(RunError::Threads(error))));
+        }
+    }
+
+    fn connected(&mut self, result: Result<Attachment, RunError>) -> Option<Result<(), RunError>> {
+        if self.is_stopping {
+            return Some(Ok(()));
+        }
+        match result.and_then(|attachment| self.start(attachment)) {
+            Ok(()) => {
+                self.pause = Duration::ZERO;
+                let hub = self.serving.hub.url_of("");
+                tracing::info!(worker = self.serving.name, hub, "attached");
+                None
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+
+    fn moved(&mut self, result: Result<Attachment, RunError>) -> Option<Result<(), RunError>> {
+        self.moving_count -= 1;
+        match result.and_then(|attachment| self.start(attachment)) {
+            Ok(()) => {
+                tracing::info!("attached to the new hub; the older session goes on to its end");
+                if self.is_stopping || self.last_word.is_some() {
+                    self.leave_all();
+                }
+                None
+            }
+            Err(error) => {
+                tracing::warn!("cannot attach to the new hub: {error}");
+                if self.connections.is_empty() && self.moving_count == 0 {
+                    return self.all_ended(RunError::Disconnected);
+                }
+                None
+            }
+        }
+    }
+
+    fn session_ended(&mut self, id: u64, goodbye: Option<Goodbye>) -> Option<Result<(), RunError>> {
+        self.connections
+            .retain(|connection| connection.session.id != id);
+        self.serving
+            .sessions
+            .change(|sessions| sessions.retain(|session| session.id != id));
+        let end = goodbye.map_or(RunError::Disconnected, RunError::Ended);
+        if !end.is_transient() && self.last_word.is_none() {
+            self.last_word = Some(end);
+            // Who has been replaced, or put out, is so everywhere.
+            self.leave_all();
+            if self.connections.is_empty() && self.moving_count == 0 {
+                return self.all_ended(RunError::Disconnected);
+            }
+            return None;
+        }
+        if self.connections.is_empty() && self.moving_count == 0 {
+            return self.all_ended(end);
+        }
+        None
+    }
+
+    /// No session is left.
+    fn all_ended(&mut self, end: RunError) -> Option<Result<(), RunError>> {
+        match self.last_word.take() {
+            Some(last_word) => self.failed(last_word),
+            // A worker that is to stop does not come back.
+            None if self.is_stopping => Some(Ok(())),
+            None => self.failed(end),
+        }
+    }
+
+    fn failed(&mut self, error: RunError) -> Option<Result<(), RunError>> {
+        if matches!(error, RunError::Ended(Goodbye::Left)) {
+            return Some(Ok(()));
+        }
+        if !error.is_transient() {
+            return Some(Err(error));
+        }
+        let (worker, pause) = (&self.serving.name, self.pause);
+        tracing::warn!(worker, "{error}; connecting again in {pause:?}");
+        self.again_at = Some(Instant::now() + pause);
+        self.pause = next_pause(pause);
+        None
+    }
+
+    fn stop(&mut self) -> Option<Result<(), RunError>> {
+        self.is_stopping = true;
+        if self.connections.is_empty() && self.moving_count == 0 {
+            return Some(Ok(()));
+        }
+        self.leave_all();
+        None
+    }
+
+    fn leave_all(&self) {
+        let told = self.connections.iter().map(Connection::leave);
+        // All of them, also if the first is not told.
+        if !told.fold(true, |all, is_told| all & is_told) {
+            // Sending has waited long already.
+            let _ = self.sender.send(Message::Leave);
+        }
+    }
+
+    /// Starts the threads of a session.
+    fn start(&mut self, attachment: Attachment) -> Result<(), RunError> {
+        let Attachment {
+            geometry,
+            regions,
+            eventfds,
+            socket,
+            path,
+        } = attachment;
+        let serving = &self.serving;
+        let session = Arc::new(Session::new(
+            geometry,
+            regions,
+            eventfds,
+            socket,
+            serving.collected_bytes_max,
+        ));
+        let connection = Connection {
+            session: Arc::clone(&session),
+            is_leaving: Cell::new(false),
+        };
+        let mut threads = Vec::new();
+        for thread_index in 0..serving.thread_count {
+            let receiver = Receiver {
+                session: Arc::clone(&session),
+                routes: Arc::clone(&serving.routes),
+                state: Arc::clone(&serving.state),
+                thread_index,
+                thread_count: serving.thread_count,
+                follows_hub: serving.follows_hub,
+                spin: serving.spin,
+                spawner: serving.spawner.clone(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("slotway-{thread_index}"))
+                .spawn(move || receiver.run());
+            match thread {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    end(&session, threads);
+                    return Err(RunError::Threads(error));
+                }
+            }
+        }
+        let (shared, sender) = (Arc::clone(&session), self.sender.clone());
+        let watcher = std::thread::Builder::new()
+            .name("slotway-session".to_owned())
+            .spawn(move || watch(&shared, threads, &sender));
+        if let Err(error) = watcher {
+            // Threads that cannot be watched are ended by the flag alone.
+            session.ended.store(true, Ordering::Release);
+            return Err(RunError::Threads(error));
+        }
+        self.serving
+            .sessions
+            .change(|sessions| sessions.push(session));
+        self.connections.push(connection);
+        self.attach_path = path;
+        Ok(())
+    }
+}
+
+/// Doubles up to the bound; jitter keeps many workers of one hub apart.
+fn next_pause(pause: Duration) -> Duration {
+    let mut random = [0_u8; 1];
+    // Without random bytes there is no jitter, which is all that is lost.
+    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
+    let jitter = f64::from(random[0]) / 1024.0;
+    (pause * 2)
+        .clamp(RECONNECT_PAUSE_MIN, RECONNECT_PAUSE_MAX)
+        .mul_f64(1.0 - jitter)
+}
+
+/// Ends the session when it goes, also when the worker is dropped half-way.
+struct Connection {
+    session: Arc<Session>,
+    /// The hub has been told.
+    is_leaving: Cell<bool>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.session.disconnect();
+    }
+}
+
+impl Connection {
+    /// Tells the hub, once, that this worker wants to finish what it has and go. False:
+    /// the hub does not read just now.
+    fn leave(&self) -> bool {
+        if self.is_leaving.get() {
+            return true;
+        }
+        let sent = packet::send(&self.session.connection, &Leaving.to_packet(), &[]);
+        let is_full = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            )
+        };
+        // Any other error is that the session has ended, which is told in its own way.
+        let is_told = !sent.is_err_and(|error| is_full(&error));
+        self.is_leaving.set(is_told);
+        is_told
+    }
+}
+
+fn watch(session: &Session, threads: Vec<JoinHandle<()>>, sender: &Sender<Message>) {
+    loop {
+        let heard = attach::wait_for_news(&session.connection);
+        if let News::Ended(_) = heard {
+            session.ended.store(true, Ordering::Release);
+        }
+        // Nobody listens when the worker was dropped.
+        let _ = sender.send(Message::News(session.id, heard));
+        if let News::Ended(_) = heard {
+            return end(session, threads);
+        }
+    }
+}
+
+/// Ends the receiving threads: those that sleep are woken, those in a handler
+/// end after it.
+fn end(session: &Session, threads: Vec<JoinHandle<()>>) {
+    session.ended.store(true, Ordering::Release);
+    session.wake_all_handlers();
+    for (thread_index, thread) in threads.into_iter().enumerate() {
+        let line = session.geometry.thread_line(thread_index as u32);
+        while !thread.is_finished() {
+            // Again and again, for a thread may be just about to sleep.
+            nudge_futex(session.regions.requests.u32_at(line));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // A handler's panic is caught; another has been printed by its thread.
+        let _ = thread.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_no_further() {
+        let mut pause = next_pause(Duration::ZERO);
+        assert!(pause <= RECONNECT_PAUSE_MIN && pause >= RECONNECT_PAUSE_MIN / 2);
+        for _ in 0..20 {
+            pause = next_pause(pause);
+            assert!(pause <= RECONNECT_PAUSE_MAX);
+        }
+        assert!(pause > RECONNECT_PAUSE_MAX / 2);
+    }
+}
