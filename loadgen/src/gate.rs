@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::load::outcome::Outcome;
-use crate::report::units::{self, duration};
+use crate::units::{self, duration};
 
 /// One condition.
 #[derive(Clone, Debug, PartialEq)]

@@ -27,4 +27,5 @@ pub mod noise;
 pub mod report;
 pub mod schedule;
 pub mod target;
+pub mod units;
 pub mod workload;

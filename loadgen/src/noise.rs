@@ -9,8 +9,9 @@ use slotway_net::{Timer, monotonic_ns};
 
 use crate::echo::Echo;
 use crate::load::new_histogram;
-use crate::load::run::{Length, Plan, RunFailure, Stop, allow_descriptors, run};
-use crate::report::units::duration;
+use crate::load::plan::{Length, Plan, Stop};
+use crate::load::run::{RunFailure, allow_descriptors, run};
+use crate::units::duration;
 use crate::workload::{Expected, Template, Workload};
 
 /// The floor under every latency. Nanoseconds.

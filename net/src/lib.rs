@@ -6,9 +6,9 @@
 //! - `address`, `connect`, `listener`: how connections come about. They are the
 //!   same on both engines, on the runtime's epoll, since connections are few
 //!   and requests are many;
-//! - `stream`: reading and writing, which is where the engines differ;
+//! - `socket`: calls on a socket outside the engines; `stream`: reading and writing, which is where the engines differ;
 //! - `local_peer`: what this host knows of the other end of a connection within it;
-//! - `hangups`: noticing that a peer leaves while nothing is read from it;
+//! - `hangup`: noticing that a peer leaves while nothing is read from it;
 //! - `bell`: an eventfd that another process rings; `timer`: waking at a
 //!   nanosecond.
 //!
@@ -21,13 +21,13 @@ mod address;
 mod bell;
 mod connect;
 mod engine;
-mod hangups;
+mod hangup;
 mod listener;
 mod local_peer;
 #[allow(unsafe_code)]
 mod readable;
 #[allow(unsafe_code)]
-mod send_now;
+mod socket;
 mod stream;
 mod timer;
 mod uring;
@@ -36,11 +36,11 @@ pub use address::{Address, Peer};
 pub use bell::Bell;
 pub use connect::connect;
 pub use engine::{Chosen, Engine, IoChoice, RunError, choose, run};
-pub use hangups::{Hangup, Hangups};
+pub use hangup::{Hangup, Hangups};
 pub use listener::Listener;
 pub use local_peer::{LocalPeer, LocalPeers};
 pub use readable::{Watched, readable};
-pub use send_now::bound_unsent_bytes;
+pub use socket::bound_unsent_bytes;
 pub use stream::Stream;
 pub use timer::{Timer, monotonic_ns};
 pub use uring::Refusal;

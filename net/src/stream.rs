@@ -15,7 +15,7 @@ use tokio_uring::buf::{BoundedBuf, IoBuf};
 
 use crate::engine::Engine;
 use crate::readable::{Watched, registered};
-use crate::send_now::{OpenSocket, borrow, reset_on_close, send_now, unacknowledged_bytes};
+use crate::socket::{OpenSocket, borrow, reset_on_close, send_now, unacknowledged_bytes};
 
 /// See the module.
 pub struct Stream {

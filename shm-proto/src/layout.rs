@@ -153,7 +153,7 @@ pub struct RequestWords {
     pub body_end: u64,
     /// Bytes of the response body taken from the worker's ring (cursor).
     pub response_consumed: u64,
-    /// See [`crate::taking`]: [`crate::taking::CANCELLED`] once nobody waits for the
+    /// See [`crate::claim`]: [`crate::claim::CANCELLED`] once nobody waits for the
     /// answer any more.
     pub cancelled: u64,
     /// Zero.

@@ -22,7 +22,8 @@
 //! arena stream through it as a byte ring.
 //!
 //! Reading order: [`layout`] (the map), [`limits`], [`ring`], [`doorbell`],
-//! [`cursor`] (tagged words and body rings), [`message`] (how a worker
+//! [`tagged`] (words of one use of a slot), [`byte_ring`] (bodies that stream), [`claim`]
+//! (whether a request was begun), [`field`], [`packet`], [`message`] (how a worker
 //! attaches), [`registration`]; then the files with unsafe code, [`memory`], [`region`] and
 //! [`credentials`].
 //! `atomic` is the door to std's or loom's atomics; `just loom` checks the
@@ -31,10 +32,11 @@
 #![deny(unsafe_code)]
 
 pub mod atomic;
+pub mod byte_ring;
+pub mod claim;
 #[cfg(not(loom))]
 #[allow(unsafe_code)]
 pub mod credentials;
-pub mod cursor;
 pub mod doorbell;
 pub mod field;
 #[cfg(not(loom))]
@@ -54,9 +56,9 @@ pub mod region;
 #[cfg(not(loom))]
 pub mod registration;
 pub mod ring;
-pub mod taking;
+pub mod tagged;
 
-pub use cursor::{BodyEnd, ByteRing};
+pub use byte_ring::{BodyEnd, ByteRing};
 pub use method::Method;
 
 #[cfg(not(target_os = "linux"))]

@@ -11,13 +11,13 @@ use loom::thread;
 use slotway_shm_proto::atomic::{
     AtomicU32, AtomicU64, Ordering, OwnU32, OwnU64, OwnWords, PeerU32, PeerU64, PeerWords,
 };
-use slotway_shm_proto::cursor::{load_tagged, store_tagged};
+use slotway_shm_proto::claim::{give_up, take};
 use slotway_shm_proto::doorbell::{Ringer, SleepEpoch};
 use slotway_shm_proto::ring::{
     CompletionConsumer, CompletionKind, CompletionProducer, NoticeGate, SubmissionIn,
     SubmissionKind, SubmissionOut, SubmissionProducer,
 };
-use slotway_shm_proto::taking::{give_up, take};
+use slotway_shm_proto::tagged::{load_tagged, store_tagged};
 
 /// The words of one lane that a model needs, and a bell in each direction.
 /// `Notify` keeps one ring for a sleeper that comes late, as a changed futex

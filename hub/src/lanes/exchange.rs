@@ -9,11 +9,11 @@ use std::task::{Context, Poll};
 
 use rustix::io::Errno;
 use slotway_shm_proto::atomic::OwnU64;
-use slotway_shm_proto::cursor::{load_tagged, store_tagged};
+use slotway_shm_proto::claim::{self, CLIENT_CLOSED};
 use slotway_shm_proto::layout::{
     RequestHead, RequestWords, ResponseHead, ResponseWords, SlotOffsets,
 };
-use slotway_shm_proto::taking::{self, CLIENT_CLOSED};
+use slotway_shm_proto::tagged::{load_tagged, store_tagged};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::clock;
@@ -155,7 +155,7 @@ impl Exchange {
     pub fn give_up(&self) -> bool {
         let regions = &self.lane.session.regions;
         let taken = self.offsets.response_words + offset_of!(ResponseWords, taken) as u64;
-        taking::give_up(
+        claim::give_up(
             self.cancelled_word(),
             regions.responses.u64_at(taken),
             self.generation,

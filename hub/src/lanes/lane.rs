@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use slotway_shm_proto::atomic::Ordering;
-use slotway_shm_proto::cursor::{load_tagged, store_tagged};
+use slotway_shm_proto::claim::CANCELLED;
 use slotway_shm_proto::doorbell::{Ringer, SleepEpoch, ring_futex};
 use slotway_shm_proto::layout::{LaneOffsets, RequestWords, ResponseWords, SlotOffsets};
 use slotway_shm_proto::ring::{
     CompletionConsumer, RingError, SubmissionKind, SubmissionOut, SubmissionProducer,
 };
-use slotway_shm_proto::taking::CANCELLED;
+use slotway_shm_proto::tagged::{load_tagged, store_tagged};
 use tokio::sync::Notify;
 
 use crate::clock;
@@ -37,7 +37,7 @@ pub enum Violation {
     Head(&'static str),
     /// In a body ring.
     #[error(transparent)]
-    Cursor(#[from] slotway_shm_proto::cursor::CursorError),
+    Cursor(#[from] slotway_shm_proto::byte_ring::CursorError),
     /// The hub itself failed at what the worker had written.
     #[error("the hub panicked at what it found in this worker's memory")]
     Panic,

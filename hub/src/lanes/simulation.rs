@@ -9,13 +9,13 @@ use std::task::{Context, Poll, Waker};
 
 use fastrand::Rng;
 use slotway_shm_proto::Method;
+use slotway_shm_proto::claim;
 use slotway_shm_proto::doorbell::Ringer;
 use slotway_shm_proto::layout::{Geometry, RequestHead, ResponseHead};
 use slotway_shm_proto::region::{HubRegions, WorkerRegions};
 use slotway_shm_proto::ring::{
     CompletionKind, CompletionProducer, Entry, SubmissionIn, SubmissionKind,
 };
-use slotway_shm_proto::taking;
 
 use crate::lanes::exchange::{Exchange, Outcome};
 use crate::lanes::lane::Lane;
@@ -178,7 +178,7 @@ impl Worker {
         let taken = responses.u64_at(slot.response_words);
         let cancelled = requests.u64_at(slot.request_words + 24);
         self.running.insert((slot_index, generation), number);
-        if taking::take(taken, cancelled, generation) {
+        if claim::take(taken, cancelled, generation) {
             assert!(self.ran.insert(number), "run twice");
         } else {
             self.answer((slot_index, generation));

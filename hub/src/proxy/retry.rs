@@ -1,6 +1,6 @@
 //! A request whose worker went away before it began with it goes to another worker of the
 //! same route. Whether it had begun is settled between the two by
-//! [`slotway_shm_proto::taking`]; a request that may have been begun with is run again
+//! [`slotway_shm_proto::claim`]; a request that may have been begun with is run again
 //! only where its method is safe (RFC 9110 section 9.2.1) and its route says that it may
 //! run twice.
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
-use crate::cli::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, fail, show, signals};
+use crate::cli::output::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, fail, show};
+use crate::cli::signals;
 use crate::compare::baseline::Baseline;
 use crate::compare::process::Process;
 use crate::compare::render::{self, Page, Pair};
@@ -14,10 +15,11 @@ use crate::compare::rounds::{Contestant, Measured, Rounds, measure};
 use crate::environment::Environment;
 use crate::limits::{LAG_SHARE_MAX_DEFAULT, ROUND_COUNT_DEFAULT, ROUND_COUNT_MIN, START_PATIENCE};
 use crate::load::Stop;
-use crate::load::run::{Length, Plan, run as run_load};
+use crate::load::plan::{Length, Plan};
+use crate::load::run::run as run_load;
 use crate::noise::Trust;
 use crate::report::progress::Progress;
-use crate::report::units;
+use crate::units;
 use crate::workload::Workload;
 
 /// Flags of a comparison. The first target is the reference of the others.

@@ -11,7 +11,7 @@ use crate::limits::{
     CONNECTION_COUNT_DEFAULT, CONNECTION_COUNT_MAX, DURATION_SECONDS_MAX, THREAD_COUNT_MAX,
     TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX,
 };
-use crate::load::run::{Length, Plan};
+use crate::load::plan::{Length, Plan};
 use crate::schedule::Rate;
 use crate::workload::{Expected, Template, Workload};
 

@@ -2,23 +2,16 @@
 
 mod compare_command;
 mod load_flags;
+mod output;
 mod run_command;
 mod signals;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Everything went as asked.
-pub const EXIT_OK: u8 = 0;
-/// Nothing could be measured.
-pub const EXIT_FAILURE: u8 = 1;
-/// Wrong arguments.
-pub const EXIT_USAGE: u8 = 2;
-/// A `--fail-if` condition held.
-pub const EXIT_GATE: u8 = 3;
+use output::{EXIT_OK, EXIT_USAGE};
 
 /// HTTP load with latencies that an engineer would sign.
 ///
@@ -71,15 +64,4 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     ExitCode::from(code)
-}
-
-/// Writes to standard output, which a reader like `head` may have closed.
-fn show(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-/// Says why it ends, and returns the exit code.
-fn fail(code: u8, why: impl std::fmt::Display) -> u8 {
-    eprintln!("slotway-loadgen: {why}");
-    code
 }

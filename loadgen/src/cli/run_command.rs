@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
-use crate::cli::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail, show, signals};
+use crate::cli::output::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail, show};
+use crate::cli::signals;
 use crate::environment::Environment;
 use crate::gate::Gate;
 use crate::limits::{
@@ -15,13 +16,14 @@ use crate::limits::{
     WARMUP_SECONDS_DEFAULT,
 };
 use crate::load::outcome::{Outcome, Point};
-use crate::load::run::{Length, Observer, Plan, run as run_load};
+use crate::load::plan::{Length, Observer, Plan};
+use crate::load::run::run as run_load;
 use crate::load::{ErrorKind, Interval, RunFailure, Stop};
 use crate::noise::{self, NoiseFloor, Trust};
 use crate::report::hlog::HistogramLog;
 use crate::report::progress::Progress;
-use crate::report::units::duration;
 use crate::report::{Report, hgrm, html, json, terminal};
+use crate::units::duration;
 use crate::workload::Workload;
 
 /// Flags of a run.

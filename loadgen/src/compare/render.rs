@@ -8,7 +8,7 @@ use crate::compare::verdict::Comparison;
 use crate::environment::Environment;
 use crate::report::chart::escape;
 use crate::report::html;
-use crate::report::units::{self, duration};
+use crate::units::{self, duration};
 
 /// A target against its reference.
 pub struct Pair<'a> {

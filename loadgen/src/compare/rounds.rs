@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::process::Process;
 use crate::load::outcome::Outcome;
-use crate::load::run::{Plan, Stop, run};
+use crate::load::plan::{Plan, Stop};
+use crate::load::run::run;
 use crate::load::{Interval, new_histogram};
 use hdrhistogram::Histogram;
 

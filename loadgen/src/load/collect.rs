@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use slotway_net::monotonic_ns;
 
+use crate::load::message::{Message, Times};
 use crate::load::outcome::{Outcome, Point};
+use crate::load::plan::{Length, Observer, Plan, Stop};
 use crate::load::recorder::Interval;
-use crate::load::run::{Length, Observer, Plan, Stop};
-use crate::load::thread::{Message, Times};
 
 /// Gathers intervals until every thread has ended.
 pub struct Collector<'a> {

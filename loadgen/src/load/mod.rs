@@ -6,15 +6,17 @@
 //!
 //! A thread has its connections, each a local task; what its recorder has
 //! gathered goes to `collect`, which merges the threads' intervals into an
-//! `outcome`. `supervise` looks after timeouts, intervals and the end; `run` starts
+//! `outcome`. `plan` is what to do, `message` what threads say; `supervise` looks after timeouts, intervals and the end; `run` starts
 //! it all.
 
 mod chunked;
 mod collect;
 mod connection;
 mod errors;
+mod message;
 pub mod outcome;
 mod pacer;
+pub mod plan;
 mod recorder;
 mod response;
 pub mod run;
@@ -25,6 +27,7 @@ mod thread;
 
 pub use errors::{ErrorKind, Errors};
 pub use outcome::{Outcome, Point};
+pub use plan::{Length, Observer, Plan, Stop};
 pub use recorder::{Interval, new_histogram};
-pub use run::{Observer, Plan, RunFailure, Stop, run};
+pub use run::{RunFailure, run};
 pub use server_timing::PHASE_NAMES;

@@ -7,9 +7,10 @@ use std::net::Shutdown;
 use slotway_net::{Timer, monotonic_ns};
 
 use crate::limits::{LAG_PROBE_NS, SUPERVISION_STEP};
+use crate::load::message::Message;
 use crate::load::recorder::Interval;
 use crate::load::self_watch::Usage;
-use crate::load::thread::{Message, Thread};
+use crate::load::thread::Thread;
 
 impl Thread {
     /// Looks after timeouts, intervals and the end, until every place has ended.

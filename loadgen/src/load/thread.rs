@@ -14,9 +14,10 @@ use tokio::sync::{Notify, oneshot};
 use crate::limits::{RECONNECT_PAUSE, SUPERVISION_STEP};
 use crate::load::connection::{Answer, Connection, Failure};
 use crate::load::errors::ErrorKind;
+use crate::load::message::{Message, Times};
 use crate::load::pacer::Pacer;
+use crate::load::plan::Stop;
 use crate::load::recorder::Interval;
-use crate::load::run::Stop;
 use crate::load::self_watch::{SelfWatch, Usage};
 use crate::schedule::Schedule;
 use crate::workload::Workload;
@@ -50,42 +51,6 @@ pub struct Setup {
     pub stop: Arc<Stop>,
     /// Ends it too: another thread could not start.
     pub give_up: Arc<Stop>,
-}
-
-/// Moments of a run on `CLOCK_MONOTONIC`.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// The first request may go.
-    pub start_ns: u64,
-    /// The warm-up is over.
-    pub measure_ns: u64,
-    /// No request goes any more; `u64::MAX` where a count ends the run.
-    pub end_ns: u64,
-    /// Length of an interval.
-    pub interval_ns: u64,
-}
-
-/// What a thread says.
-pub enum Message {
-    /// Its connections are open, or the first that failed says why.
-    Ready(Result<(), (ErrorKind, io::Error)>),
-    /// An interval is over.
-    Interval {
-        /// When it ended.
-        until_ns: u64,
-        /// What happened.
-        interval: Box<Interval>,
-    },
-    /// The thread has ended.
-    Done {
-        /// Requests that were due and never sent.
-        unsent_count: u64,
-        /// When its last answer, or error, came.
-        last_answer_ns: u64,
-        /// What it used since the start of measuring, as closely as its step
-        /// allows.
-        usage: Usage,
-    },
 }
 
 /// A connection's place, which outlives the connection.
@@ -487,7 +452,7 @@ impl Thread {
 mod tests {
     use super::*;
     use crate::echo::Echo;
-    use crate::load::run::Stop;
+    use crate::load::plan::Stop;
     use crate::schedule::Rate;
     use crate::workload::{Expected, Template};
 

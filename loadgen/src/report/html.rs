@@ -2,10 +2,10 @@
 
 use hdrhistogram::Histogram;
 
-use crate::load::run::Length;
+use crate::load::plan::Length;
 use crate::report::chart::{self, Axis, Series, escape};
-use crate::report::units::{self, duration};
 use crate::report::{PERCENTILES, Report};
+use crate::units::{self, duration};
 
 /// Points of a curve or of a time line; more could not be told apart.
 const POINT_COUNT_MAX: usize = 600;

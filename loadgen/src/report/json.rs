@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::environment::Environment;
 use crate::load::PHASE_NAMES;
-use crate::load::run::Length;
+use crate::load::plan::Length;
 use crate::report::Report;
 
 /// Name and version of the document.

@@ -9,7 +9,6 @@ pub mod progress;
 #[cfg(test)]
 pub mod sample;
 pub mod terminal;
-pub mod units;
 
 use hdrhistogram::Histogram;
 
@@ -17,8 +16,9 @@ use crate::environment::Environment;
 use crate::limits::BUSY_SHARE_MAX;
 use crate::load::PHASE_NAMES;
 use crate::load::outcome::Outcome;
-use crate::load::run::{Length, Plan};
+use crate::load::plan::{Length, Plan};
 use crate::noise::{NoiseFloor, Trust};
+use crate::units;
 
 /// Everything there is to say about a run.
 pub struct Report<'a> {

@@ -5,8 +5,8 @@ use std::io::{IsTerminal, Write};
 
 use crate::load::Interval;
 use crate::load::outcome::{Outcome, Point};
-use crate::load::run::{Length, Observer, Plan};
-use crate::report::units;
+use crate::load::plan::{Length, Observer, Plan};
+use crate::units;
 
 /// See the module. Writes to stderr, so that figures can be piped.
 pub struct Progress {

@@ -7,7 +7,7 @@ use slotway_net::Engine;
 
 use crate::environment::Environment;
 use crate::load::outcome::{Outcome, Point};
-use crate::load::run::{Length, Plan};
+use crate::load::plan::{Length, Plan};
 use crate::load::{ErrorKind, Interval, new_histogram};
 use crate::noise::{NoiseFloor, Trust};
 use crate::report::Report;

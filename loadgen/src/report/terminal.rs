@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
-use crate::report::units::{self, duration};
 use crate::report::{PERCENTILES, Report};
+use crate::units::{self, duration};
 
 /// Width of the longest bar.
 const BAR_WIDTH: usize = 48;

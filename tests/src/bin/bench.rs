@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use slotway_loadgen::compare::statistics;
-use slotway_loadgen::report::units;
+use slotway_loadgen::units;
 use slotway_tests::roles;
 use slotway_tests::system::{HubPart, Part, address_in};
 use slotway_tests::wrk;

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use slotway_loadgen::compare::rounds::{Contestant, Metric, Rounds, measure};
 use slotway_loadgen::compare::statistics::{Ratio, median};
-use slotway_loadgen::load::run::{Length, Plan, Stop, allow_descriptors, run};
-use slotway_loadgen::report::units::{count, duration};
+use slotway_loadgen::load::plan::{Length, Plan, Stop};
+use slotway_loadgen::load::run::{allow_descriptors, run};
+use slotway_loadgen::units::{count, duration};
 use slotway_loadgen::workload::{Expected, Template, Workload};
 use slotway_net::Engine;
 use slotway_tests::http;

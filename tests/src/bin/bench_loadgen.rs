@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::Value;
 use slotway_loadgen::compare::statistics::{Ratio, median};
 use slotway_loadgen::load::Interval;
-use slotway_loadgen::report::units::{count, duration};
+use slotway_loadgen::units::{count, duration};
 use slotway_tests::roles;
 use slotway_tests::system::{Part, address_in};
 use slotway_tests::wrk;

@@ -20,14 +20,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{MutexGuard, PoisonError};
 
 use slotway_shm_proto::atomic::{OwnU64, OwnWords, PeerU64};
-use slotway_shm_proto::cursor::load_tagged;
+use slotway_shm_proto::claim::{self, CANCELLED};
 use slotway_shm_proto::doorbell::{Ringer, ring_eventfd};
 use slotway_shm_proto::layout::{
     Geometry, LaneOffsets, RequestWords, ResponseHead, ResponseWords, SlotOffsets,
 };
 use slotway_shm_proto::region::WorkerRegions;
 use slotway_shm_proto::ring::{CompletionKind, CompletionProducer, NoticeGate, SubmissionIn};
-use slotway_shm_proto::taking::{self, CANCELLED};
+use slotway_shm_proto::tagged::load_tagged;
 
 use body_pool::BodyPool;
 pub(crate) use slot_key::SlotKey;
@@ -240,7 +240,7 @@ impl Session {
     #[inline]
     pub fn take(&self, key: SlotKey) -> bool {
         let taken = self.response_word(key, offset_of!(ResponseWords, taken));
-        taking::take(taken, self.cancelled_word(key), key.generation)
+        claim::take(taken, self.cancelled_word(key), key.generation)
     }
 
     /// Writes the head of the slot's answer.

@@ -3,8 +3,9 @@
 use std::mem::offset_of;
 
 use slotway_shm_proto::ByteRing;
-use slotway_shm_proto::cursor::{CursorError, load_tagged, store_tagged};
+use slotway_shm_proto::byte_ring::CursorError;
 use slotway_shm_proto::layout::{RequestWords, ResponseWords};
+use slotway_shm_proto::tagged::{load_tagged, store_tagged};
 
 use crate::session::{Session, SlotKey};
 

@@ -5,8 +5,8 @@
 use std::mem::offset_of;
 use std::task::{Context, Poll};
 
-use slotway_shm_proto::cursor::{load_tagged, store_tagged};
 use slotway_shm_proto::layout::{RequestHead, RequestWords, ResponseWords};
+use slotway_shm_proto::tagged::{load_tagged, store_tagged};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use super::ring_copy;

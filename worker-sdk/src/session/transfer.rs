@@ -4,8 +4,8 @@
 
 use std::mem::offset_of;
 
-use slotway_shm_proto::cursor::{load_tagged, store_tagged};
 use slotway_shm_proto::layout::{RequestHead, RequestWords, ResponseWords};
+use slotway_shm_proto::tagged::{load_tagged, store_tagged};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use super::body_pool::{CollectedBody, NoRoom};

@@ -12,7 +12,7 @@
 //! request runs here, or elsewhere, or (if both see it) nowhere, but never twice.
 
 use crate::atomic::{Ordering, OwnU64, PeerU64, fence};
-use crate::cursor::{load_tagged, store_tagged};
+use crate::tagged::{load_tagged, store_tagged};
 
 /// Value of the `cancelled` word: nobody waits for the answer.
 pub const CANCELLED: u32 = 1;
