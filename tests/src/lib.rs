@@ -25,6 +25,7 @@ pub mod smuggling;
 pub mod sse_worker;
 pub mod successor;
 pub mod system;
+pub mod tidy;
 pub mod wrk;
 
 /// Whether a program is there that a test needs beside this project. In CI it must be:

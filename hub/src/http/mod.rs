@@ -10,6 +10,7 @@ pub mod field_section;
 pub mod forwarded;
 pub mod framing;
 pub mod head;
+mod lines;
 pub mod local_reply;
 pub mod scan;
 pub mod target;

@@ -5,15 +5,9 @@ use memchr::memchr_iter;
 use slotway_shm_proto::field::is_token_byte;
 
 use super::error::HeadError;
-use super::head::judge_lines;
+use super::lines::{blank_bytes, judge_lines};
 use crate::http::head::HeadLimits;
 use crate::limits::{BLANK_LINE_COUNT_MAX, METHOD_BYTES_MAX};
-
-/// Bytes of the blank lines at the beginning that are skipped (RFC 9112 section 2.2).
-pub(super) fn blank_bytes(head: &[u8]) -> usize {
-    let lines = head.chunks(2).take(BLANK_LINE_COUNT_MAX);
-    2 * lines.take_while(|line| *line == b"\r\n").count()
-}
 
 /// Finds the end of a head in a growing buffer, looking at each byte once.
 #[derive(Debug, Default)]

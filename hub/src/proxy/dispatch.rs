@@ -8,89 +8,24 @@ use slotway_net::monotonic_ns;
 use slotway_shm_proto::Method;
 
 use super::fill::{self, BodyPlace, DispatchBody, NO_BODY, Request};
+use super::reserve::{Need, Reservation, reserve};
 use super::{outcome, wait};
 use crate::clock;
 use crate::http::head::text_of;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
-use crate::lanes::lane::Lane;
-use crate::lanes::streams::{StreamClient, StreamHabit};
-use crate::reactor::lanes::Lanes;
+use crate::lanes::streams::StreamClient;
 use crate::routing::registration::RouteSpec;
 use crate::routing::table::{NoRoute, RouteTable, Target};
 use crate::wire::body::{self, Body, BodySource};
 use crate::wire::call::Progress;
 use crate::wire::{Call, EarlyEnd, Wire};
 
-/// What a request may have to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// A slot.
-    Slot,
-    /// A place among the bodies that stream.
-    Stream,
-}
-
-/// A free slot, or what has to be waited for.
-pub enum Reservation {
-    /// It is taken.
-    Slot {
-        /// The hold on it.
-        exchange: Exchange,
-        /// Index of the route in the worker's registration.
-        route_index: u32,
-        /// It counts among the bodies that stream.
-        streams: bool,
-    },
-    /// What is needed is in use, or others wait for it.
-    MustWait(Need, Box<RouteSpec>),
-}
-
-/// Takes a slot of the least loaded of a route's workers: the one place where the rules
-/// of the queues stand. `granted` is what the request has waited for, if it has: it is next
-/// then. `None`: no worker of the route is there.
-#[inline]
-pub fn reserve(
-    lanes: &Lanes,
-    targets: &[Target],
-    streams: bool,
-    granted: Option<Need>,
-) -> Option<Reservation> {
-    let is_stream = |lane: &Lane, route_index| {
-        streams || lane.habit(route_index).is_some_and(StreamHabit::is_usual)
-    };
-    let has_room = |lane: &Lane, index| !is_stream(lane, index) || lane.streams().has_room();
-    let (lane, route_index) = lanes
-        .least_loaded(targets, has_room)
-        .or_else(|| lanes.least_loaded(targets, |_, _| true))?;
-    let route = &lane.session.routes[route_index as usize];
-    let must_wait = |need| Some(Reservation::MustWait(need, Box::new(route.clone())));
-    let streams = is_stream(&lane, route_index);
-    // Who came before is next.
-    if streams
-        && (!lane.streams().has_room()
-            || (granted != Some(Need::Stream) && lanes.stream_queue.is_queueing(route)))
-    {
-        return must_wait(Need::Stream);
-    }
-    if granted.is_none() && lanes.queue.is_queueing(route) {
-        return must_wait(Need::Slot);
-    }
-    match Exchange::reserve(&lane) {
-        Some(exchange) => Some(Reservation::Slot {
-            exchange,
-            route_index,
-            streams,
-        }),
-        None => must_wait(Need::Slot),
-    }
-}
-
 /// What came of trying to dispatch.
 pub enum DispatchOutcome {
     /// A worker has it.
     Dispatched(Exchange, BodyPlace),
-    /// See [`Reservation::MustWait`].
+    /// What it needs is in use, or others wait for it.
     MustWait(Need, Box<RouteSpec>),
     /// Nothing: the route is an event stream.
     IsEventStream(Box<RouteSpec>),

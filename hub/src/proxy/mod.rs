@@ -1,6 +1,6 @@
 //! A request through a slot: from a parsed head to the worker's response on the socket.
 //!
-//! [`dispatch`] finds the worker and takes a slot, [`fill`] writes the request into it,
+//! [`dispatch`] finds the worker, [`reserve`] takes a slot, [`fill`] writes the request into it,
 //! [`wait`] is what happens when there is none, [`upload`] and [`download`] are bodies that
 //! stream, [`reply`] awaits the response and sends it, [`retry`] gives what a dead worker
 //! had not begun to another, and [`outcome`] names what can happen instead of a response.
@@ -10,6 +10,7 @@ mod download;
 pub mod fill;
 pub mod outcome;
 pub mod reply;
+pub mod reserve;
 mod retry;
 mod upload;
 pub mod wait;

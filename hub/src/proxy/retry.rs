@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use slotway_shm_proto::Method;
 
-use super::dispatch::{Need, Reservation, reserve};
+use super::reserve::{Need, Reservation, reserve};
 use super::{outcome, wait};
 use crate::lanes::exchange::Exchange;
 use crate::lanes::streams::StreamClient;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use slotway_net::Hangup;
 
-use super::dispatch::Need;
 use super::outcome;
+use super::reserve::Need;
 use crate::clock;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;

@@ -13,9 +13,9 @@ use crate::lanes::queue::Place;
 use crate::lanes::response_head::{self, WorkerResponse};
 use crate::lanes::slot::Event;
 use crate::limits::SSE_QUEUE_RETRY;
-use crate::proxy::dispatch::{Need, Reservation, reserve};
 use crate::proxy::fill::{self, DispatchBody, Request};
 use crate::proxy::outcome;
+use crate::proxy::reserve::{Need, Reservation, reserve};
 
 /// What a worker says to a client that has come.
 pub enum Notified {
