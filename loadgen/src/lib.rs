@@ -10,6 +10,9 @@
 //!                              compare (rounds, statistics, verdicts)
 //! ```
 //!
+//! `echo` is a server of its own to measure the noise of the machine by, `environment` says
+//! on what a report was made, `units` write figures, and every bound is in `limits`.
+//!
 //! An open loop sends each request at its intended time and counts latency from
 //! there; a closed loop sends the next when the last is answered, so a server
 //! that stalls is asked less: its figures say what throughput costs, not what

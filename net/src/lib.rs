@@ -9,6 +9,7 @@
 //! - `socket`: calls on a socket outside the engines; `stream`: reading and writing, which is where the engines differ;
 //! - `local_peer`: what this host knows of the other end of a connection within it;
 //! - `hangup`: noticing that a peer leaves while nothing is read from it;
+//! - `readable`: waiting until a descriptor can be read;
 //! - `bell`: an eventfd that another process rings; `timer`: waking at a
 //!   nanosecond.
 //!

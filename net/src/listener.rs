@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::readable::{Watched, readable};
 use crate::stream::Stream;
 
-/// See the module.
+/// A listening socket, TCP or Unix.
 pub struct Listener {
     engine: Engine,
     socket: Watched,

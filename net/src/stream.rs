@@ -17,7 +17,7 @@ use crate::engine::Engine;
 use crate::readable::{Watched, registered};
 use crate::socket::{OpenSocket, borrow, reset_on_close, send_now, unacknowledged_bytes};
 
-/// See the module.
+/// A connected socket, for the engine of its thread.
 pub struct Stream {
     socket: Socket,
     sent_bytes: Cell<u64>,

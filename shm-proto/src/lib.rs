@@ -24,7 +24,7 @@
 //! Reading order: [`layout`] (the map), [`limits`], [`ring`], [`doorbell`],
 //! [`tagged`] (words of one use of a slot), [`byte_ring`] (bodies that stream), [`claim`]
 //! (whether a request was begun), [`field`], [`packet`], [`message`] (how a worker
-//! attaches), [`registration`]; then the files with unsafe code, [`memory`], [`region`] and
+//! attaches), [`registration`] and `method`; then the files with unsafe code, [`memory`], [`region`] and
 //! [`credentials`].
 //! `atomic` is the door to std's or loom's atomics; `just loom` checks the
 //! protocol with the latter (`tests/loom.rs`).

@@ -36,9 +36,9 @@
 //! The way of a request, by folder; a line imports from those below it:
 //!
 //! ```text
-//! tower     services of tower, such as axum's Router
 //! worker    HubWorker: routes and options; the supervisor that keeps it attached
 //! serve     the threads that take requests from the rings
+//! tower     services of tower, such as axum's Router, as handlers
 //! handler   the functions of a service, and what they take and return
 //! exchange  one request and its response in their slot
 //! session   memory, rings and bells of one session; bodies that do not fit a slot
@@ -87,7 +87,9 @@ pub use slotway_shm_proto::message::{Goodbye, Refusal};
 #[cfg(feature = "tower")]
 pub use tower::body::Body;
 #[cfg(feature = "tower")]
-pub use tower::service::{BoxError, RequestContext, Serve, ServeUntil, serve};
+pub use tower::service::{BoxError, RequestContext};
 pub use worker::HubWorker;
 pub use worker::emitter::{HubEmitter, SseEvent, SseTarget};
 pub use worker::running::{RunningWorker, Stopper};
+#[cfg(feature = "tower")]
+pub use worker::service::{Serve, ServeUntil, serve};

@@ -1,4 +1,7 @@
 //! Flags of `slotway-hub` and what they mean once checked.
+//!
+//! [`secret`] is what peers from other hosts must send, [`origin`] the web origins that
+//! may read responses, and [`error`] says why a configuration cannot be used.
 
 pub mod error;
 pub mod origin;

@@ -1,9 +1,9 @@
 //! The control thread: everything that is not a proxied request. It owns the
 //! registrations and the sessions, and is the only one to change the routes.
 //!
-//! `register` reads registrations, `events` what is pushed to clients of event streams,
-//! `attach` is the Unix socket's side, `sessions` the set of both, and `sessions::opening`
-//! how one begins.
+//! [`attach`] is the attach socket's side, [`register`] checks registrations (read by
+//! [`document`]), [`sessions`] is the set of both, [`events`] is what is pushed to clients of
+//! event streams, and [`inspect`] says what every slot is in.
 
 pub mod attach;
 mod document;

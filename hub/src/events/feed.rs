@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use crate::events::memory::{Held, Room};
 use crate::limits::{FEED_BYTES_MAX, FEED_PIECE_BYTES};
 
-/// See the module.
+/// The bounded buffer of one client.
 #[derive(Debug)]
 pub struct Feed {
     count_max: usize,

@@ -34,7 +34,7 @@ struct Listener {
     params: Params,
 }
 
-/// See the module.
+/// The clients of all event streams.
 #[derive(Debug, Default)]
 pub struct Registry {
     /// Never used twice.

@@ -21,7 +21,7 @@ use crate::lanes::lane::{Lane, Violation};
 use crate::lanes::slot::{Event, Phase};
 use crate::lanes::streams::{Permit, StreamClient};
 
-/// See the module.
+/// A request's hold on a slot.
 pub struct Exchange {
     lane: Rc<Lane>,
     slot_index: u32,

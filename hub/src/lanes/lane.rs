@@ -43,7 +43,7 @@ pub enum Violation {
     Panic,
 }
 
-/// See the module.
+/// One reactor's half of a session.
 pub struct Lane {
     /// The session it belongs to.
     pub session: Arc<Session>,

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::routing::registration::RouteSpec;
 
-/// See the module.
+/// The queues of one reactor: one for each route that requests wait for.
 #[derive(Debug)]
 pub struct RouteQueues {
     /// Most that wait for one route.

@@ -34,11 +34,11 @@ pub enum Step {
     Some,
     /// The last of them.
     Sockets,
-    /// See the module.
+    /// The new hub has made everything, and expects the workers.
     Prepared,
-    /// See the module.
+    /// The old hub has told its workers to attach to the new one.
     Moved,
-    /// See the module.
+    /// The new hub accepts clients.
     Ready,
 }
 

@@ -1,7 +1,11 @@
-//! Starting and stopping: the control thread and the reactors.
+//! How a hub comes up and goes down: [`Hub`] starts the control task and the reactors, and
+//! stops them; the thread that calls [`Hub::start`] must have the tokio runtime that serves
+//! the control tasks.
 //!
-//! The thread that calls [`Hub::start`] becomes the control thread: it runs
-//! the tokio runtime that must be current there.
+//! [`listeners`] are what it listens on ([`bind`] for TCP, [`unix_socket`] with its
+//! [`file_lock`], [`attach_socket`] for workers), [`reactor_thread`] is the thread of one
+//! reactor, [`upgrade`] replaces the hub by a new process over a [`handover`], [`blocking`]
+//! runs what blocks on a thread of its own, and [`error`] says why a hub does not start.
 
 pub mod attach_socket;
 pub mod bind;

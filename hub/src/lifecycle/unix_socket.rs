@@ -12,7 +12,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use crate::lifecycle::file_lock::FileLock;
 use crate::limits::LISTEN_BACKLOG;
 
-/// See the module.
+/// A listening socket that owns its file.
 #[derive(Debug)]
 pub struct UnixSocket {
     socket: OwnedFd,

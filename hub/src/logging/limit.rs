@@ -13,7 +13,7 @@ use tracing_subscriber::layer::{Context, Filter};
 
 use crate::limits::{LOG_BURST, LOG_LINES_PER_S, LOG_SUMMARY_INTERVAL};
 
-/// See the module. Clones share the budgets.
+/// The budgets of all lines. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct RateLimit(Arc<Mutex<HashMap<Identifier, Budget>>>);
 

@@ -2,7 +2,8 @@
 //!
 //! [`pattern`] reads a route's pattern, [`tree`] finds the pattern that matches a path and
 //! its [`params`], [`table`] is the snapshot that a reactor looks routes up in, and
-//! [`session`] is a worker that has attached.
+//! [`session`] is a worker that has attached. A [`registration`] is what it registered, and
+//! [`own_paths`] are the paths that none can register.
 //!
 //! Whether patterns may stand beside each other is decided by pairs and not by order: two
 //! of the same shape must be the same, and all others go together. So the order in which

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
-/// See the module.
+/// Counts client connections against their bound.
 #[derive(Debug)]
 pub struct Admission {
     count: AtomicU64,

@@ -1,4 +1,10 @@
 //! What all threads of the hub share.
+//!
+//! [`message`] is what the control thread is told, [`auth`] who may ask for what,
+//! [`counters`] count failures, [`admission`] bounds connections and [`fd_budget`] what may
+//! use descriptors, [`inspection`] is the question what slots are in, [`vital`] runs tasks
+//! without which the hub ends, [`id`] makes random ids, and [`sabotage`] makes tests fail on
+//! purpose.
 
 pub mod admission;
 pub mod auth;
@@ -25,7 +31,7 @@ use crate::shared::message::ControlMessage;
 use counters::Counters;
 use fd_budget::{FdBudget, SessionLimits};
 
-/// See the module.
+/// What every thread of the hub may look at.
 #[derive(Debug)]
 pub struct Shared {
     /// Flags.

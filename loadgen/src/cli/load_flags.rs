@@ -15,7 +15,7 @@ use crate::load::plan::{Length, Plan};
 use crate::schedule::Rate;
 use crate::workload::{Expected, Template, Workload};
 
-/// See the module.
+/// The flags that both commands share.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadFlags {
     /// Connections in all

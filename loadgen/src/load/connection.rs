@@ -14,7 +14,7 @@ use crate::load::response::{self, Framing, ResponseHead};
 use crate::load::server_timing::Phases;
 use crate::workload::{Expected, Request};
 
-/// See the module.
+/// A connection that sends one request at a time.
 pub struct Connection {
     stream: Rc<Stream>,
     /// What was read of the current response and not used yet.

@@ -7,7 +7,8 @@
 //! A thread has its connections, each a local task; what its recorder has
 //! gathered goes to `collect`, which merges the threads' intervals into an
 //! `outcome`. `plan` is what to do, `message` what threads say; `supervise` looks after timeouts, intervals and the end; `run` starts
-//! it all.
+//! it all. `errors` are what can go wrong with a request, and `self_watch` says what the
+//! generator itself takes.
 
 mod chunked;
 mod collect;

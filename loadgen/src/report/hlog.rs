@@ -13,7 +13,7 @@ use crate::load::outcome::Point;
 /// Writes the maxima, which are for people, in milliseconds.
 const MAX_DIVISOR: f64 = 1e6;
 
-/// See the module.
+/// Writes a histogram log.
 pub struct HistogramLog<W: Write> {
     writer: W,
     serializer: V2DeflateSerializer,

@@ -1,4 +1,7 @@
 //! What people and programs get to see of a run.
+//!
+//! People: [`terminal`], [`html`] with its [`chart`], and [`progress`] while it goes on.
+//! Programs: [`json`], [`hgrm`] and [`hlog`]. `sample` is a run for the tests of all.
 
 pub mod chart;
 pub mod hgrm;

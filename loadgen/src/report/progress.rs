@@ -8,7 +8,7 @@ use crate::load::outcome::{Outcome, Point};
 use crate::load::plan::{Length, Observer, Plan};
 use crate::units;
 
-/// See the module. Writes to stderr, so that figures can be piped.
+/// Shows how far a run has come, on stderr, so that figures can be piped.
 pub struct Progress {
     length: Length,
     is_terminal: bool,

@@ -3,7 +3,8 @@
 //! [`request`] is read in place ([`in_place`], [`pattern`], [`cancellation`]), [`response`]
 //! is written in place (guarded by [`response_lock`]), [`ticket`] is the duty to respond
 //! exactly once, [`hold`] keeps a slot until both sides are done with it, and
-//! [`request_body`] and [`body_sender`] are bodies under way.
+//! [`request_body`] and [`body_sender`] are bodies under way ([`block_on`] for those who wait
+//! for them on a thread).
 
 mod block_on;
 pub(crate) mod body_sender;

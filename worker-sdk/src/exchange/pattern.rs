@@ -1,7 +1,7 @@
 //! A route pattern and the names of its parameters, as the hub reads them:
 //! `{name}`, `{*rest}`, and `{{` for a brace.
 
-/// See the module.
+/// A route's pattern, with the names of its parameters.
 #[derive(Debug)]
 pub(crate) struct RoutePattern {
     path: String,

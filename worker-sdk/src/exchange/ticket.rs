@@ -12,7 +12,7 @@ use super::response::{Body, Response, body_offset};
 use crate::clock;
 use crate::session::{Session, SlotKey, stream, transfer};
 
-/// See the module.
+/// The duty to respond to one request.
 pub(crate) struct Ticket {
     session: Arc<Session>,
     key: SlotKey,

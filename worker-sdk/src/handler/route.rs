@@ -20,6 +20,7 @@ use crate::exchange::response::Response;
 use crate::exchange::ticket::{Published, Ticket};
 #[cfg(feature = "tokio")]
 use crate::handler::owned::HandlerResponse;
+use crate::hub::register::RouteRegistration;
 #[cfg(feature = "tokio")]
 use crate::limits::OFFLOAD_NS;
 use crate::limits::SLOW_HANDLER_NS;
@@ -106,6 +107,17 @@ impl<S: Send + Sync + 'static> Route<S> {
             raw_params: false,
             kind,
             usual_ns: Arc::new(AtomicU32::new(UNKNOWN_NS)),
+        }
+    }
+
+    /// What the hub is told of it.
+    pub fn registration(&self) -> RouteRegistration {
+        RouteRegistration {
+            method: self.method.clone(),
+            path: self.pattern.path().to_owned(),
+            retry: self.may_repeat,
+            sse: self.is_sse,
+            raw_params: self.raw_params,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The tokio runtime that async handlers go to, where there is one.
 
-/// See the module.
+/// A handle of the runtime that was current when the worker started, if one was.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spawner {
     #[cfg(feature = "tokio")]

@@ -13,7 +13,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::limits::{SLOW_HANDLER_NS, STEADY_WAKE_COUNT};
 use crate::session::Session;
 
-/// See the module.
+/// The core that one receiving thread is kept to.
 pub(crate) struct Affinity {
     home_lane: Option<u32>,
     /// What the thread may use when it is let go.

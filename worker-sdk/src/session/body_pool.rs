@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::limits::{COLLECTED_FIRST_BYTES, SPARE_BODY_BYTES_MAX, SPARE_BODY_COUNT_MAX};
 
-/// See the module.
+/// Buffers for bodies that do not fit their slot, and the bound of their memory.
 pub(crate) struct BodyPool {
     spare: Mutex<Vec<Vec<u8>>>,
     /// Capacity of all collected bodies.

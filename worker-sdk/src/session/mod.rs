@@ -1,6 +1,6 @@
 //! What a worker's threads share of one session with the hub.
 //!
-//! [`Session`] is its memory, rings and bells; [`slot_state`] what the worker keeps of each
+//! [`Session`] is its memory, rings and bells; a [`slot_key`] is one use of a slot, [`slot_state`] what the worker keeps of each
 //! slot. [`transfer`] moves bodies that do not fit a slot's arena, [`stream`] those that a
 //! handler reads or writes itself, [`ring_copy`] copies their bytes, [`body_pool`] bounds
 //! their memory, and [`live`] are the sessions that a worker has now.
@@ -33,7 +33,7 @@ use body_pool::BodyPool;
 pub(crate) use slot_key::SlotKey;
 use slot_state::{SlotState, TransferState};
 
-/// See the module.
+/// One session with a hub.
 pub(crate) struct Session {
     /// Never used twice in one process.
     pub id: u64,

@@ -1,4 +1,4 @@
-//! Services of tower, such as an axum `Router`, as workers: [`service`] calls them, with
+//! Services of tower, such as an axum `Router`, as handlers: [`service`] calls them, with
 //! [`body`] as the type of their requests' bodies.
 
 pub(crate) mod body;

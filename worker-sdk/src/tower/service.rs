@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -16,7 +15,6 @@ use http_body::{Body as HttpBody, Frame};
 use slotway_shm_proto::Method;
 use tower_service::Service;
 
-use crate::error::RunError;
 use crate::exchange::body_sender::BodySender;
 use crate::exchange::cancellation::CancellationToken;
 use crate::exchange::request::Request;
@@ -24,7 +22,6 @@ use crate::exchange::request_body::RequestBody;
 use crate::exchange::response::Response;
 use crate::handler::route::Route;
 use crate::tower::body::{Body, Unread};
-use crate::worker::HubWorker;
 
 /// What a service finds among a request's extensions.
 ///
@@ -54,148 +51,41 @@ pub struct RequestContext {
     pub cancellation: CancellationToken,
 }
 
-/// Runs a service behind the hub, as `axum::serve` runs it behind a listener: every
-/// path of the hub that no other worker has more specifically is the service's.
-///
-/// The hub is the one that the environment's `HUB_URL` names, or the one at
-/// `http://127.0.0.1:3200`, and the worker's name that of the program;
-/// [`Serve::on`] says otherwise.
-///
-/// ```no_run
-/// # use slotway_worker_sdk::RunError;
-/// use axum::{Router, routing::get};
-///
-/// # async fn example() -> Result<(), RunError> {
-/// let router = Router::new().route("/hello", get(async || "hello"));
-/// slotway_worker_sdk::serve(router)
-///     .with_graceful_shutdown(async { tokio::signal::ctrl_c().await.expect("a handler of SIGINT") })
-///     .await
-/// # }
-/// ```
-pub fn serve<Svc>(service: Svc) -> Serve<Svc> {
-    let program = std::env::args_os().next();
-    let name = program.as_deref().map(Path::new).and_then(Path::file_stem);
-    let name = name.and_then(|name| name.to_str()).unwrap_or("service");
-    Serve {
-        service,
-        worker: HubWorker::from_env(name, ()),
-    }
-}
+/// Any error, as tower has it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A service that is about to run; see [`serve`]. Await it.
-#[must_use = "it runs once it is awaited"]
-pub struct Serve<Svc> {
-    service: Svc,
-    worker: HubWorker<()>,
-}
-
-/// Like [`Serve`], until it is told to stop.
-#[must_use = "it runs once it is awaited"]
-pub struct ServeUntil<Svc, F> {
-    serve: Serve<Svc>,
-    stop: F,
-}
-
-impl<Svc> Serve<Svc> {
-    /// On another worker: of another hub, of another name, with more threads, as an
-    /// instance, or with routes of its own beside the service.
-    pub fn on(mut self, worker: HubWorker<()>) -> Self {
-        self.worker = worker;
-        self
-    }
-
-    /// Finishes the requests that the service has when `stop` is done, and ends.
-    pub fn with_graceful_shutdown<F>(self, stop: F) -> ServeUntil<Svc, F>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        ServeUntil { serve: self, stop }
-    }
-}
-
-/// [`Serve`], never told to stop.
-type ServeOn<Svc> = ServeUntil<Svc, std::future::Pending<()>>;
-
-impl<Svc> IntoFuture for Serve<Svc>
+/// The routes by which a service answers everything below a prefix, and that itself.
+pub(crate) fn routes<S, Svc, Rsp>(prefix: &str, service: Svc) -> Vec<Route<S>>
 where
-    ServeOn<Svc>: IntoFuture,
-{
-    type Output = <ServeOn<Svc> as IntoFuture>::Output;
-    type IntoFuture = <ServeOn<Svc> as IntoFuture>::IntoFuture;
-
-    fn into_future(self) -> Self::IntoFuture {
-        self.with_graceful_shutdown(std::future::pending())
-            .into_future()
-    }
-}
-
-impl<Svc, Rsp, F> IntoFuture for ServeUntil<Svc, F>
-where
+    S: Send + Sync + 'static,
     Svc: Service<http::Request<Body>, Response = http::Response<Rsp>, Error = Infallible>
         + Clone
         + Send
         + 'static,
     Svc::Future: Send,
     Rsp: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
-    F: Future<Output = ()> + Send + 'static,
 {
-    type Output = Result<(), RunError>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        let Serve { service, worker } = self.serve;
-        Box::pin(worker.service("/", service).run_until(self.stop))
-    }
-}
-
-/// Any error, as tower has it.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-impl<S: Send + Sync + 'static> HubWorker<S> {
-    /// Adds a service of tower, such as an axum `Router`, for every path below
-    /// `prefix` and every method. The service sees paths as clients send them, with
-    /// the prefix. Bodies stream both ways; extensions have a [`RequestContext`] and,
-    /// with the feature `axum`, a `ConnectInfo<SocketAddr>`.
-    ///
-    /// When the client leaves, or its deadline passes, the service's future is dropped.
-    ///
-    /// What differs from a listener of one's own: an answer that begins ends the
-    /// request's body, so a service reads what it wants of that first (an answer that
-    /// streams while the service still has a body that has not all arrived is 500); there are no
-    /// upgrades, no trailers, no methods but those of a hub's routes, and no status
-    /// above 599.
-    pub fn service<Svc, Rsp>(mut self, prefix: &str, service: Svc) -> Self
-    where
-        Svc: Service<http::Request<Body>, Response = http::Response<Rsp>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
-        Svc::Future: Send,
-        Rsp: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
-    {
-        let prefix = prefix.trim_end_matches('/');
-        let below: Arc<str> = format!("{prefix}/{{*path}}").into();
-        let itself: Arc<str> = if prefix.is_empty() { "/" } else { prefix }.into();
-        // A catch-all matches no empty rest.
-        let with_slash: Option<Arc<str>> =
-            (!prefix.is_empty()).then(|| format!("{prefix}/").into());
-        let service = Arc::new(Mutex::new(service));
-        self.begin_group();
-        for pattern in [itself, below].into_iter().chain(with_slash) {
-            for method in Method::ALL {
-                let (service, route_pattern) = (Arc::clone(&service), Arc::clone(&pattern));
-                let handler = move |_, request, body| {
-                    let service = service.lock().unwrap_or_else(PoisonError::into_inner);
-                    call(service.clone(), request, body, Arc::clone(&route_pattern))
-                };
-                let mut route = Route::streaming(method.as_str(), &pattern, handler);
-                // Services decode paths as they like.
-                route.raw_params = true;
-                self.add(route);
-            }
+    let prefix = prefix.trim_end_matches('/');
+    let below: Arc<str> = format!("{prefix}/{{*path}}").into();
+    let itself: Arc<str> = if prefix.is_empty() { "/" } else { prefix }.into();
+    // A catch-all matches no empty rest.
+    let with_slash: Option<Arc<str>> = (!prefix.is_empty()).then(|| format!("{prefix}/").into());
+    let service = Arc::new(Mutex::new(service));
+    let mut routes = Vec::new();
+    for pattern in [itself, below].into_iter().chain(with_slash) {
+        for method in Method::ALL {
+            let (service, route_pattern) = (Arc::clone(&service), Arc::clone(&pattern));
+            let handler = move |_, request, body| {
+                let service = service.lock().unwrap_or_else(PoisonError::into_inner);
+                call(service.clone(), request, body, Arc::clone(&route_pattern))
+            };
+            let mut route = Route::streaming(method.as_str(), &pattern, handler);
+            // Services decode paths as they like.
+            route.raw_params = true;
+            routes.push(route);
         }
-        self
     }
+    routes
 }
 
 async fn call<Svc, Rsp>(

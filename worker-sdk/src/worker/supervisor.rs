@@ -24,7 +24,7 @@ use crate::serve::receiver::Receiver;
 use crate::serve::serving::Serving;
 use crate::session::Session;
 
-/// See the module.
+/// The thread that keeps a worker attached.
 pub(crate) struct Supervisor<S> {
     serving: Serving<S>,
     inbox: Inbox<Message>,

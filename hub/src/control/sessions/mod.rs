@@ -1,4 +1,5 @@
-//! Registrations that wait for their worker, and the workers that have come.
+//! Registrations that wait for their worker, and the workers that have come. How a session
+//! begins is [`opening`].
 
 mod opening;
 
@@ -62,7 +63,7 @@ impl Attached {
     }
 }
 
-/// See the module.
+/// All registrations and sessions of one hub.
 pub struct Sessions {
     shared: Arc<Shared>,
     attach_path: String,
