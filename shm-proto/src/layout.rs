@@ -38,6 +38,7 @@ use crate::limits::{
     ARENA_BYTES_MAX, ARENA_BYTES_MIN, LANE_COUNT_MAX, REGION_BYTES_MAX, RING_ENTRIES_PER_SLOT,
     SLOT_COUNT_MAX, THREAD_COUNT_MAX,
 };
+pub use crate::offsets::{LaneOffsets, SlotOffsets};
 
 /// Rises whenever anything in this file changes its meaning. Hub and worker
 /// must have the same one.
@@ -421,71 +422,21 @@ impl Geometry {
     }
 }
 
-/// Where a lane's words lie; the first five in the requests region, then two
-/// in the responses region.
-#[derive(Clone, Copy, Debug)]
-pub struct LaneOffsets {
-    /// u32: submissions published.
-    pub submission_tail: u64,
-    /// u32: completions the hub has consumed.
-    pub completion_head: u64,
-    /// u32: the reactor's sleep epoch for this lane.
-    pub hub_sleep: u64,
-    /// u32: the CPU on which the reactor last rang, plus one.
-    pub hub_cpu: u64,
-    /// First submission [`RingEntry`].
-    pub submission_entries: u64,
-    /// u32: submissions the worker has consumed.
-    pub submission_head: u64,
-    /// First completion [`RingEntry`].
-    pub completion_entries: u64,
-    requests: u64,
-    responses: u64,
-}
-
-/// Where a slot lies; the first three in the requests region.
-#[derive(Clone, Copy, Debug)]
-pub struct SlotOffsets {
-    /// [`RequestHead`].
-    pub request_head: u64,
-    /// [`RequestWords`].
-    pub request_words: u64,
-    /// First byte of the request arena.
-    pub request_arena: u64,
-    /// [`ResponseHead`].
-    pub response_head: u64,
-    /// [`ResponseWords`].
-    pub response_words: u64,
-    /// First byte of the response arena.
-    pub response_arena: u64,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_geometry_outside_its_bounds_is_refused_with_the_number_that_is_wrong() {
-        assert_eq!(
-            Geometry::new(0, 1, 65_536),
-            Err(GeometryError::LaneCount(0))
-        );
-        assert_eq!(
-            Geometry::new(65, 1, 65_536),
-            Err(GeometryError::LaneCount(65))
-        );
-        assert_eq!(
-            Geometry::new(1, 0, 65_536),
-            Err(GeometryError::SlotCount(0))
-        );
-        assert_eq!(
-            Geometry::new(1, 1, 65_535),
-            Err(GeometryError::ArenaBytes(65_535))
-        );
-        assert_eq!(
-            Geometry::new(1, 1, 65_537),
-            Err(GeometryError::ArenaBytes(65_537))
-        );
+        for (lanes, slots, arena, error) in [
+            (0, 1, 65_536, GeometryError::LaneCount(0)),
+            (65, 1, 65_536, GeometryError::LaneCount(65)),
+            (1, 0, 65_536, GeometryError::SlotCount(0)),
+            (1, 1, 65_535, GeometryError::ArenaBytes(65_535)),
+            (1, 1, 65_537, GeometryError::ArenaBytes(65_537)),
+        ] {
+            assert_eq!(Geometry::new(lanes, slots, arena), Err(error));
+        }
         assert!(matches!(
             Geometry::new(64, SLOT_COUNT_MAX, ARENA_BYTES_MAX),
             Err(GeometryError::RegionBytes(_))

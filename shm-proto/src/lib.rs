@@ -21,7 +21,7 @@
 //! region, then an entry in the completion ring. Bodies that do not fit their
 //! arena stream through it as a byte ring.
 //!
-//! Reading order: [`layout`] (the map), [`limits`], [`ring`], [`doorbell`],
+//! Reading order: [`layout`] (the map, with `offsets`), [`limits`], [`ring`], [`doorbell`],
 //! [`tagged`] (words of one use of a slot), [`byte_ring`] (bodies that stream), [`claim`]
 //! (whether a request was begun), [`field`], [`packet`], [`message`] (how a worker
 //! attaches), [`registration`] and `method`; then the files with unsafe code, [`memory`], [`region`] and
@@ -48,6 +48,8 @@ pub mod memory;
 #[cfg(not(loom))]
 pub mod message;
 mod method;
+#[cfg(not(loom))]
+mod offsets;
 #[cfg(not(loom))]
 pub mod packet;
 #[cfg(not(loom))]

@@ -26,7 +26,7 @@ pub struct State {
 /// The worker, for a hub at `hub_url`.
 pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
     let worker = HubWorker::new(hub_url, name, State::default()).threads(2);
-    streaming(worker)
+    writing(reading(misbehaving(worker)))
         .handle("GET", "/odd/describe/{first}/{*rest}", |_, request| {
             describe(request)
         })
@@ -39,14 +39,6 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
         .handle_async("POST", "/odd/echo-later", |_, request| async move {
             tokio::time::sleep(Duration::from_micros(300)).await;
             request.response(200).body(request.body())
-        })
-        .handle("GET", "/odd/panic", |_, _| panic!("a handler that panics"))
-        .handle_async("GET", "/odd/panic-async", |_, _| async {
-            panic!("before any await")
-        })
-        .handle_async("GET", "/odd/panic-later", |_, _| async {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            panic!("after an await")
         })
         .handle("GET", "/odd/block/{ms}", |state, request| {
             state.runs.fetch_add(1, Ordering::Relaxed);
@@ -74,6 +66,35 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
             request
                 .response(200)
                 .text(state.canaries.load(Ordering::Relaxed))
+        })
+        .handle_async("GET", "/odd/stash", |state, request| async move {
+            let response = request
+                .response(200)
+                .text("answered while the request is kept");
+            lock(&state.stash).push(request);
+            let state = std::sync::Arc::clone(&state);
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                lock(&state.stash).clear();
+            });
+            response
+        })
+        .handle("GET", "/odd/large-text/{n}", |_, request| {
+            let n = request.param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
+            request.response(200).text(Repeated(n))
+        })
+}
+
+/// Handlers that panic, or respond as they must not.
+fn misbehaving(worker: HubWorker<State>) -> HubWorker<State> {
+    worker
+        .handle("GET", "/odd/panic", |_, _| panic!("a handler that panics"))
+        .handle_async("GET", "/odd/panic-async", |_, _| async {
+            panic!("before any await")
+        })
+        .handle_async("GET", "/odd/panic-later", |_, _| async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            panic!("after an await")
         })
         .handle("GET", "/odd/twice", |_, request| {
             let _ = request.response(200).text("first");
@@ -106,26 +127,10 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
                 .header("Transfer-Encoding", "x")
                 .text("framed")
         })
-        .handle_async("GET", "/odd/stash", |state, request| async move {
-            let response = request
-                .response(200)
-                .text("answered while the request is kept");
-            lock(&state.stash).push(request);
-            let state = std::sync::Arc::clone(&state);
-            tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                lock(&state.stash).clear();
-            });
-            response
-        })
-        .handle("GET", "/odd/large-text/{n}", |_, request| {
-            let n = request.param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
-            request.response(200).text(Repeated(n))
-        })
 }
 
-/// Handlers that read or write bodies while they are under way.
-fn streaming(worker: HubWorker<State>) -> HubWorker<State> {
+/// Handlers that read bodies while they are under way.
+fn reading(worker: HubWorker<State>) -> HubWorker<State> {
     worker
         .handle_stream("POST", "/odd/sum", |state, request, mut body| async move {
             let (mut sum, mut bytes) = (0_u64, 0);
@@ -164,6 +169,11 @@ fn streaming(worker: HubWorker<State>) -> HubWorker<State> {
                 request.response(200).text(first)
             },
         )
+}
+
+/// Handlers that write bodies while they are under way.
+fn writing(worker: HubWorker<State>) -> HubWorker<State> {
+    worker
         .handle_async(
             "GET",
             "/odd/stream/{n}/{how}",

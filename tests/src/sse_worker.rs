@@ -5,6 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use serde_json::{Value, json};
 use slotway_worker_sdk::{HubWorker, SseEvent, SseTarget};
 
+use crate::http::{self, Response};
+use crate::system::{HubPart, wait_until};
+
 /// What it was told.
 #[derive(Debug, Default)]
 pub struct State {
@@ -86,4 +89,31 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
                 }
             }
         })
+}
+
+/// Posts a document.
+pub fn post(hub: &HubPart, path: &str, document: &Value) -> Response {
+    http::request(hub.address, "POST", path, document.to_string().as_bytes())
+}
+
+/// Pushes an event to a target.
+pub fn push(hub: &HubPart, target: &Value, event_type: &str, data: &str) -> Response {
+    let mut document = json!({"event_type": event_type, "data": data});
+    for (name, value) in target.as_object().unwrap() {
+        document[name] = value.clone();
+    }
+    post(hub, "/internal/sse-push", &document)
+}
+
+/// What the worker was told.
+pub fn told(hub: &HubPart) -> Vec<Value> {
+    let response = http::get(hub.address, "/sse-told");
+    assert_eq!(response.status, 200, "{}", response.text());
+    serde_json::from_slice(&response.body).unwrap()
+}
+
+/// What the worker was told, once that is so many documents.
+pub fn await_told(hub: &HubPart, count: usize) -> Vec<Value> {
+    wait_until("the worker is told", || told(hub).len() >= count);
+    told(hub)
 }

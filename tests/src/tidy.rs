@@ -240,22 +240,19 @@ fn expand<'t>(prefix: &str, text: &'t str, paths: &mut Vec<String>) -> &'t str {
     }
     let end = text.find(|c| !is_word(c)).unwrap_or(text.len());
     let path = join(prefix, &text[..end]);
-    match text[end..].strip_prefix("::") {
-        Some(rest) => expand(&path, rest, paths),
-        None => {
-            // After a last comma there is nothing.
-            if end > 0 {
-                paths.push(path);
-            }
-            let rest = &text[end..];
-            // `as name`
-            let rest = rest.strip_prefix(" as ").map_or(rest, |rest| {
-                let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-                &rest[end..]
-            });
-            rest
-        }
+    if let Some(rest) = text[end..].strip_prefix("::") {
+        return expand(&path, rest, paths);
     }
+    // After a last comma there is nothing.
+    if end > 0 {
+        paths.push(path);
+    }
+    let rest = &text[end..];
+    // `as name`
+    rest.strip_prefix(" as ").map_or(rest, |rest| {
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        &rest[end..]
+    })
 }
 
 fn defined_types(code: &str) -> Vec<String> {
@@ -271,17 +268,13 @@ fn defined_types(code: &str) -> Vec<String> {
     words.collect()
 }
 
-/// Types of inherent and trait `impl`s that begin a line.
+/// Types of the inherent `impl`s that begin a line.
 fn implemented_types(code: &str) -> Vec<String> {
     let types = code.lines().filter_map(|line| {
         let rest = line.strip_prefix("impl")?;
         let rest = skip_generics(rest).trim_start();
-        let target = match rest.split_once(" for ") {
-            // A trait of one's own for a type of somebody else's is an extension.
-            Some(_) => return None,
-            None => rest,
-        };
-        Some(word(target).to_owned())
+        // A trait's may stand with the trait.
+        (!rest.contains(" for ")).then(|| word(rest).to_owned())
     });
     types.collect()
 }
@@ -319,15 +312,18 @@ pub fn long_functions(text: &str, line_count_max: usize) -> Vec<(String, usize)>
     for (start, line) in lines.iter().enumerate() {
         let indent = line.len() - line.trim_start().len();
         let words: Vec<&str> = line.split_whitespace().collect();
-        let is_function = words.iter().take(5).any(|word| *word == "fn");
-        if !is_function || line.trim_start().starts_with("//") {
+        let is_before_fn = |word: &&&str| {
+            ["pub", "async", "const", "unsafe"].contains(*word) || word.starts_with("pub(")
+        };
+        let before = words.iter().take_while(is_before_fn).count();
+        if words.get(before) != Some(&"fn") {
             continue;
         }
         let closing = format!("{}}}", " ".repeat(indent));
         let end = lines[start..].iter().position(|line| *line == closing);
         if let Some(length) = end.filter(|length| length + 1 > line_count_max) {
-            let name = words.iter().skip_while(|word| **word != "fn").nth(1);
-            long.push((word(name.unwrap_or(&"")).to_owned(), length + 1));
+            let name = words.get(before + 1).unwrap_or(&"");
+            long.push((word(name).to_owned(), length + 1));
         }
     }
     long

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use slotway_shm_proto::layout::ResponseHead;
 use slotway_tests::event_stream::{Asked, EventStream};
 use slotway_tests::fake_worker::FakeWorker;
-use slotway_tests::http::{self, Connection, Response};
+use slotway_tests::http::{self, Connection};
+use slotway_tests::sse_worker::{await_told, post, push, told};
 use slotway_tests::system::{HubPart, Part, raise_fd_limit, wait_until};
 use slotway_worker_sdk::HubWorker;
 
@@ -44,30 +45,6 @@ fn start(io: &str, flags: &[&str]) -> (HubPart, Part) {
     let hub = HubPart::start(program(), &[&["--io", io], flags].concat());
     let worker = hub.start_worker("sse", "rooms");
     (hub, worker)
-}
-
-fn post(hub: &HubPart, path: &str, document: &Value) -> Response {
-    http::request(hub.address, "POST", path, document.to_string().as_bytes())
-}
-
-fn push(hub: &HubPart, target: &Value, event_type: &str, data: &str) -> Response {
-    let mut document = json!({"event_type": event_type, "data": data});
-    for (name, value) in target.as_object().unwrap() {
-        document[name] = value.clone();
-    }
-    post(hub, "/internal/sse-push", &document)
-}
-
-/// What the worker was told.
-fn told(hub: &HubPart) -> Vec<Value> {
-    let response = http::get(hub.address, "/sse-told");
-    assert_eq!(response.status, 200, "{}", response.text());
-    serde_json::from_slice(&response.body).unwrap()
-}
-
-fn await_told(hub: &HubPart, count: usize) -> Vec<Value> {
-    wait_until("the worker is told", || told(hub).len() >= count);
-    told(hub)
 }
 
 fn what_is_emitted_reaches_everyone_at_events_and_at_its_channel(io: &str) {

@@ -30,6 +30,7 @@ slotway_tests::on_both_engines! {
     sigterm_finishes_what_is_in_flight_then_ends_with_0_and_leaves_no_file
     ctrl_c_ends_an_idle_hub
     a_second_hub_on_the_address_or_the_socket_is_refused_with_a_clear_message
+    a_child_that_holds_the_connection_does_not_hide_the_crash
     nothing_named_stands_in_dev_shm
     instrumentation_logs_where_the_time_went
 }
@@ -325,4 +326,26 @@ fn instrumentation_logs_where_the_time_went(io: &str) {
     for phase in ["parse", "queue", "worker", "return", "write"] {
         assert!(log.contains(phase), "{phase} is missing in {log}");
     }
+}
+
+fn a_child_that_holds_the_connection_does_not_hide_the_crash(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io]);
+    let mut worker = hub.start_worker("odd", "parent");
+    // This process holds them as a child would that was forked.
+    let held = worker.duplicate_sockets();
+    assert!(!held.is_empty());
+    let mut asked = Connection::open(hub.address);
+    asked.send("GET /odd/block/9000 HTTP/1.1\r\nHost: h\r\n\r\n");
+    let runs = || http::get(hub.address, "/odd/runs").text();
+    wait_until("the handler runs", || runs() == "1");
+    let start = Instant::now();
+    worker.signal(Signal::KILL);
+    assert_eq!(asked.read_response("GET").unwrap().status, 502);
+    println!("noticed after {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "not by a deadline"
+    );
+    hub.part.wait_for_log("its process ended");
+    worker.wait();
 }

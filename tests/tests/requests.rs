@@ -44,7 +44,6 @@ slotway_tests::on_both_engines! {
     an_answer_without_a_body_has_no_length
     a_request_that_its_handler_keeps_holds_the_answer_back_until_it_is_dropped
     text_that_outgrows_its_slot_while_it_is_formatted_arrives_whole
-    a_worker_on_the_seeds_api_answers_as_it_did_there
     several_reactors_and_worker_threads_serve_every_connection
 }
 
@@ -463,22 +462,6 @@ fn text_that_outgrows_its_slot_while_it_is_formatted_arrives_whole(io: &str) {
         let response = http::get(hub.address, &format!("/odd/large-text/{lines}"));
         assert!(response.text() == expected, "{lines} lines");
     }
-}
-
-fn a_worker_on_the_seeds_api_answers_as_it_did_there(io: &str) {
-    let (hub, _worker) = hub_with(io, "seed");
-    let user = http::get(hub.address, "/api/users/7?full=1");
-    assert_eq!(user.text(), r#"{"id":"7","query":"full=1","request":1}"#);
-    assert_eq!(user.field("content-type"), Some("application/json"));
-    let created = http::request(hub.address, "POST", "/api/users", br#"{"name":"a"}"#);
-    assert_eq!(
-        (created.status, created.text().as_str()),
-        (201, r#"{"name":"a"}"#)
-    );
-    let refused = http::request(hub.address, "POST", "/api/users", b"{");
-    assert_eq!(refused.status, 400);
-    assert!(refused.text().starts_with(r#"{"error":"#));
-    assert_eq!(http::get(hub.address, "/api/status/418").status, 418);
 }
 
 fn several_reactors_and_worker_threads_serve_every_connection(io: &str) {

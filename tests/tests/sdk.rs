@@ -23,6 +23,27 @@ fn ask(hub: &HubPart, method: &str, path: &str, fields: &str, body: &str) -> Res
     connection.read_response(method).expect("a response")
 }
 
+slotway_tests::on_both_engines! {
+    a_worker_on_the_seeds_api_answers_as_it_did_there
+}
+
+fn a_worker_on_the_seeds_api_answers_as_it_did_there(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io]);
+    let _worker = hub.start_worker("seed", "seed");
+    let user = http::get(hub.address, "/api/users/7?full=1");
+    assert_eq!(user.text(), r#"{"id":"7","query":"full=1","request":1}"#);
+    assert_eq!(user.field("content-type"), Some("application/json"));
+    let created = http::request(hub.address, "POST", "/api/users", br#"{"name":"a"}"#);
+    assert_eq!(
+        (created.status, created.text().as_str()),
+        (201, r#"{"name":"a"}"#)
+    );
+    let refused = http::request(hub.address, "POST", "/api/users", b"{");
+    assert_eq!(refused.status, 400);
+    assert!(refused.text().starts_with(r#"{"error":"#));
+    assert_eq!(http::get(hub.address, "/api/status/418").status, 418);
+}
+
 /// What waits to become whole has a bound, and who is beyond it is told so.
 #[test]
 fn a_worker_collects_so_many_bytes_of_bodies_and_no_more() {

@@ -46,7 +46,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
     (
         "shm-proto",
         &[
-            &["limits", "atomic", "method", "field"],
+            &["limits", "atomic", "method", "field", "offsets"],
             &["tagged", "byte_ring", "credentials", "doorbell"],
             &["claim", "ring", "layout"],
             &["memory", "message"],

@@ -23,7 +23,6 @@ slotway_tests::on_both_engines! {
     a_request_that_crashes_its_worker_does_not_crash_them_all
     a_worker_and_its_hub_that_are_told_to_stop_at_once_both_end_well
     a_request_that_was_begun_runs_again_only_where_its_route_says_so
-    a_child_that_holds_the_connection_does_not_hide_the_crash
     a_request_that_a_stopped_worker_had_not_begun_is_answered_by_another_when_that_is_put_out
     one_hundred_restarts_under_load_lose_nothing_and_refuse_nothing
     a_worker_that_is_told_to_stop_finishes_what_it_has
@@ -444,26 +443,6 @@ fn a_request_that_was_begun_runs_again_only_where_its_route_says_so(io: &str) {
     let of_second = format!("pair#{}", second.pid().as_raw_nonzero());
     assert_eq!(response.status, 200);
     assert_eq!(response.field(WORKER_FIELD), Some(&of_second[..]));
-}
-
-fn a_child_that_holds_the_connection_does_not_hide_the_crash(io: &str) {
-    let bench = Bench::start(io, &[], 20);
-    let mut worker = bench.worker("parent", &[]);
-    // This process holds them as a child would that was forked.
-    let held = worker.duplicate_sockets();
-    assert!(!held.is_empty());
-    let mut asked = bench.ask("9000", "asked");
-    bench.await_log("take", "asked");
-    let start = Instant::now();
-    worker.signal(Signal::KILL);
-    assert_eq!(asked.read_response("GET").unwrap().status, 502);
-    println!("noticed after {:?}", start.elapsed());
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "not by a deadline"
-    );
-    bench.hub.part.wait_for_log("its process ended");
-    worker.wait();
 }
 
 fn a_hub_that_stops_under_load_loses_no_request_that_it_has_read(io: &str) {

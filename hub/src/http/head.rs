@@ -189,19 +189,7 @@ impl RequestHead {
                 FieldKind::Host => {
                     host_count += 1;
                     target::check_authority(field.value)?;
-                    match target.authority {
-                        None => self.fields.push(entry),
-                        // The authority of an absolute target stands for what
-                        // Host says (RFC 9112 section 3.2.2).
-                        Some(authority) => {
-                            let (name, value) = (entry.name, span_of(authority));
-                            self.fields.push(FieldEntry { name, value });
-                            self.dropped.push(FieldEntry {
-                                name: Span::default(),
-                                ..entry
-                            });
-                        }
-                    }
+                    self.push_host(entry, target.authority.map(&span_of));
                 }
                 FieldKind::ContentLength => {
                     if content_length.is_some() {
@@ -244,18 +232,23 @@ impl RequestHead {
         if let Some(authority) = target.authority {
             target::check_authority(authority)?;
         }
-        if chunked && (content_length.is_some() || self.http_1_0) {
-            return Err(HeadError::BadRequest(
-                "Transfer-Encoding together with Content-Length, or in HTTP/1.0",
-            ));
-        }
-        self.framing = if chunked {
-            Framing::Chunked
-        } else {
-            Framing::Length(content_length.unwrap_or(0))
-        };
+        self.framing = framing_of(content_length, chunked, self.http_1_0)?;
         self.keep_alive = !options.close && (!self.http_1_0 || options.keep_alive);
         Ok(())
+    }
+
+    /// The authority of an absolute target stands for what Host says (RFC 9112 section
+    /// 3.2.2).
+    fn push_host(&mut self, entry: FieldEntry, authority: Option<Span>) {
+        let Some(value) = authority else {
+            return self.fields.push(entry);
+        };
+        let name = entry.name;
+        self.fields.push(FieldEntry { name, value });
+        self.dropped.push(FieldEntry {
+            name: Span::default(),
+            ..entry
+        });
     }
 
     /// Moves the fields that Connection names to those dropped (RFC 9110
@@ -304,6 +297,21 @@ fn kind_of(name: &str) -> FieldKind {
         16 if is("proxy-connection") => FieldKind::HopByHop,
         17 if is("transfer-encoding") => FieldKind::TransferEncoding,
         _ => FieldKind::EndToEnd,
+    }
+}
+
+/// How the body is framed (RFC 9112 section 6.3), where only one reading is possible.
+fn framing_of(
+    content_length: Option<u64>,
+    chunked: bool,
+    http_1_0: bool,
+) -> Result<Framing, HeadError> {
+    match (chunked, content_length) {
+        (true, None) if !http_1_0 => Ok(Framing::Chunked),
+        (true, _) => Err(HeadError::BadRequest(
+            "Transfer-Encoding together with Content-Length, or in HTTP/1.0",
+        )),
+        (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
     }
 }
 

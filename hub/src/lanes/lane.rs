@@ -17,10 +17,11 @@ use slotway_shm_proto::tagged::{load_tagged, store_tagged};
 use tokio::sync::Notify;
 
 use crate::clock;
+use crate::lanes::lost_wakes::LostWakes;
 use crate::lanes::queue::RouteQueues;
 use crate::lanes::slot::{EntryEffect, Event, Phase, SlotTable, SlotViolation};
 use crate::lanes::streams::{StreamHabit, Streams};
-use crate::limits::{LOST_WAKE_TIME, QUARANTINE_DIVISOR};
+use crate::limits::QUARANTINE_DIVISOR;
 use crate::routing::session::{Session, SessionState};
 
 /// What a worker did that ends its session.
@@ -69,9 +70,7 @@ pub struct Lane {
     pub marked: Cell<bool>,
     /// The worker has been told that the reactor sleeps for this lane.
     asleep: Cell<bool>,
-    /// Head of the completion ring when a completion was first seen waiting
-    /// there, and when that was.
-    waiting_since: Cell<Option<(u32, u64)>>,
+    lost_wakes: LostWakes,
 }
 
 struct Inner {
@@ -117,7 +116,7 @@ impl Lane {
             signs_of_life: Cell::new(0),
             marked: Cell::new(false),
             asleep: Cell::new(false),
-            waiting_since: Cell::new(None),
+            lost_wakes: LostWakes::default(),
         }
     }
 
@@ -325,27 +324,13 @@ impl Lane {
             .is_empty(self.completion_entries())
     }
 
-    /// Whether completions have been waiting for [`LOST_WAKE_TIME`] though the
-    /// bell should have been rung for them. The caller takes them then.
+    /// Whether completions have been waiting for long though the bell should have been
+    /// rung for them. The caller takes them then.
     pub fn rescue_lost_wake(&self, now_ms: u64) -> bool {
-        if !self.has_completions() {
-            self.waiting_since.set(None);
-            return false;
-        }
-        let head = self.inner.borrow().completions.head();
-        match self.waiting_since.get() {
-            Some((seen, since_ms)) if seen == head => {
-                let lost = now_ms.saturating_sub(since_ms) >= LOST_WAKE_TIME.as_millis() as u64;
-                if lost {
-                    self.waiting_since.set(None);
-                }
-                lost
-            }
-            _ => {
-                self.waiting_since.set(Some((head, now_ms)));
-                false
-            }
-        }
+        let head = self
+            .has_completions()
+            .then(|| self.inner.borrow().completions.head());
+        self.lost_wakes.is_lost(head, now_ms)
     }
 
     fn sleep_epoch(&self) -> SleepEpoch<'_> {
@@ -456,10 +441,11 @@ mod tests {
     use super::*;
     use crate::lanes::exchange::Exchange;
     use crate::lanes::queue::Order;
-    use crate::routing::session::OpenLanes;
+    use crate::routing::pattern::Pattern;
+    use crate::routing::registration::RouteSpec;
     use slotway_shm_proto::Method;
     use slotway_shm_proto::layout::Geometry;
-    use slotway_shm_proto::region::{HubRegions, WorkerRegions};
+    use slotway_shm_proto::region::WorkerRegions;
 
     #[test]
     #[cfg_attr(
@@ -468,27 +454,15 @@ mod tests {
     )]
     fn a_thread_that_one_lane_has_woken_is_not_woken_by_another_in_a_second_thread_s_stead() {
         let geometry = Geometry::new(2, 4, 65_536).unwrap();
-        let regions = HubRegions::create("slotway-lanes", &geometry).unwrap();
-        let fds = [0, 1].map(|index: usize| regions.fds[index].try_clone().unwrap());
+        let route = RouteSpec {
+            method: Method::Get,
+            path: Pattern::parse("/").unwrap(),
+        };
+        let mut session = Session::for_tests(0, "two threads", vec![route], geometry);
+        session.ringers = vec![Ringer::default(), Ringer::default()];
+        let fds = [0, 1].map(|index: usize| session.regions.fds[index].try_clone().unwrap());
         let worker = WorkerRegions::map(&fds, &geometry).unwrap();
-        let session = Arc::new(Session {
-            id: 1,
-            index: 0,
-            worker_id: String::new(),
-            name: "two threads".to_owned(),
-            peer: slotway_shm_proto::credentials::PeerCredentials { pid: None, uid: 0 },
-            routes: vec![crate::routing::registration::RouteSpec {
-                method: Method::Get,
-                path: crate::routing::pattern::Pattern::parse("/").unwrap(),
-            }],
-            options: Vec::new(),
-            geometry,
-            regions,
-            eventfds: Vec::new(),
-            ringers: vec![Ringer::default(), Ringer::default()],
-            alive_at_ms: 0.into(),
-            open_lanes: OpenLanes::new(2),
-        });
+        let session = Arc::new(session);
         let bells = || {
             let bell = |index| worker.requests.u32_at(geometry.thread_line(index));
             [0, 1].map(|index| bell(index).load(Ordering::Relaxed))

@@ -3,11 +3,13 @@
 //! A [`lane`] is one reactor's part of one session: rings, slots, arenas. [`slot`] is what
 //! each slot is in, [`exchange`] one request's hold on a slot, [`response_head`] the check of
 //! what a worker has written, [`streams`] the share of the slots that bodies at a client's
-//! pace may hold, and [`queue`] where requests wait for a slot. `simulation` runs a lane against a worker
+//! pace may hold, [`queue`] where requests wait for a slot, and [`lost_wakes`] notices a bell that was not
+//! rung. `simulation` runs a lane against a worker
 //! that may crash at any step.
 
 pub mod exchange;
 pub mod lane;
+mod lost_wakes;
 pub mod queue;
 pub mod response_head;
 #[cfg(test)]

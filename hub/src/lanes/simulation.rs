@@ -12,7 +12,7 @@ use slotway_shm_proto::Method;
 use slotway_shm_proto::claim;
 use slotway_shm_proto::doorbell::Ringer;
 use slotway_shm_proto::layout::{Geometry, RequestHead, ResponseHead};
-use slotway_shm_proto::region::{HubRegions, WorkerRegions};
+use slotway_shm_proto::region::WorkerRegions;
 use slotway_shm_proto::ring::{
     CompletionKind, CompletionProducer, Entry, SubmissionIn, SubmissionKind,
 };
@@ -21,8 +21,9 @@ use crate::lanes::exchange::{Exchange, Outcome};
 use crate::lanes::lane::Lane;
 use crate::lanes::queue::{Order, RouteQueues};
 use crate::lanes::slot::Event;
-use crate::routing::registration::{RouteOptions, RouteSpec};
-use crate::routing::session::{OpenLanes, Session};
+use crate::routing::pattern::Pattern;
+use crate::routing::registration::RouteSpec;
+use crate::routing::session::Session;
 
 const SLOT_COUNT: u32 = 3;
 const STEP_COUNT: u32 = 300;
@@ -49,8 +50,13 @@ struct Worker {
 
 fn pair() -> (Hub, Worker) {
     let geometry = Geometry::new(1, SLOT_COUNT, 65_536).unwrap();
-    let regions = HubRegions::create("slotway-simulation", &geometry).unwrap();
-    let fds = [0, 1].map(|index: usize| regions.fds[index].try_clone().unwrap());
+    let route = RouteSpec {
+        method: Method::Get,
+        path: Pattern::parse("/").unwrap(),
+    };
+    let mut session = Session::for_tests(0, "simulated", vec![route], geometry);
+    session.ringers = vec![Ringer::default()];
+    let fds = [0, 1].map(|index: usize| session.regions.fds[index].try_clone().unwrap());
     let worker = Worker {
         regions: WorkerRegions::map(&fds, &geometry).unwrap(),
         geometry,
@@ -58,26 +64,8 @@ fn pair() -> (Hub, Worker) {
         running: HashMap::new(),
         ran: BTreeSet::new(),
     };
-    let session = Arc::new(Session {
-        id: 1,
-        index: 0,
-        worker_id: String::new(),
-        name: "simulated".to_owned(),
-        peer: slotway_shm_proto::credentials::PeerCredentials { pid: None, uid: 0 },
-        routes: vec![RouteSpec {
-            method: Method::Get,
-            path: crate::routing::pattern::Pattern::parse("/").unwrap(),
-        }],
-        options: vec![RouteOptions::default()],
-        geometry,
-        regions,
-        eventfds: Vec::new(),
-        ringers: vec![Ringer::default()],
-        alive_at_ms: 0.into(),
-        open_lanes: OpenLanes::new(1),
-    });
     let lane = Lane::new(
-        session,
+        Arc::new(session),
         0,
         1000,
         [(); 2].map(|()| RouteQueues::new(0, Order::OldestFirst)),

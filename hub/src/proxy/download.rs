@@ -35,57 +35,29 @@ pub async fn run(
     wire: &mut Wire,
     call: &mut Call,
     exchange: Exchange,
-    download: Download,
+    mut download: Download,
 ) -> Result<bool, EarlyEnd> {
-    let timeout_ms = wire.reactor.shared.config.timeout_ms();
-    let Download {
-        offset,
-        ring,
-        mut left,
-        chunked,
-    } = download;
+    let ring = download.ring;
     let mut consumed = 0;
     loop {
         let (ready, end) = match exchange.download_ready(ring, consumed) {
             Ok(found) => found,
             Err(violation) => {
-                wire.reactor
-                    .lanes
-                    .report_violation(exchange.lane(), violation);
+                let lanes = &wire.reactor.lanes;
+                lanes.report_violation(exchange.lane(), violation);
                 return Ok(false);
             }
         };
-        let most = left.unwrap_or(u64::MAX).min(READ_STEP_BYTES as u64);
-        let take = u64::from(ready).min(most) as u32;
+        let most = download.left.unwrap_or(u64::MAX);
+        let take = u64::from(ready).min(most).min(READ_STEP_BYTES as u64) as u32;
         if take > 0 {
-            if chunked {
-                encode::chunk_size(&mut wire.output, take);
-            }
-            for (start, count) in ring.pieces(consumed, take) {
-                send_directly(wire, &exchange, offset + start, count)?;
-            }
+            send_piece(wire, &exchange, &mut download, consumed, take).await?;
             consumed = ring.advance(consumed, take);
-            left = left.map(|left| left - u64::from(take));
-            if chunked {
-                wire.output.extend_from_slice(CRLF);
-            }
-            // The worker refills the ring while this piece is being sent.
-            if exchange.publish_download(consumed) {
-                wire.reactor.lanes.mark(exchange.lane());
-            }
-            if wire.output.len() <= CRLF.len() {
-                // The end of a chunk goes with what follows it. The bell is
-                // rung meanwhile, and others have their turn.
-                tokio::task::yield_now().await;
-            } else {
-                wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
-            }
-            // The time that a slow client took is not the worker's.
-            exchange.set_deadline(clock::coarse_ms() + timeout_ms);
             continue;
         }
-        let is_whole = end == Some(BodyEnd::Complete) && left.unwrap_or(0) == 0 && ready == 0;
-        if is_whole && chunked {
+        let is_whole =
+            end == Some(BodyEnd::Complete) && download.left.unwrap_or(0) == 0 && ready == 0;
+        if is_whole && download.chunked {
             wire.output.extend_from_slice(encode::LAST_CHUNK);
         }
         if !wire.output.is_empty() {
@@ -101,30 +73,74 @@ pub async fn run(
                 let worker = &exchange.lane().session.name;
                 tracing::warn!(
                     worker,
-                    missing = left.unwrap_or(0),
-                    "the worker ended a streamed response early, or its length was not the one it gave"
+                    missing = download.left.unwrap_or(0),
+                    "the worker ended a streamed response early, or its length was not the \
+                     one it gave"
                 );
                 return Ok(false);
             }
             None => {}
         }
-        match outcome::next(&exchange, &wire.state).await {
-            Awaited::Event(Event::Changed | Event::Answered) => {}
-            Awaited::Event(Event::TimedOut) => {
-                outcome::timed_out(&wire.reactor.lanes);
-                return Ok(false);
-            }
-            Awaited::WorkerGone => {
-                outcome::worker_gone(&wire.reactor.lanes);
-                return Ok(false);
-            }
-            // If that cannot be known, the next piece will show.
-            Awaited::ClientLeft(hangup) => {
-                wait::after_hangup(wire, call, hangup)?;
-                wait::notify_if_half_closed(wire, call, &exchange);
-            }
+        if !await_more(wire, call, &exchange).await? {
+            return Ok(false);
         }
     }
+}
+
+/// Sends what is ready, and lets the worker refill the ring meanwhile.
+async fn send_piece(
+    wire: &mut Wire,
+    exchange: &Exchange,
+    download: &mut Download,
+    consumed: u32,
+    take: u32,
+) -> Result<(), EarlyEnd> {
+    if download.chunked {
+        encode::chunk_size(&mut wire.output, take);
+    }
+    for (start, count) in download.ring.pieces(consumed, take) {
+        send_directly(wire, exchange, download.offset + start, count)?;
+    }
+    download.left = download.left.map(|left| left - u64::from(take));
+    if download.chunked {
+        wire.output.extend_from_slice(CRLF);
+    }
+    if exchange.publish_download(download.ring.advance(consumed, take)) {
+        wire.reactor.lanes.mark(exchange.lane());
+    }
+    if wire.output.len() <= CRLF.len() {
+        // The end of a chunk goes with what follows it. The bell is
+        // rung meanwhile, and others have their turn.
+        tokio::task::yield_now().await;
+    } else {
+        wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
+    }
+    // The time that a slow client took is not the worker's.
+    let timeout_ms = wire.reactor.shared.config.timeout_ms();
+    exchange.set_deadline(clock::coarse_ms() + timeout_ms);
+    Ok(())
+}
+
+/// Waits for the worker. False: nothing more will come.
+async fn await_more(wire: &Wire, call: &mut Call, exchange: &Exchange) -> Result<bool, EarlyEnd> {
+    match outcome::next(exchange, &wire.state).await {
+        Awaited::Event(Event::Changed | Event::Answered) => {}
+        // Counted; there is no way to say it to the client any more.
+        Awaited::Event(Event::TimedOut) => {
+            outcome::timed_out(&wire.reactor.lanes);
+            return Ok(false);
+        }
+        Awaited::WorkerGone => {
+            outcome::worker_gone(&wire.reactor.lanes);
+            return Ok(false);
+        }
+        // If that cannot be known, the next piece will show.
+        Awaited::ClientLeft(hangup) => {
+            wait::after_hangup(wire, call, hangup)?;
+            wait::notify_if_half_closed(wire, call, exchange);
+        }
+    }
+    Ok(true)
 }
 
 /// Puts a part of the arena behind what is in the output, unless it is large:

@@ -121,24 +121,11 @@ pub fn write(
             length.unwrap_or(BODY_BYTES_UNKNOWN),
         ),
     };
-    let mut flags = 0;
-    if head.query.is_some() {
-        flags |= request_flags::HAS_QUERY;
-    }
-    if request.wants_times {
-        flags |= request_flags::WANTS_TIMES;
-    }
-    if head.http_1_0 {
-        flags |= request_flags::HTTP_1_0;
-    }
-    if request.client.is_https {
-        flags |= request_flags::HTTPS;
-    }
     exchange.write_head(&SlotHead {
         generation: exchange.generation(),
         route_index: request.route_index,
         method: head.method.map_or(0, |method| method as u32),
-        flags,
+        flags: flags_of(request),
         target: head.target,
         path: head.path,
         query: head.query.unwrap_or_default(),
@@ -170,6 +157,18 @@ pub fn write(
             bytes: body_ring_bytes,
         },
     })
+}
+
+fn flags_of(request: &Request<'_>) -> u32 {
+    let flags = [
+        (request.head.query.is_some(), request_flags::HAS_QUERY),
+        (request.wants_times, request_flags::WANTS_TIMES),
+        (request.head.http_1_0, request_flags::HTTP_1_0),
+        (request.client.is_https, request_flags::HTTPS),
+    ];
+    flags
+        .into_iter()
+        .fold(0, |all, (is_set, flag)| all | if is_set { flag } else { 0 })
 }
 
 /// Clients on a Unix socket are written as the unspecified address.

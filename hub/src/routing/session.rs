@@ -75,3 +75,25 @@ impl Session {
         self.open_lanes.0.fetch_sub(1, Ordering::AcqRel) == 1
     }
 }
+
+#[cfg(test)]
+impl Session {
+    /// A session without threads and bells, for tests of one process.
+    pub fn for_tests(id: u64, name: &str, routes: Vec<RouteSpec>, geometry: Geometry) -> Self {
+        Self {
+            id,
+            index: id as usize,
+            worker_id: id.to_string(),
+            name: name.to_owned(),
+            peer: PeerCredentials { pid: None, uid: 0 },
+            options: vec![RouteOptions::default(); routes.len()],
+            routes,
+            geometry,
+            regions: HubRegions::create("slotway-test", &geometry).expect("memory"),
+            eventfds: Vec::new(),
+            ringers: Vec::new(),
+            alive_at_ms: 0.into(),
+            open_lanes: OpenLanes::new(geometry.lane_count()),
+        }
+    }
+}

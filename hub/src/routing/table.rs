@@ -290,34 +290,18 @@ impl RouteCell {
 mod tests {
     use super::*;
     use crate::routing::registration::RouteOptions;
-    use crate::routing::session::OpenLanes;
     use slotway_shm_proto::layout::Geometry;
-    use slotway_shm_proto::region::HubRegions;
 
     fn session(id: u64, name: &str, routes: &[(Method, &str)]) -> Arc<Session> {
         let geometry = Geometry::new(1, 1, 65_536).unwrap();
-        let routes: Vec<_> = routes
+        let routes = routes
             .iter()
             .map(|(method, path)| RouteSpec {
                 method: *method,
                 path: Pattern::parse(path).unwrap(),
             })
             .collect();
-        Arc::new(Session {
-            id,
-            index: id as usize,
-            worker_id: id.to_string(),
-            name: name.to_owned(),
-            peer: slotway_shm_proto::credentials::PeerCredentials { pid: None, uid: 0 },
-            options: vec![RouteOptions::default(); routes.len()],
-            routes,
-            geometry,
-            regions: HubRegions::create("slotway-test", &geometry).unwrap(),
-            eventfds: Vec::new(),
-            ringers: Vec::new(),
-            alive_at_ms: 0.into(),
-            open_lanes: OpenLanes::new(1),
-        })
+        Arc::new(Session::for_tests(id, name, routes, geometry))
     }
 
     fn lookup<'t>(

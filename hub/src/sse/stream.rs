@@ -40,6 +40,18 @@ enum End {
     HubEnds,
 }
 
+/// What a stream waits for.
+enum News {
+    Hangup(Hangup),
+    /// There are events, or the client was too slow for them.
+    Feed,
+    Notified(NotifyEnd<Owner>),
+    HubStops,
+    RoutesChanged,
+    /// Nothing has been sent for a while.
+    Silence,
+}
+
 /// A subscriber with what changes while it is served.
 struct Served {
     subscriber: Rc<Subscriber>,
@@ -309,42 +321,18 @@ async fn stream_events(
             }
             Err(_) => return End::ClientLeft,
         }
-        let notified = async {
-            let task = served.as_mut().and_then(|served| served.ownership.task());
-            match task {
-                Some(task) => task.await,
-                None => std::future::pending().await,
-            }
-        };
-        let must_probe = tokio::select! {
+        let news = tokio::select! {
             biased;
-            hangup = state.hangup() => match hangup {
-                Hangup::Gone => return End::ClientLeft,
-                // Whether it has left altogether shows when something is sent.
-                Hangup::Half => true,
-            },
-            () = feed.news() => {
-                if feed.is_cut() {
-                    return End::ClientLeft;
-                }
-                false
-            }
-            notified = notified => {
-                let Some(served) = &mut served else { continue };
-                let retry_at = Instant::now() + interval;
-                match served.ownership.finish(end_of(notified), retry_at) {
-                    Next::Stay => continue,
-                    Next::End => return End::HubEnds,
-                }
-            }
-            () = stops => return End::HubEnds,
-            () = changed => {
-                if let Some(served) = &mut served {
-                    served.ownership.routes_changed();
-                }
-                false
-            }
-            () = tokio::time::sleep(interval) => true,
+            hangup = state.hangup() => News::Hangup(hangup),
+            () = feed.news() => News::Feed,
+            notified = notification(&mut served) => News::Notified(end_of(notified)),
+            () = stops => News::HubStops,
+            () = changed => News::RoutesChanged,
+            () = tokio::time::sleep(interval) => News::Silence,
+        };
+        let must_probe = match after(news, feed, &mut served, interval) {
+            Ok(must_probe) => must_probe,
+            Err(end) => return end,
         };
         // Within an event, what is sent next is its rest, and tells as much.
         if must_probe && !feed.is_within_event() {
@@ -353,6 +341,44 @@ async fn stream_events(
                 return End::ClientLeft;
             }
         }
+    }
+}
+
+/// The end of the notification that is under way, if one is.
+async fn notification(
+    served: &mut Option<&mut Served>,
+) -> Result<Result<Notified, NotNotified>, JoinError> {
+    match served.as_mut().and_then(|served| served.ownership.task()) {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What follows from what has happened: whether the client must be sent something to see
+/// that it is there, or the end.
+fn after(
+    news: News,
+    feed: &Feed,
+    served: &mut Option<&mut Served>,
+    interval: Duration,
+) -> Result<bool, End> {
+    match (news, served) {
+        (News::Hangup(Hangup::Gone), _) => Err(End::ClientLeft),
+        (News::Feed, _) if feed.is_cut() => Err(End::ClientLeft),
+        (News::HubStops, _) => Err(End::HubEnds),
+        // Whether a half-closed client has left altogether shows when something is sent.
+        (News::Hangup(Hangup::Half) | News::Silence, _) => Ok(true),
+        (News::Notified(end), Some(served)) => {
+            match served.ownership.finish(end, Instant::now() + interval) {
+                Next::Stay => Ok(false),
+                Next::End => Err(End::HubEnds),
+            }
+        }
+        (News::RoutesChanged, Some(served)) => {
+            served.ownership.routes_changed();
+            Ok(false)
+        }
+        (News::Feed | News::Notified(_) | News::RoutesChanged, _) => Ok(false),
     }
 }
 

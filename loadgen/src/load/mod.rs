@@ -4,9 +4,9 @@
 //! pacer ─▶ thread ─▶ connection ─▶ response (chunked, server_timing) ─▶ recorder
 //! ```
 //!
-//! A thread has its connections, each a local task; what its recorder has
+//! A thread has its connections, each a local task with a `place` of its own; what its recorder has
 //! gathered goes to `collect`, which merges the threads' intervals into an
-//! `outcome`. `plan` is what to do, `message` what threads say; `supervise` looks after timeouts, intervals and the end; `run` starts
+//! `outcome`. `plan` is what to do, `setup` a thread's part of it, `opening` opens its connections, `message` what threads say; `supervise` looks after timeouts, intervals and the end; `run` starts
 //! it all. `errors` are what can go wrong with a request, and `self_watch` says what the
 //! generator itself takes.
 
@@ -15,14 +15,17 @@ mod collect;
 mod connection;
 mod errors;
 mod message;
+mod opening;
 pub mod outcome;
 mod pacer;
+mod place;
 pub mod plan;
 mod recorder;
 mod response;
 pub mod run;
 mod self_watch;
 mod server_timing;
+mod setup;
 mod supervise;
 mod thread;
 

@@ -13,7 +13,8 @@ use crate::load::errors::ErrorKind;
 use crate::load::message::{Message, Times};
 use crate::load::outcome::Outcome;
 use crate::load::plan::{Length, Observer, Plan, Stop};
-use crate::load::thread::{self, Setup};
+use crate::load::setup::Setup;
+use crate::load::thread;
 use crate::schedule::Schedule;
 
 /// Why there is no outcome.

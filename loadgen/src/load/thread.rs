@@ -4,64 +4,22 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use slotway_net::{Engine, Stream, Timer, connect, monotonic_ns};
+use slotway_net::{Stream, Timer, monotonic_ns};
 use tokio::sync::{Notify, oneshot};
 
-use crate::limits::{RECONNECT_PAUSE, SUPERVISION_STEP};
+use crate::limits::RECONNECT_PAUSE;
 use crate::load::connection::{Answer, Connection, Failure};
 use crate::load::errors::ErrorKind;
 use crate::load::message::{Message, Times};
+use crate::load::opening::{connect_within, open};
 use crate::load::pacer::Pacer;
-use crate::load::plan::Stop;
+use crate::load::place::Place;
 use crate::load::recorder::Interval;
 use crate::load::self_watch::{SelfWatch, Usage};
-use crate::schedule::Schedule;
-use crate::workload::Workload;
-
-/// What a thread is told before it starts.
-pub struct Setup {
-    /// Which thread, and of how many.
-    pub index: usize,
-    /// See `index`.
-    pub thread_count: usize,
-    /// What moves its bytes.
-    pub engine: Engine,
-    /// What to ask.
-    pub workload: Arc<Workload>,
-    /// Its share of the connections.
-    pub connection_count: usize,
-    /// Its share of the connections to be opened per second.
-    pub connect_rate: Option<f64>,
-    /// Requests after which a connection is replaced.
-    pub requests_per_connection: Option<u64>,
-    /// An open loop's intended times; a closed loop has none.
-    pub schedule: Option<Schedule>,
-    /// Its share of the measured requests of a closed loop, where a count ends
-    /// the run.
-    pub count: Option<u64>,
-    /// A request that takes longer is an error.
-    pub timeout: Duration,
-    /// The thread never sleeps.
-    pub spin: bool,
-    /// Ends the run early.
-    pub stop: Arc<Stop>,
-    /// Ends it too: another thread could not start.
-    pub give_up: Arc<Stop>,
-}
-
-/// A connection's place, which outlives the connection.
-pub(super) struct Place {
-    pub(super) stream: RefCell<Option<Rc<Stream>>>,
-    /// When the request under way was due and sent; 0 between requests.
-    pub(super) due_ns: Cell<u64>,
-    /// See `due_ns`.
-    pub(super) sent_ns: Cell<u64>,
-    pub(super) timed_out: Cell<bool>,
-}
+use crate::load::setup::Setup;
 
 /// A thread at work.
 pub(super) struct Thread {
@@ -114,55 +72,8 @@ pub async fn run(
     if let Some(pacer) = &pacer {
         pacer.start_at(times.start_ns);
     }
-    let place = |connection: &Option<Rc<Stream>>| Place {
-        stream: RefCell::new(connection.clone()),
-        due_ns: Cell::new(0),
-        sent_ns: Cell::new(0),
-        timed_out: Cell::new(false),
-    };
-    let sequence_length = setup.workload.sequence.len();
-    let thread = Rc::new(Thread {
-        places: connections.iter().map(place).collect(),
-        pacer,
-        // Threads start at different places of the cycle.
-        sequence_index: Cell::new(index * sequence_length / setup.thread_count.max(1)),
-        left_count: Cell::new(setup.count.unwrap_or(u64::MAX)),
-        end_ns: Cell::new(times.end_ns),
-        is_stopped: Cell::new(false),
-        unsent_count: Cell::new(0),
-        last_answer_ns: Cell::new(times.measure_ns),
-        live_count: Cell::new(connections.len()),
-        all_ended: Notify::new(),
-        next_connect_ns: Cell::new(0),
-        interval: RefCell::new(Box::new(Interval::new())),
-        self_watch: SelfWatch::default(),
-        usage_before: Cell::new(Usage::now()),
-        times,
-        setup,
-    });
-    let mut helpers = Vec::new();
-    let watched = Rc::clone(&thread);
-    helpers.push(tokio::task::spawn_local(async move {
-        match &watched.pacer {
-            Some(pacer) if !watched.setup.spin => pacer.ring().await,
-            _ => std::future::pending().await,
-        }
-    }));
-    let watched = Rc::clone(&thread);
-    helpers.push(tokio::task::spawn_local(async move {
-        watched.probe_lag().await
-    }));
-    if thread.setup.spin {
-        let spinning = Rc::clone(&thread);
-        helpers.push(tokio::task::spawn_local(async move {
-            loop {
-                if let Some(pacer) = &spinning.pacer {
-                    pacer.wake_due();
-                }
-                tokio::task::yield_now().await;
-            }
-        }));
-    }
+    let thread = Rc::new(Thread::new(setup, times, pacer, &connections));
+    let helpers = thread.start_helpers();
     let first = Timer::new()?;
     first.set(times.start_ns)?;
     while monotonic_ns() < times.start_ns {
@@ -188,66 +99,70 @@ pub async fn run(
     Ok(())
 }
 
-/// Opens the thread's connections, one after the other. What cannot be opened
-/// is tried again when its turn to send comes.
-async fn open(setup: &Setup) -> (Vec<Option<Rc<Stream>>>, Result<(), (ErrorKind, io::Error)>) {
-    let mut streams = Vec::with_capacity(setup.connection_count);
-    let mut result = Ok(());
-    let start = tokio::time::Instant::now();
-    for index in 0..setup.connection_count {
-        if let Some(rate) = setup.connect_rate {
-            let turn = start + Duration::from_secs_f64(index as f64 / rate);
-            setup.unless_stopped(tokio::time::sleep_until(turn)).await;
-        }
-        if result.is_err() || setup.is_stopped() {
-            streams.push(None);
-            continue;
-        }
-        match setup.unless_stopped(connect_within(setup)).await {
-            Some(Ok(stream)) => streams.push(Some(Rc::new(stream))),
-            Some(Err(error)) => {
-                result = Err(error);
-                streams.push(None);
-            }
-            None => streams.push(None),
-        }
-    }
-    (streams, result)
-}
-
-impl Setup {
-    fn is_stopped(&self) -> bool {
-        self.stop.is_requested() || self.give_up.is_requested()
-    }
-
-    /// Waits for a future, or for the end of the run.
-    async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        let stopped = async {
-            while !self.is_stopped() {
-                tokio::time::sleep(SUPERVISION_STEP).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            output = future => Some(output),
-            () = stopped => None,
-        }
-    }
-}
-
-async fn connect_within(setup: &Setup) -> Result<Stream, (ErrorKind, io::Error)> {
-    let connecting = connect(setup.engine, &setup.workload.address);
-    match tokio::time::timeout(setup.timeout, connecting).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err((ErrorKind::of_connect(&error), error)),
-        Err(_) => Err((
-            ErrorKind::Connect,
-            io::Error::new(io::ErrorKind::TimedOut, "no answer to connecting"),
-        )),
-    }
-}
-
 impl Thread {
+    fn new(
+        setup: Setup,
+        times: Times,
+        pacer: Option<Pacer>,
+        connections: &[Option<Rc<Stream>>],
+    ) -> Self {
+        let sequence_length = setup.workload.sequence.len();
+        Self {
+            places: connections
+                .iter()
+                .map(|stream| Place::new(stream.clone()))
+                .collect(),
+            pacer,
+            // Threads start at different places of the cycle.
+            sequence_index: Cell::new(setup.index * sequence_length / setup.thread_count.max(1)),
+            left_count: Cell::new(setup.count.unwrap_or(u64::MAX)),
+            end_ns: Cell::new(times.end_ns),
+            is_stopped: Cell::new(false),
+            unsent_count: Cell::new(0),
+            last_answer_ns: Cell::new(times.measure_ns),
+            live_count: Cell::new(connections.len()),
+            all_ended: Notify::new(),
+            next_connect_ns: Cell::new(0),
+            interval: RefCell::new(Box::new(Interval::new())),
+            self_watch: SelfWatch::default(),
+            usage_before: Cell::new(Usage::now()),
+            times,
+            setup,
+        }
+    }
+
+    /// Starts what goes on beside the connections.
+    fn start_helpers(self: &Rc<Self>) -> Vec<tokio::task::AbortHandle> {
+        let mut helpers = Vec::new();
+        let watched = Rc::clone(self);
+        helpers.push(
+            tokio::task::spawn_local(async move {
+                match &watched.pacer {
+                    Some(pacer) if !watched.setup.spin => pacer.ring().await,
+                    _ => std::future::pending().await,
+                }
+            })
+            .abort_handle(),
+        );
+        let watched = Rc::clone(self);
+        helpers.push(
+            tokio::task::spawn_local(async move { watched.probe_lag().await }).abort_handle(),
+        );
+        if self.setup.spin {
+            let spinning = Rc::clone(self);
+            let spinning: tokio::task::JoinHandle<()> = tokio::task::spawn_local(async move {
+                loop {
+                    if let Some(pacer) = &spinning.pacer {
+                        pacer.wake_due();
+                    }
+                    tokio::task::yield_now().await;
+                }
+            });
+            helpers.push(spinning.abort_handle());
+        }
+        helpers
+    }
+
     /// Sends one request after the other over one connection at a time.
     async fn use_place(self: Rc<Self>, index: usize, mut connection: Option<Connection>) {
         let place = &self.places[index];
@@ -450,11 +365,15 @@ impl Thread {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use slotway_net::Engine;
+
     use super::*;
     use crate::echo::Echo;
     use crate::load::plan::Stop;
-    use crate::schedule::Rate;
-    use crate::workload::{Expected, Template};
+    use crate::schedule::{Rate, Schedule};
+    use crate::workload::{Expected, Template, Workload};
 
     /// Allocations of a thread that sends `count` requests.
     fn allocations(engine: Engine, count: u64, schedule: Option<Schedule>) -> u64 {

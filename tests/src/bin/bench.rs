@@ -55,24 +55,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let program = std::env::current_exe().expect("this program is a file");
-    let hub = HubPart::start(&program, &[]);
-    let worker = hub.start_worker("echo", "echo");
-    let mut axum = Part::start(&program, "axum", &[]);
-    let axum_address = address_in(&axum.first_line()).expect("axum says where it listens");
-    let systems = [
-        System {
-            name: "slotway",
-            address: hub.address,
-            parts: vec![worker],
-            hub: Some(hub),
-        },
-        System {
-            name: "axum",
-            address: axum_address,
-            parts: vec![axum],
-            hub: None,
-        },
-    ];
+    let systems = start_systems(&program);
     println!(
         "GET /api/items/42, wrk -t1, {rounds} rounds of {seconds} s each, interleaved; medians\n"
     );
@@ -107,15 +90,7 @@ fn main() -> ExitCode {
                 round.errors,
             );
         }
-        let [ours, theirs] = medians;
-        println!(
-            "{connections:>6}  {:<8} {:>10.2} {:>9.2} {:>9.2} {:>12.2}\n",
-            "ratio",
-            ours.rate / theirs.rate,
-            ours.p50_us / theirs.p50_us,
-            ours.p99_us / theirs.p99_us,
-            ours.cpu_us / theirs.cpu_us,
-        );
+        print_ratios(connections, medians);
     }
     println!("{FLOORS}");
     if any_errors {
@@ -123,6 +98,38 @@ fn main() -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+fn start_systems(program: &std::path::Path) -> [System; 2] {
+    let hub = HubPart::start(program, &[]);
+    let worker = hub.start_worker("echo", "echo");
+    let mut axum = Part::start(program, "axum", &[]);
+    let axum_address = address_in(&axum.first_line()).expect("axum says where it listens");
+    [
+        System {
+            name: "slotway",
+            address: hub.address,
+            parts: vec![worker],
+            hub: Some(hub),
+        },
+        System {
+            name: "axum",
+            address: axum_address,
+            parts: vec![axum],
+            hub: None,
+        },
+    ]
+}
+
+fn print_ratios(connections: u32, [ours, theirs]: [Round; 2]) {
+    println!(
+        "{connections:>6}  {:<8} {:>10.2} {:>9.2} {:>9.2} {:>12.2}\n",
+        "ratio",
+        ours.rate / theirs.rate,
+        ours.p50_us / theirs.p50_us,
+        ours.p99_us / theirs.p99_us,
+        ours.cpu_us / theirs.cpu_us,
+    );
 }
 
 impl System {

@@ -1,0 +1,28 @@
+//! Where a connection of a thread has its place.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use slotway_net::Stream;
+
+/// A connection's place, which outlives the connection.
+pub(super) struct Place {
+    pub(super) stream: RefCell<Option<Rc<Stream>>>,
+    /// When the request under way was due and sent; 0 between requests.
+    pub(super) due_ns: Cell<u64>,
+    /// See `due_ns`.
+    pub(super) sent_ns: Cell<u64>,
+    pub(super) timed_out: Cell<bool>,
+}
+
+impl Place {
+    /// With a connection, or with none yet.
+    pub(super) fn new(stream: Option<Rc<Stream>>) -> Self {
+        Self {
+            stream: RefCell::new(stream),
+            due_ns: Cell::new(0),
+            sent_ns: Cell::new(0),
+            timed_out: Cell::new(false),
+        }
+    }
+}
