@@ -243,8 +243,8 @@ fn a_request_that_is_given_up_while_it_is_taken_never_runs_twice() {
             let words = Arc::clone(&words);
             thread::spawn(move || take(OwnU64::new(&words.0), PeerU64::new(&words.1), 7))
         };
-        let is_handed_on = give_up(OwnU64::new(&words.1), PeerU64::new(&words.0), 7);
+        let is_rerouted = give_up(OwnU64::new(&words.1), PeerU64::new(&words.0), 7);
         let runs_here = worker.join().unwrap();
-        assert!(!(is_handed_on && runs_here), "it runs here and elsewhere");
+        assert!(!(is_rerouted && runs_here), "it runs here and elsewhere");
     });
 }

@@ -1,8 +1,8 @@
 //! HTTP/1.1 (RFC 9110, RFC 9112): bytes to a checked request head and back.
 //! Nothing here does I/O.
 //!
-//! In: [`scan`] finds where a head ends, [`lines`] judges its lines, [`head`] parses it, with
-//! [`target`], [`connection_field`], [`framing`] and [`forwarded`] for parts of it, and
+//! In: [`scan`] finds where a head ends, `lines` judges its lines, [`head`] parses it, with
+//! [`target`], `connection_field`, [`framing`] and [`forwarded`] for parts of it, and
 //! [`chunked`] decodes a body; [`error`] is what can be wrong. Out: [`encode`] writes a head,
 //! with its [`date`], [`field_section`] checks the fields of a worker, and [`local_reply`] is
 //! a response of the hub's own.

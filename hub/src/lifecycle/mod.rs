@@ -2,8 +2,8 @@
 //! stops them; the thread that calls [`Hub::start`] must have the tokio runtime that serves
 //! the control tasks.
 //!
-//! [`listeners`] are what it listens on ([`bind`] for TCP, [`unix_socket`] with its
-//! [`file_lock`], [`attach_socket`] for workers), [`reactor_thread`] is the thread of one
+//! `listeners` are what it listens on ([`bind`] for TCP, [`unix_socket`] with its
+//! [`file_lock`], [`attach_socket`] for workers), `reactor_thread` is the thread of one
 //! reactor, [`upgrade`] replaces the hub by a new process over a [`handover`], [`blocking`]
 //! runs what blocks on a thread of its own, and [`error`] says why a hub does not start.
 

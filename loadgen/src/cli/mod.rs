@@ -1,6 +1,6 @@
-//! The command line of `slotway-loadgen`: [`run_command`] and [`compare_command`], with the
-//! flags of both ([`load_flags`]), what they say ([`output`]) and what Ctrl-C does
-//! ([`signals`]).
+//! The command line of `slotway-loadgen`: `run_command` and `compare_command`, with the
+//! flags of both (`load_flags`), what they say (`output`) and what Ctrl-C does
+//! (`signals`).
 
 mod compare_command;
 mod load_flags;

@@ -38,7 +38,7 @@ pub(crate) struct Route<S> {
     pub method: String,
     pub pattern: Arc<RoutePattern>,
     /// See [`crate::HubWorker::retry`].
-    pub may_repeat: bool,
+    pub may_retry: bool,
     /// See [`crate::HubWorker::handle_sse`].
     pub is_sse: bool,
     /// The handler looks at the path itself: parameters that cannot be decoded are no
@@ -102,7 +102,7 @@ impl<S: Send + Sync + 'static> Route<S> {
         Self {
             method: method.to_owned(),
             pattern: Arc::new(RoutePattern::new(path)),
-            may_repeat: false,
+            may_retry: false,
             is_sse: false,
             raw_params: false,
             kind,
@@ -115,7 +115,7 @@ impl<S: Send + Sync + 'static> Route<S> {
         RouteRegistration {
             method: self.method.clone(),
             path: self.pattern.path().to_owned(),
-            retry: self.may_repeat,
+            retry: self.may_retry,
             sse: self.is_sse,
             raw_params: self.raw_params,
         }

@@ -30,7 +30,7 @@ use crate::tower::service::{self, BoxError};
 impl<S: Send + Sync + 'static> HubWorker<S> {
     /// Adds a service of tower, such as an axum `Router`, for every path below
     /// `prefix` and every method. The service sees paths as clients send them, with
-    /// the prefix. Bodies stream both ways; extensions have a [`RequestContext`] and,
+    /// the prefix. Bodies stream both ways; extensions have a [`RequestContext`](crate::RequestContext) and,
     /// with the feature `axum`, a `ConnectInfo<SocketAddr>`.
     ///
     /// When the client leaves, or its deadline passes, the service's future is dropped.
@@ -174,7 +174,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     }
 
     /// Adds an event stream (Server-Sent Events): clients that `GET` the path stay
-    /// connected to the hub, and get what [`HubEmitter`] pushes. The handler is told
+    /// connected to the hub, and get what a [`HubEmitter`](crate::HubEmitter) pushes. The handler is told
     /// when one comes or goes, by a POST whose body is
     ///
     /// ```json
@@ -257,7 +257,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         let last = &mut self.routes[self.group_start..];
         assert!(!last.is_empty(), "retry() is about the route before it");
         for route in last {
-            route.may_repeat = true;
+            route.may_retry = true;
         }
         self
     }
