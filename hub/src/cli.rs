@@ -27,6 +27,12 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     let log = logging::start();
+    if config.region_size.is_some() {
+        tracing::warn!(
+            "--region-size is ignored: regions grow as they are used; --arena-bytes sets how \
+             large a body may be that does not stream"
+        );
+    }
     let served = serve(config);
     drop(log);
     match served {
@@ -111,7 +117,7 @@ fn serve(mut config: Config) -> Result<End, StartError> {
                         break "a new hub has taken over".to_owned();
                     }
                     Err(error) => {
-                        tracing::error!("upgrade failed, this hub goes on: {error}");
+                        tracing::error!("the upgrade failed; this hub goes on: {error}");
                     }
                 }
             }

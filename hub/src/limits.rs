@@ -85,7 +85,7 @@ pub const BODY_RATE_MIN_DEFAULT: u64 = 500;
 /// How long a client may take for a piece of an answer before its least rate counts.
 pub const WRITE_SECONDS_DEFAULT: u64 = 30;
 
-/// Least bytes per second that a client must take of an answer.
+/// Least bytes per second that a client must take of a response.
 pub const WRITE_RATE_MIN_DEFAULT: u64 = 500;
 
 /// How far the coarse clock may be behind: a jiffy of the slowest kernel.
@@ -132,6 +132,10 @@ pub const STREAM_RATE_MIN: u64 = 16 * 1024;
 
 /// How long a client's pace is measured.
 pub const STREAM_PACE_WINDOW: Duration = Duration::from_secs(2);
+
+/// When a worker that could not be notified of a subscriber is tried again; at once where
+/// the routes change.
+pub const SSE_RETRY_TIME: Duration = Duration::from_secs(5);
 
 /// How long a client of an event stream may take for one event while the memory for
 /// events is all in use.

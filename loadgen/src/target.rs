@@ -21,7 +21,7 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// TLS.
-    #[error("{0}: TLS is not spoken here; use the http:// address behind it")]
+    #[error("{0}: TLS is not supported; use the http:// address behind it")]
     Tls(String),
     /// No URL.
     #[error("{0}: no target; expected http://127.0.0.1:3200/path or unix:/path/to/socket:/path")]

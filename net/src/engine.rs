@@ -93,7 +93,7 @@ pub enum RunError {
     #[error(transparent)]
     Uring(#[from] Refusal),
     /// No epoll.
-    #[error("cannot make an epoll runtime: {0}")]
+    #[error("cannot create an epoll runtime: {0}")]
     Epoll(#[source] io::Error),
     /// The engine, or the future itself, panicked.
     #[error("the {0} engine panicked")]

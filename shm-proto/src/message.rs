@@ -118,11 +118,11 @@ pub enum Refusal {
     Garbage = 1,
     /// Built for another layout.
     #[error(
-        "the hub speaks layout version {LAYOUT_VERSION} of another release; use the same release of hub and worker SDK"
+        "the hub uses layout version {LAYOUT_VERSION}; use the same release of hub and worker SDK"
     )]
     LayoutVersion = 2,
     /// No registration with this id, or it has been used.
-    #[error("the hub has no registration with this worker_id waiting to attach; register first")]
+    #[error("no registration with this worker_id is waiting; register first")]
     UnknownWorkerId = 3,
     /// Registered too long ago.
     #[error("the registration has expired; register again and attach at once")]
@@ -134,16 +134,16 @@ pub enum Refusal {
     #[error("thread_count is outside 1 to {THREAD_COUNT_MAX}")]
     ThreadCount = 6,
     /// Memory, descriptors or the like ran out in the hub.
-    #[error("the hub could not make the session's memory; its log says why")]
+    #[error("the hub could not create the session's memory; see its log")]
     NoResources = 7,
     /// The hub is stopping.
     #[error("the hub is stopping")]
     Stopping = 8,
     /// A route became taken between registering and attaching.
-    #[error("one of the routes conflicts with another worker's; the hub's log says which")]
+    #[error("a route conflicts with another worker's; see the hub's log")]
     RouteConflict = 9,
     /// One process, one user or all workers together have as many sessions as they may.
-    #[error("there are as many workers of this process, or of this user, as there may be")]
+    #[error("this process, or this user, has as many workers as it may have")]
     TooMany = 10,
 }
 
@@ -174,19 +174,19 @@ pub enum Goodbye {
     #[error("the hub is stopping")]
     Stopping = 2,
     /// The hub found shared memory as no honest worker leaves it.
-    #[error("the hub found invalid data in this worker's shared memory; its log says what")]
+    #[error("the hub found invalid data in this worker's shared memory; see its log")]
     Violation = 3,
     /// Too many requests were never answered.
     #[error("too many of this worker's slots were never answered")]
     TooManyUnanswered = 4,
     /// The worker wanted to leave, and has finished what it had.
-    #[error("this worker has left, as it wanted to")]
+    #[error("this worker has left, as requested")]
     Left = 5,
     /// The worker did not answer pings.
     #[error("this worker did not answer the hub's pings")]
     Unresponsive = 6,
     /// Memory, descriptors or the like ran out in the hub.
-    #[error("the hub has no memory or descriptors left for this worker; its log says more")]
+    #[error("the hub has no memory or descriptors left for this worker; see its log")]
     NoResources = 7,
 }
 
@@ -227,19 +227,19 @@ pub enum FromHub {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
     /// Wrong length, magic or kind.
-    #[error("a packet of {bytes} bytes that is no message of this protocol")]
+    #[error("a packet of {bytes} bytes is not a message of this protocol")]
     Garbage {
         /// Its length.
         bytes: usize,
     },
     /// A message of another layout version.
-    #[error("a message of layout version {seen}, expected {LAYOUT_VERSION}")]
+    #[error("the message has layout version {seen}, expected {LAYOUT_VERSION}")]
     LayoutVersion {
         /// The version it names.
         seen: u32,
     },
     /// A reason that this release does not know.
-    #[error("a reason of number {0}, which this release does not know")]
+    #[error("reason {0} is unknown to this release")]
     Reason(u32),
     /// A welcome with impossible numbers.
     #[error("a welcome with {0}")]

@@ -52,7 +52,7 @@ pub struct Entry<K> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
     /// No such kind.
-    #[error("entry of kind {0}, which there is not")]
+    #[error("an entry has the unknown kind {0}")]
     UnknownKind(u32),
     /// Tail beyond the head by more than the ring holds.
     #[error("{0} entries published at once in a ring of {1}")]

@@ -153,7 +153,7 @@ fn a_session_that_sends_more_than_hello_is_ended() {
     packet::send(&socket, &hello(id), &[]).unwrap();
     packet::receive(&socket).unwrap();
     packet::send(&socket, b"more", &[]).unwrap();
-    hub.part.wait_for_log("it sent a message where none is due");
+    hub.part.wait_for_log("it sent an unexpected message");
 }
 
 #[test]

@@ -146,7 +146,7 @@ fn a_service_that_answers_while_it_reads_a_long_body_is_an_error_and_no_short_an
             refused.text()
         );
     }
-    both.worker.wait_for_log("answers while it still reads");
+    both.worker.wait_for_log("responds while it still reads");
     // The worker goes on.
     let body = vec![b'x'; 100_000];
     let echoed = http::request(both.hub.address, "POST", "/echo-stream", &body);

@@ -181,7 +181,7 @@ fn a_wrong_event_is_refused_with_its_field() {
             Some("event_type"),
             "line end",
         ),
-        (&pushed(r#","path":"/x""#), 404, None, "no such connection"),
+        (&pushed(r#","path":"/x""#), 404, None, "no client matches"),
     ];
     are_refused(&hub, "/internal/sse-push", wrong);
 }
@@ -244,6 +244,9 @@ fn slots_are_told_with_what_they_are_in() {
         .filter(|slot| slot["state"] == "submitted")
         .collect();
     assert_eq!((states.len(), submitted.len()), (6, 1));
+    // The seed's names stand beside these.
+    assert_eq!(told["workers"][0]["total_slots"], 6);
+    assert_eq!(submitted[0]["index"], submitted[0]["slot"]);
     assert_eq!(submitted[0]["generation"], 1);
     assert_eq!(slow.read_response("GET").unwrap().status, 200);
     wait_until("it is free again", || numbers(&slots()) == [6, 6, 0]);
@@ -463,4 +466,11 @@ fn peers_from_elsewhere_must_send_the_secret_which_no_worker_sees() {
     let from_here = format!("GET /odd/describe/a/b HTTP/1.1\r\nHost: h\r\n{right}\r\n");
     let described = ask(hub.address, &from_here).text();
     assert!(!described.contains(SECRET), "{described}");
+}
+
+#[test]
+fn the_seed_s_region_size_is_accepted_and_said_to_be_ignored() {
+    let hub = HubPart::start(program(), &["--region-size", "64M"]);
+    hub.part.wait_for_log("--region-size is ignored");
+    assert_eq!(http::get(hub.address, "/health").status, 200);
 }

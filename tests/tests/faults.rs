@@ -262,7 +262,7 @@ fn a_second_hub_on_the_address_or_the_socket_is_refused_with_a_clear_message(io:
 fn where_io_uring_is_refused_the_hub_serves_on_epoll_and_says_why() {
     let hub = HubPart::start_role(program(), "hub-without-uring", &[]);
     hub.part
-        .wait_for_log("using epoll, since the system refuses io_uring");
+        .wait_for_log("using epoll: the system refuses io_uring");
     hub.part.wait_for_log("seccomp");
     let _worker = hub.start_worker("echo", "echo");
     assert_eq!(http::get(hub.address, "/api/items/1").status, 200);

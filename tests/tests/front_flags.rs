@@ -53,7 +53,7 @@ fn connections_beyond_the_limit_wait_until_there_is_room(io: &str) {
         .collect();
     let mut waiting = Connection::open(hub.address);
     waiting.send(format!("GET {PATH} HTTP/1.1\r\nHost: h\r\n\r\n"));
-    hub.part.wait_for_log("connection limit reached");
+    hub.part.wait_for_log("the connection limit is reached");
     waiting
         .stream()
         .set_read_timeout(Some(Duration::from_millis(50)))

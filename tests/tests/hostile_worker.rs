@@ -127,7 +127,8 @@ fn a_head_that_points_outside_its_arena_is_502_and_the_liar_is_put_out(io: &str)
             request.generation,
         );
         assert_eq!(client.read_response("GET").unwrap().status, 502);
-        hub.part.wait_for_log("evicted: a response head whose");
+        hub.part
+            .wait_for_log("of a response head lies outside its arena");
         assert_well(&hub);
         assert_eq!(http::get(hub.address, "/liar").status, 404);
     }

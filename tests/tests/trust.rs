@@ -59,7 +59,7 @@ fn a_client_cannot_strip_what_a_proxy_says_of_it(io: &str) {
          X-Forwarded-Proto: https\r\nConnection: X-Forwarded-For, X-Forwarded-Proto\r\n\r\n",
     );
     assert_eq!(seen.status, 400, "{}", seen.text());
-    assert!(seen.text().contains("Connection names a field"));
+    assert!(seen.text().contains("names an end-to-end field"));
     // What is the connection's own is still dropped.
     let described = ask(
         hub.address,

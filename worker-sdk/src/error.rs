@@ -11,7 +11,7 @@ use slotway_shm_proto::region::RegionError;
 #[non_exhaustive]
 pub enum RunError {
     /// The hub's URL is none.
-    #[error("{url:?} is no hub URL ({why}); expected something like http://127.0.0.1:3200")]
+    #[error("{url:?} is not a hub URL ({why}); expected, for example, http://127.0.0.1:3200")]
     Url {
         /// What was passed to [`crate::HubWorker::new`].
         url: String,
@@ -75,7 +75,7 @@ pub enum RunError {
     #[error("the hub ended the session: {0}")]
     Ended(Goodbye),
     /// The connection to the hub broke.
-    #[error("the connection to the hub is gone")]
+    #[error("the connection to the hub was lost")]
     Disconnected,
 }
 
@@ -121,7 +121,7 @@ impl RunError {
 #[non_exhaustive]
 pub enum EmitError {
     /// The worker's hub URL is none; running it says what is wrong.
-    #[error("the worker's hub URL is none")]
+    #[error("the worker's hub URL is not valid")]
     Url,
     /// The hub did not answer.
     #[error("cannot reach the hub: {0}")]

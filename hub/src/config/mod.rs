@@ -10,6 +10,7 @@ pub mod secret;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Parser;
 use slotway_net::IoChoice;
@@ -58,13 +59,13 @@ pub struct Config {
     #[arg(long, value_name = "PEERS")]
     pub trusted_proxy: Vec<TrustedProxy>,
 
-    /// Seconds a worker has to answer before the client gets 504
+    /// Seconds a worker has to respond before the client gets 504
     #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS_DEFAULT,
           value_parser = seconds())]
     pub timeout: u64,
 
     /// Seconds of silence after which a worker is pinged; one that does not answer within
-    /// --timeout is put out. 0: no pings
+    /// --timeout is evicted. 0: no pings
     #[arg(long, value_name = "SECONDS", default_value_t = PING_SECONDS_DEFAULT,
           value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub ping: u64,
@@ -91,7 +92,7 @@ pub struct Config {
     #[arg(long)]
     pub reactors: Option<u32>,
 
-    /// What moves the bytes: uring, epoll, or auto for the first that the
+    /// I/O engine: uring, epoll, or auto for the first that the
     /// system allows
     #[arg(long, value_name = "ENGINE", default_value_t)]
     pub io: IoChoice,
@@ -131,12 +132,12 @@ pub struct Config {
     #[arg(long, value_name = "BYTES", default_value_t = BODY_RATE_MIN_DEFAULT)]
     pub body_rate_min: u64,
 
-    /// Seconds a client may take for a piece of an answer beyond what --write-rate-min
+    /// Seconds a client may take for a piece of a response beyond what --write-rate-min
     /// gives it; then it is reset
     #[arg(long, value_name = "SECONDS", default_value_t = WRITE_SECONDS_DEFAULT, value_parser = seconds())]
     pub write_timeout: u64,
 
-    /// Least bytes per second that a client must take of an answer
+    /// Least bytes per second that a client must take of a response
     #[arg(long, value_name = "BYTES", default_value_t = WRITE_RATE_MIN_DEFAULT,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub write_rate_min: u64,
@@ -156,13 +157,13 @@ pub struct Config {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub sse_buffer: u32,
 
-    /// Milliseconds after which a client of an event stream that got no event gets a
-    /// comment; one that is gone is noticed by it
+    /// Milliseconds after which a client of a silent event stream gets a comment, by which
+    /// one that has gone is noticed; 0 for never
     #[arg(long, value_name = "MS", default_value_t = SSE_SWEEP_MS_DEFAULT,
-          value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+          value_parser = parse_sweep_interval)]
     pub sse_sweep_interval_ms: u64,
 
-    /// Origins whose web pages may read answers, or *; may be given again. None: the hub
+    /// Origins whose web pages may read responses, or *; may be given again. None: the hub
     /// leaves it to the workers
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_allow_origin: Vec<AllowedOrigin>,
@@ -180,6 +181,10 @@ pub struct Config {
     /// [default: under `$XDG_RUNTIME_DIR`, /run, or a private folder in /tmp]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
+
+    /// Of slotbus-hub; ignored, with a warning
+    #[arg(long, value_name = "BYTES", hide = true)]
+    pub region_size: Option<String>,
 
     /// Measure where each request's time goes and log it every five seconds
     #[arg(long)]
@@ -309,9 +314,22 @@ impl Config {
         }
     }
 
-    /// Time a worker has to answer, in milliseconds.
+    /// After how much silence a client of an event stream gets a comment, if it does.
+    pub fn sse_sweep_interval(&self) -> Option<Duration> {
+        let interval = Duration::from_millis(self.sse_sweep_interval_ms);
+        (!interval.is_zero()).then_some(interval)
+    }
+
+    /// Time a worker has to respond, in milliseconds.
     pub fn timeout_ms(&self) -> u64 {
         self.timeout * 1000
+    }
+}
+
+fn parse_sweep_interval(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(ms) if ms == 0 || (10..=86_400_000).contains(&ms) => Ok(ms),
+        _ => Err("expected 0, or 10 to 86400000".to_owned()),
     }
 }
 
@@ -345,6 +363,14 @@ mod tests {
         assert_eq!(told.len(), 2);
         assert!(of(&["--listen", "80"]).is_err() && of(&["--listen", "unix:"]).is_err());
         assert!(of(&["--listen", "[::1]:80", "--port", "80"]).is_err());
+    }
+
+    #[test]
+    fn a_silent_event_stream_may_be_left_alone() {
+        let of = |ms: &str| Config::try_parse_from(["slotway-hub", "--sse-sweep-interval-ms", ms]);
+        assert_eq!(of("0").unwrap().sse_sweep_interval(), None);
+        assert!(of("10").unwrap().sse_sweep_interval().is_some());
+        assert!(of("9").is_err() && of("x").is_err());
     }
 
     #[test]

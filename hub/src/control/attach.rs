@@ -41,7 +41,9 @@ pub async fn accept(
         match accepted {
             Ok(socket) => {
                 let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    tracing::warn!("too many connections to the attach socket say nothing");
+                    tracing::warn!(
+                        "too many connections to the attach socket have sent nothing; another was closed"
+                    );
                     continue;
                 };
                 let control = control.clone();
@@ -51,7 +53,7 @@ pub async fn accept(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept workers; pausing");
+                tracing::warn!(%error, "cannot accept workers; trying again after a pause");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -70,7 +72,7 @@ async fn greet(socket: OwnedFd, control: mpsc::UnboundedSender<ControlMessage>) 
             let _ = control.send(ControlMessage::Hello(greeting));
         }
         Ok(Err(refusal)) => refuse(&socket, refusal),
-        Err(_) => tracing::warn!("a connection to the attach socket said nothing in time"),
+        Err(_) => tracing::warn!("a connection to the attach socket sent nothing in time"),
     }
 }
 
@@ -161,9 +163,9 @@ pub async fn watch_session(
                 }
                 Ok(packet) if packet.fds.is_empty() => match Emit::from_packet(&packet.bytes) {
                     Ok(Emit(document)) => emit(document),
-                    Err(_) => return "it sent a message where none is due",
+                    Err(_) => return "it sent an unexpected message",
                 },
-                Ok(_) => return "it sent a message where none is due",
+                Ok(_) => return "it sent an unexpected message",
                 Err(_) => return "its connection closed",
             }
         }

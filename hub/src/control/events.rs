@@ -50,7 +50,7 @@ pub fn emit_over_session(shared: &Shared, worker: &str, refused: &AtomicU64, doc
         let why = why.trim();
         tracing::warn!(
             worker,
-            "an event was refused, and others will be in silence: {why}"
+            "an event was refused; further refusals will not be logged: {why}"
         );
     }
 }
@@ -84,7 +84,7 @@ fn try_push(shared: &Shared, body: &[u8]) -> Result<LocalReply, LocalReply> {
         }
     };
     if push.params.is_some() && !matches!(topic, Topic::Pattern(_)) {
-        let why = "parameters belong to a pattern";
+        let why = "params are allowed only with a pattern";
         return Err(LocalReply::field_error(400, "params", why));
     }
     let reached = shared
@@ -100,8 +100,8 @@ fn try_push(shared: &Shared, body: &[u8]) -> Result<LocalReply, LocalReply> {
             LocalReply::error(503, "the client is too slow: its buffer is full")
                 .with("Retry-After", "1")
         }
-        Reached { closing: 1.., .. } => LocalReply::error(410, "the connection is closing"),
-        Reached { .. } => LocalReply::error(404, "no such connection"),
+        Reached { closing: 1.., .. } => LocalReply::error(410, "the client is disconnecting"),
+        Reached { .. } => LocalReply::error(404, "no client matches"),
     })
 }
 

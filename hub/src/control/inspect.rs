@@ -30,6 +30,7 @@ pub async fn inspect(shared: &Shared, sessions: &[std::sync::Arc<Session>]) -> V
             json!({
                 "reactor": lane.reactor,
                 "slot": slot,
+                "index": slot,
                 "state": name(*phase),
                 "generation": generation,
             })
@@ -38,6 +39,7 @@ pub async fn inspect(shared: &Shared, sessions: &[std::sync::Arc<Session>]) -> V
             "name": session.name,
             "worker_id": session.worker_id,
             "total": slots.len(),
+            "total_slots": slots.len(),
             "free": free,
             "in_use": slots.len() - free,
             "slots": states.collect::<Vec<_>>(),

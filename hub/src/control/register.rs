@@ -49,10 +49,7 @@ pub fn read(body: &[u8]) -> Result<Registration, LocalReply> {
         .all(|byte| matches!(byte, 0x20..=0x7e))
         || document.name.trim() != document.name
     {
-        return refuse(
-            "name",
-            "the name has characters other than visible ASCII".to_owned(),
-        );
+        return refuse("name", "the name must be visible ASCII".to_owned());
     }
     if document.routes.is_empty() || document.routes.len() > ROUTE_COUNT_MAX {
         return refuse(
@@ -76,11 +73,11 @@ pub fn read(body: &[u8]) -> Result<Registration, LocalReply> {
         };
         let spec = RouteSpec { method, path };
         if routes.contains(&spec) {
-            let why = format!("{} {} is there twice", spec.method, spec.path);
+            let why = format!("{} {} is registered twice", spec.method, spec.path);
             return refuse(&format!("routes[{index}]"), why);
         }
         if route.sse && spec.method != Method::Get {
-            let why = "clients of an event stream ask for it by GET".to_owned();
+            let why = "an event stream must be a GET route".to_owned();
             return refuse(&format!("routes[{index}].sse"), why);
         }
         routes.push(spec);
@@ -111,7 +108,7 @@ fn check_path(path: &str) -> Result<Pattern, String> {
         .bytes()
         .all(|byte| matches!(byte, 0x21..=0x7e) && !matches!(byte, b'?' | b'#'))
     {
-        return Err("the path has characters that no request's path can have".to_owned());
+        return Err("the path has characters that a request's path cannot have".to_owned());
     }
     if is_control_path(path) || is_event_path(path) || path == "/__ping__" {
         return Err("the path is reserved for the hub".to_owned());
@@ -174,7 +171,10 @@ mod tests {
                 one_route("a", "GET", "/{*a}/b"),
                 "\"field\":\"routes[0].path\"",
             ),
-            (one_route("a", "GET", "/a b"), "no request's path can have"),
+            (
+                one_route("a", "GET", "/a b"),
+                "a request's path cannot have",
+            ),
             (one_route("a", "GET", "/internal/x"), "reserved"),
             (one_route("a", "GET", "/internal"), "reserved"),
             (one_route("a", "GET", "/health"), "reserved"),
@@ -195,6 +195,6 @@ mod tests {
         }
         let twice =
             r#"{"name":"a","routes":[{"method":"GET","path":"/"},{"method":"GET","path":"/"}]}"#;
-        assert!(refusal(twice).contains("there twice"));
+        assert!(refusal(twice).contains("registered twice"));
     }
 }

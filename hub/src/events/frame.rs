@@ -56,7 +56,7 @@ impl Event<'_> {
             }
             // Line ends would begin another field, and clients ignore ids with NUL.
             if text.contains(['\r', '\n', '\0']) {
-                return refuse(field, "it has a line end or a NUL".to_owned());
+                return refuse(field, "it contains a line end or a NUL".to_owned());
             }
         }
         if self.event_type.is_empty() {

@@ -17,7 +17,7 @@ const PROXY_FIELDS: [&[u8]; 4] = [b"x-forwarded-for", b"forwarded", b"x-real-ip"
 
 /// 401.
 pub fn no_secret() -> LocalReply {
-    let why = "peers that are not on this host must send X-Hub-Secret";
+    let why = "peers on other hosts must send X-Hub-Secret";
     LocalReply::error(401, why).with("WWW-Authenticate", "X-Hub-Secret")
 }
 
@@ -56,17 +56,17 @@ pub fn check_control_access(wire: &Wire, call: &Call) -> Result<(), LocalReply> 
     let refuse = |why| Err(LocalReply::error(403, why));
     let is_tcp = matches!(wire.peer, Peer::Tcp(_));
     if wire.reactor.shared.access.internal == Internal::Socket && is_tcp {
-        return refuse("only on the hub's Unix socket");
+        return refuse("this path is served only on the hub's Unix socket");
     }
     // The peer is a proxy that speaks for somebody, who may be anywhere.
     if PROXY_FIELDS.iter().any(|name| has_field(name)) {
-        return refuse("not through a proxy");
+        return refuse("requests that came through a proxy may not use this path");
     }
     // A name that somebody has pointed at this host (DNS rebinding), or that a proxy
     // passes on. Who knows the secret is no page, and Unix sockets have no names.
     let is_own_name = |host| target::is_loopback_host(host);
     if is_tcp && !call.must_know_secret && !field_value(b"host").is_none_or(is_own_name) {
-        return refuse("only under this host's own names: localhost, 127.0.0.1, [::1]");
+        return refuse("this path is served only under the names localhost, 127.0.0.1 and [::1]");
     }
     // A page that a browser on this host shows must not register workers. Browsers
     // send Origin with every POST, and Sec-Fetch-Site to this host with all else.
@@ -79,11 +79,11 @@ pub fn check_control_access(wire: &Wire, call: &Call) -> Result<(), LocalReply> 
             !peer.is_closed && (peer.uid == own || peer.uid == 0)
         };
         if !wire.local_peer().is_some_and(is_own) {
-            return refuse("only for the hub's own user and root; others have its sockets");
+            return refuse("only the hub's own user and root may use this path over TCP");
         }
     }
     if has_field(b"origin") || is_page {
-        return refuse("not for web pages");
+        return refuse("web pages may not use this path");
     }
     Ok(())
 }

@@ -26,7 +26,7 @@ pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>) {
         if !admission.has_room() {
             tracing::warn!(
                 connections = admission.count_max(),
-                "connection limit reached; accepting pauses"
+                "the connection limit is reached; new clients wait"
             );
             while !admission.has_room() {
                 if listener.is_closed() {
@@ -44,7 +44,7 @@ pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>) {
             Err(_) if listener.is_closed() => return,
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept; pausing");
+                tracing::warn!(%error, "cannot accept clients; trying again after a pause");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -35,7 +35,7 @@ async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, Ear
         auth::check_secret(wire, call)?;
     }
     let Some(method) = call.head.method else {
-        return Err(LocalReply::error(501, "this method is not implemented here").into());
+        return Err(LocalReply::error(501, "this method is not implemented").into());
     };
     if call.head.asterisk {
         let allow = Method::ALL.map(Method::as_str).join(", ");

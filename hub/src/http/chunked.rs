@@ -14,13 +14,13 @@ pub enum ChunkError {
     #[error("{0}")]
     Malformed(&'static str),
     /// 400: chunk lines beyond their bound.
-    #[error("chunk sizes and extensions of more than {CHUNK_LINES_BYTES_MAX} bytes in all")]
+    #[error("chunk sizes and extensions exceed {CHUNK_LINES_BYTES_MAX} bytes in all")]
     LinesTooLong,
     /// 431.
-    #[error("a trailer section of more than {TRAILER_BYTES_MAX} bytes")]
+    #[error("the trailer section exceeds {TRAILER_BYTES_MAX} bytes")]
     TrailersTooLarge,
     /// 413.
-    #[error("a body over the limit")]
+    #[error("the request body exceeds the limit")]
     BodyTooLarge,
 }
 

@@ -28,7 +28,9 @@ impl ConnectionOptions {
         for option in list(value) {
             self.count += 1;
             if self.count > CONNECTION_OPTION_COUNT_MAX {
-                return Err(HeadError::BadRequest("too many Connection options"));
+                return Err(HeadError::BadRequest(
+                    "the Connection field has too many options",
+                ));
             }
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
@@ -36,7 +38,7 @@ impl ConnectionOptions {
                 self.keep_alive = true;
             } else if is_end_to_end(option) {
                 return Err(HeadError::BadRequest(
-                    "Connection names a field that is meant for the whole way",
+                    "the Connection field names an end-to-end field",
                 ));
             } else {
                 self.nominates = true;

@@ -16,13 +16,13 @@ pub enum HeadError {
     #[error("{0}")]
     NotImplemented(&'static str),
     /// 505.
-    #[error("only HTTP/1.1 and HTTP/1.0 are spoken here")]
+    #[error("only HTTP/1.1 and HTTP/1.0 are supported")]
     Version,
     /// 408.
     #[error("the request head did not arrive in time")]
     Timeout,
     /// 417.
-    #[error("the only expectation met here is 100-continue")]
+    #[error("the only supported expectation is 100-continue")]
     Expectation,
 }
 

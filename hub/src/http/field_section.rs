@@ -7,13 +7,13 @@ use slotway_shm_proto::field::{is_close, is_token_byte, is_value_byte, may_be_a_
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldError {
     /// Not `name: value CRLF` throughout.
-    #[error("a field line that is not \"name: value\" with CRLF at its end")]
+    #[error("a field line is not \"name: value\" ended by CRLF")]
     Malformed,
     /// A control character in a value.
-    #[error("a control character in a field value")]
+    #[error("a field value contains a control character")]
     ControlCharacter,
     /// A field that only the hub may set.
-    #[error("a field that belongs to the connection or the framing, which are the hub's")]
+    #[error("a field belongs to the connection or the framing, which only the hub sets")]
     Reserved,
 }
 

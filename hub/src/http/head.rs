@@ -135,7 +135,7 @@ impl RequestHead {
         let blank_bytes = blank_bytes(bytes);
         match request.parse_with_uninit_headers(&bytes[blank_bytes..], &mut storage) {
             Ok(httparse::Status::Complete(length)) if length + blank_bytes == bytes.len() => {}
-            Ok(_) => return Err(HeadError::BadRequest("the head ends too early")),
+            Ok(_) => return Err(HeadError::BadRequest("the request head ends too early")),
             // A higher minor version is a client that speaks 1.1 as well (RFC
             // 9110 section 2.5), which httparse does not know.
             Err(httparse::Error::Version)
@@ -309,7 +309,7 @@ fn framing_of(
     match (chunked, content_length) {
         (true, None) if !http_1_0 => Ok(Framing::Chunked),
         (true, _) => Err(HeadError::BadRequest(
-            "Transfer-Encoding together with Content-Length, or in HTTP/1.0",
+            "Transfer-Encoding is not allowed together with Content-Length or in HTTP/1.0",
         )),
         (false, length) => Ok(Framing::Length(length.unwrap_or(0))),
     }

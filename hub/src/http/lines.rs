@@ -42,12 +42,12 @@ pub(super) fn explain(error: httparse::Error, bytes: &[u8]) -> HeadError {
             HeadError::BadRequest("the request line must end with an HTTP version")
         }
         httparse::Error::HeaderName => {
-            HeadError::BadRequest("malformed field name, or white space around it")
+            HeadError::BadRequest("malformed field name, or white space before the colon")
         }
         httparse::Error::HeaderValue => {
-            HeadError::BadRequest("control characters in a field value")
+            HeadError::BadRequest("a field value contains a control character")
         }
-        httparse::Error::NewLine => HeadError::BadRequest("a CR without LF"),
+        httparse::Error::NewLine => HeadError::BadRequest("a line has a CR without LF"),
         httparse::Error::Token | httparse::Error::Status => {
             HeadError::BadRequest("malformed request line")
         }

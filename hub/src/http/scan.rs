@@ -45,7 +45,9 @@ impl HeadScanner {
                     continue;
                 }
                 if self.line_count == 0 {
-                    return Err(HeadError::BadRequest("blank lines before the request"));
+                    return Err(HeadError::BadRequest(
+                        "too many blank lines before the request",
+                    ));
                 }
                 let end = line_feed + 1;
                 return if end > self.limits.head_bytes {
@@ -83,7 +85,7 @@ impl HeadScanner {
         let news = &buffer[judged.saturating_sub(1)..];
         let is_bare = |at: usize| news.get(at + 1).is_some_and(|next| *next != b'\n');
         if memchr_iter(b'\r', news).any(is_bare) {
-            return Err(HeadError::BadRequest("a CR without LF"));
+            return Err(HeadError::BadRequest("a line has a CR without LF"));
         }
         if self.line_count == 0 && !begins_request_line(&buffer[self.line_start..]) {
             return Err(HeadError::BadRequest("malformed request line"));

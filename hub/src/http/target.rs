@@ -22,9 +22,9 @@ pub fn parse<'b>(target: &'b [u8], method: &str) -> Result<Target<'b>, HeadError
         .find(|byte| !matches!(byte, 0x21..=0x7e) || **byte == b'#')
     {
         return Err(HeadError::BadRequest(if *byte == b'#' {
-            "a fragment in the request target"
+            "the request target has a fragment"
         } else {
-            "a request target with bytes that must be percent-encoded"
+            "the request target has bytes that must be percent-encoded"
         }));
     }
     if method == "CONNECT" {
@@ -39,14 +39,14 @@ pub fn parse<'b>(target: &'b [u8], method: &str) -> Result<Target<'b>, HeadError
                 asterisk: true,
             })
         } else {
-            Err(HeadError::BadRequest("only OPTIONS may ask for *"))
+            Err(HeadError::BadRequest("only OPTIONS may use the target *"))
         };
     }
     let (authority, rest) = if target.starts_with(b"/") {
         (None, target)
     } else {
         let rest = strip_scheme(target).ok_or(HeadError::BadRequest(
-            "a request target that is neither a path nor a URL",
+            "the request target is neither a path nor a URL",
         ))?;
         let end = rest
             .iter()
@@ -85,7 +85,7 @@ fn strip_scheme(target: &[u8]) -> Option<&[u8]> {
 /// with percent-encoding, which RFC 3986 allows and no name needs, could hold bytes
 /// on which two readers disagree: it is refused.
 pub fn check_authority(authority: &[u8]) -> Result<(), HeadError> {
-    let error = HeadError::BadRequest("Host must be a host and an optional port");
+    let error = HeadError::BadRequest("Host must be a host name or address with an optional port");
     let (host, port) = if let Some(rest) = authority.strip_prefix(b"[") {
         let end = memchr::memchr(b']', rest).ok_or(error)?;
         let (address, rest) = (&rest[..end], &rest[end + 1..]);
@@ -141,7 +141,7 @@ pub fn percent_decode(raw: &[u8], out: &mut Vec<u8>) -> Result<bool, HeadError> 
     if memchr::memchr(b'%', raw).is_none() {
         return Ok(false);
     }
-    let error = HeadError::BadRequest("a path parameter with broken percent-encoding");
+    let error = HeadError::BadRequest("a path parameter has invalid percent-encoding");
     let start = out.len();
     let mut rest = raw;
     while let [byte, tail @ ..] = rest {
@@ -159,7 +159,7 @@ pub fn percent_decode(raw: &[u8], out: &mut Vec<u8>) -> Result<bool, HeadError> 
     }
     if std::str::from_utf8(&out[start..]).is_err() {
         return Err(HeadError::BadRequest(
-            "a path parameter that is not UTF-8 once decoded",
+            "a path parameter is not valid UTF-8 after decoding",
         ));
     }
     Ok(true)

@@ -34,7 +34,7 @@ pub enum Violation {
     #[error(transparent)]
     Slot(#[from] SlotViolation),
     /// In a response head.
-    #[error("a response head whose {0} lies outside its arena")]
+    #[error("the {0} of a response head lies outside its arena")]
     Head(&'static str),
     /// In a body ring.
     #[error(transparent)]

@@ -49,7 +49,7 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlotViolation {
     /// No such slot.
-    #[error("slot {slot_index} of {slot_count} in a completion")]
+    #[error("a completion names slot {slot_index} of {slot_count}")]
     NoSuchSlot {
         /// What the entry says.
         slot_index: u32,

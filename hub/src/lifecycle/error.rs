@@ -21,7 +21,7 @@ pub enum StartError {
     #[error(transparent)]
     UnixSocket(#[from] UnixSocketError),
     /// The I/O engine that was asked for by name.
-    #[error("--io uring: {0}; --io epoll does without")]
+    #[error("--io uring: {0}; use --io epoll instead")]
     Refused(#[from] Refusal),
     /// The I/O engine of a reactor.
     #[error(transparent)]

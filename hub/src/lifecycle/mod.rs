@@ -84,7 +84,7 @@ impl Hub {
         if tokio::time::timeout(MOVE_TIME, are_all_here).await.is_err() {
             tracing::warn!(
                 expected = count,
-                "upgrade: some workers did not come in time; they must register again"
+                "upgrade: some workers did not attach in time; they must register again"
             );
         }
         hub.open();
@@ -174,7 +174,7 @@ impl Hub {
         let reactor_count = geometry.lane_count();
         let Chosen { engine, refusal } = choose(config.io)?;
         if let Some(refusal) = refusal {
-            tracing::warn!("using epoll, since {refusal}");
+            tracing::warn!("using epoll: {refusal}");
         }
         let (mut listeners, attach) = if let Some((description, fds)) = inherited {
             inherit(&description, fds, reactor_count).map_err(StartError::Handover)?
@@ -275,7 +275,7 @@ impl Hub {
         for reactor in std::mem::take(&mut self.reactors) {
             // An error is the end too: the thread has dropped its side.
             if tokio::time::timeout(limit, reactor.ended).await.is_err() {
-                tracing::error!("a reactor does not end: the hub ends without it");
+                tracing::error!("a reactor does not stop: the hub ends without it");
                 has_ended = false;
             } else if reactor.thread.join().is_err() {
                 tracing::error!("a reactor thread panicked");

@@ -29,10 +29,10 @@ pub enum UnixSocketError {
     #[error("the socket {0} belongs to another slotway-hub; stop that one or choose another path")]
     InUse(PathBuf),
     /// There is a file that is no socket.
-    #[error("{0} is there and is no socket; choose another path")]
+    #[error("{0} exists and is not a socket; choose another path")]
     NotASocket(PathBuf),
     /// The system refused it.
-    #[error("cannot make the socket {path}: {error}")]
+    #[error("cannot create the socket {path}: {error}")]
     System {
         /// Where.
         path: PathBuf,

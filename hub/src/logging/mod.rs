@@ -45,7 +45,7 @@ pub fn start() -> Log {
         let what = panic.to_string().replace('\n', " ");
         tracing::error!(
             "thread {}: {what}",
-            thread.name().unwrap_or("without a name")
+            thread.name().unwrap_or("the name is missing")
         );
     }));
     Log { _writer: flush }

@@ -274,5 +274,5 @@ fn receive_waiting(wire: &Wire, exchange: &Exchange, place: BodyPlace) -> Result
 
 /// 400.
 pub fn stream_takes_no_body() -> LocalReply {
-    LocalReply::error(400, "an event stream takes no body")
+    LocalReply::error(400, "a request for an event stream must not have a body")
 }

@@ -312,7 +312,7 @@ impl Connections {
         let left = self.all.borrow().len();
         tracing::warn!(
             connections = left,
-            "drain limit reached: closing what is left"
+            "the drain timeout has passed; closing the remaining connections"
         );
         for connection in self.all.borrow().values() {
             connection.close();

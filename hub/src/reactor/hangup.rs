@@ -114,7 +114,7 @@ pub async fn run(watch: Rc<HangupWatch>, connections: Rc<Connections>) {
         if let Err(error) = result {
             tracing::warn!(
                 %error,
-                "clients that leave are noticed only when they are answered; trying again"
+                "cannot watch for clients that leave; trying again"
             );
         }
         tokio::time::sleep(HANGUP_PAUSE).await;

@@ -86,7 +86,7 @@ impl Reactor {
             && index == 0
         {
             tracing::warn!(
-                "the users of local clients cannot be learnt ({error}): any local user may use \
+                "the kernel does not tell the users of local clients ({error}): any local user may use \
                  /internal/ over TCP; --internal socket keeps others out"
             );
         }

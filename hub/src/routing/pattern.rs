@@ -44,13 +44,13 @@ pub enum PatternError {
     #[error("the path does not start with /")]
     NoSlash,
     /// `{` without `}`, or the other way round.
-    #[error("a brace without its partner; {{{{ and }}}} stand for braces")]
+    #[error("unbalanced brace; write {{{{ and }}}} for literal braces")]
     Brace,
     /// `{}` or `{*}`, or a name with a brace, a star or a slash.
     #[error("a parameter needs a name without braces, stars and slashes")]
     Name,
     /// `{a}{b}`.
-    #[error("a segment can have one parameter only")]
+    #[error("a segment may have only one parameter")]
     TwoInSegment,
     /// `{*rest}` with something around or behind it.
     #[error("{{*name}} must be the whole last segment")]

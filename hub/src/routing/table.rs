@@ -51,7 +51,7 @@ pub struct RouteTable {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteConflict {
     /// Two patterns match the same paths under different names.
-    #[error("route {path} conflicts with {with}: its parameters have other names")]
+    #[error("route {path} conflicts with {with}: its parameters have different names")]
     Names {
         /// The pattern that was to be added.
         path: Pattern,

@@ -21,7 +21,7 @@ use crate::events::registry::{Params, Topic};
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::local_reply::LocalReply;
 use crate::http::target::percent_decode;
-use crate::limits::EVENT_NAME_BYTES_MAX;
+use crate::limits::{EVENT_NAME_BYTES_MAX, SSE_RETRY_TIME};
 use crate::proxy::dispatch::stream_takes_no_body;
 use crate::proxy::{outcome, reply, wait};
 use crate::routing::registration::RouteSpec;
@@ -110,7 +110,7 @@ pub async fn serve_route(
     let last_event_id = last_event_id(wire, call);
     call.take(wire, call.head.bytes, Progress::Done);
     if !subscriber.fits() {
-        let why = "the request's head is too large for this route's worker to be told of it";
+        let why = "the request head is too large to notify this route's worker";
         return Err(LocalReply::error(431, why).into());
     }
     let shared = Arc::clone(&wire.reactor.shared);
@@ -248,7 +248,7 @@ fn subscriber(wire: &Wire, call: &Call, route: RouteSpec) -> Result<Subscriber, 
         .map(|(name, raw)| Ok((name.to_owned(), decode(raw)?)))
         .collect::<Result<_, LocalReply>>()?;
     let connection =
-        new_id().map_err(|error| outcome::overloaded(&format!("no id can be made: {error}")))?;
+        new_id().map_err(|error| outcome::overloaded(&format!("cannot create an id: {error}")))?;
     Ok(Subscriber {
         reactor: Rc::clone(&wire.reactor),
         connection,
@@ -291,7 +291,7 @@ async fn stream_events(
     if send_stream_head(wire, call).await.is_err() {
         return End::ClientLeft;
     }
-    let interval = Duration::from_millis(reactor.shared.config.sse_sweep_interval_ms);
+    let interval = reactor.shared.config.sse_sweep_interval();
     let watched = match &served {
         Some(served) => {
             let route = &served.subscriber.route;
@@ -328,9 +328,9 @@ async fn stream_events(
             notified = notification(&mut served) => News::Notified(end_of(notified)),
             () = stops => News::HubStops,
             () = changed => News::RoutesChanged,
-            () = tokio::time::sleep(interval) => News::Silence,
+            () = silence(interval) => News::Silence,
         };
-        let must_probe = match after(news, feed, &mut served, interval) {
+        let must_probe = match after(news, feed, &mut served) {
             Ok(must_probe) => must_probe,
             Err(end) => return end,
         };
@@ -341,6 +341,14 @@ async fn stream_events(
                 return End::ClientLeft;
             }
         }
+    }
+}
+
+/// Waits until a stream that gets no event is to be sent a comment.
+async fn silence(interval: Option<Duration>) {
+    match interval {
+        Some(interval) => tokio::time::sleep(interval).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -356,12 +364,7 @@ async fn notification(
 
 /// What follows from what has happened: whether the client must be sent something to see
 /// that it is there, or the end.
-fn after(
-    news: News,
-    feed: &Feed,
-    served: &mut Option<&mut Served>,
-    interval: Duration,
-) -> Result<bool, End> {
+fn after(news: News, feed: &Feed, served: &mut Option<&mut Served>) -> Result<bool, End> {
     match (news, served) {
         (News::Hangup(Hangup::Gone), _) => Err(End::ClientLeft),
         (News::Feed, _) if feed.is_cut() => Err(End::ClientLeft),
@@ -369,7 +372,10 @@ fn after(
         // Whether a half-closed client has left altogether shows when something is sent.
         (News::Hangup(Hangup::Half) | News::Silence, _) => Ok(true),
         (News::Notified(end), Some(served)) => {
-            match served.ownership.finish(end, Instant::now() + interval) {
+            match served
+                .ownership
+                .finish(end, Instant::now() + SSE_RETRY_TIME)
+            {
                 Next::Stay => Ok(false),
                 Next::End => Err(End::HubEnds),
             }

@@ -34,7 +34,7 @@ pub struct LoadFlags {
     #[arg(long, value_name = "TIME", default_value_t = format!("{TIMEOUT_SECONDS_DEFAULT}s"))]
     pub timeout: String,
 
-    /// What moves the bytes: uring, epoll, or auto for the first that the system allows
+    /// I/O engine: uring, epoll, or auto for the first that the system allows
     #[arg(long, value_name = "ENGINE", default_value_t)]
     pub io: IoChoice,
 

@@ -98,7 +98,7 @@ impl<'r> ResponseBuilder<'r> {
             return self;
         }
         if name.is_empty() || !name.bytes().all(is_token_byte) {
-            self.fault = Some("a header field name that is no token");
+            self.fault = Some("a header field name that is not a token");
             return self;
         }
         if !value.iter().all(|byte| is_value_byte(*byte)) {
@@ -107,7 +107,7 @@ impl<'r> ResponseBuilder<'r> {
         }
         let bytes = name.len() + value.len() + 4;
         if self.fields_bytes as usize + bytes > RESPONSE_FIELDS_BYTES_MAX as usize {
-            self.fault = Some("more header fields than an answer may have");
+            self.fault = Some("more header fields than a response may have");
             return self;
         }
         for part in [name.as_bytes(), b": ", value, b"\r\n"] {
@@ -178,10 +178,8 @@ impl<'r> ResponseBuilder<'r> {
         let written = serde_json::to_writer(&mut writer, value);
         let body = writer.finish();
         if let Err(error) = written {
-            tracing::error!(%error, "an answer could not be serialised");
-            this.fault = this
-                .fault
-                .or(Some("a JSON body that could not be serialised"));
+            tracing::error!(%error, "a response could not be serialised");
+            this.fault = this.fault.or(Some("a JSON body that cannot be serialised"));
         }
         this.end(body)
     }

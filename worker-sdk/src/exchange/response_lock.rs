@@ -20,8 +20,8 @@ impl ResponseLock {
             .compare_exchange(FREE, BEGUN, Ordering::Acquire, Ordering::Relaxed)
         {
             Ok(_) => Ok(()),
-            Err(BEGUN) => Err("an answer that was begun while another was being written"),
-            Err(_) => Err("a second answer to one request"),
+            Err(BEGUN) => Err("a response that was begun while another was being written"),
+            Err(_) => Err("a second response to one request"),
         }
     }
 

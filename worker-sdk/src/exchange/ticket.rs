@@ -67,14 +67,14 @@ impl Ticket {
     pub fn answer(mut self, response: Response) -> Published {
         let fault = response.fault.or_else(|| {
             let own = response.session_id == self.session.id && response.key == self.key;
-            (!own).then_some("an answer that was made for another request")
+            (!own).then_some("a response to another request")
         });
         match fault {
             None => self.publish(response.status, response.fields_bytes, response.body),
             Some(why) => {
                 stream::forget(&self.session, self.key);
                 tracing::error!("500: the handler returned {why}");
-                self.fail(500, "", "the handler's answer was invalid")
+                self.fail(500, "", "the handler's response was not valid")
             }
         }
     }
@@ -87,7 +87,7 @@ impl Ticket {
 
     /// Answers 503, since the bodies of other requests take all memory.
     pub fn answer_no_room(mut self) -> Published {
-        let why = "the worker has no memory for the body now";
+        let why = "the worker has no memory for the body; try again later";
         self.fail(503, "retry-after: 1\r\n", why)
     }
 
@@ -163,7 +163,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.done {
-            tracing::error!("500: a handler panicked or its task was dropped");
+            tracing::error!("500: a handler panicked, or its task was dropped");
             stream::forget(&self.session, self.key);
             if self.fail(500, "", "the handler panicked") == Published::Yes {
                 self.session.ring(self.key.lane_index);

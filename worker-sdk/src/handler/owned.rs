@@ -32,7 +32,7 @@ impl HandlerResponse {
     /// body and a line in the log.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         let body = serde_json::to_vec(body).unwrap_or_else(|error| {
-            tracing::error!(%error, "an answer could not be serialised");
+            tracing::error!(%error, "a response could not be serialised");
             Vec::new()
         });
         Self::bytes(status, body, "application/json")

@@ -128,7 +128,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         if key.slot_index >= self.session.geometry.slot_count() {
             tracing::error!(
                 slot = key.slot_index,
-                "the hub submitted a slot that there is not"
+                "the hub submitted a slot that does not exist"
             );
             return;
         }
@@ -203,7 +203,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         let Some(route) = self.routes.get(head.route_index as usize) else {
             tracing::error!(
                 route = head.route_index,
-                "the hub named a route that there is not"
+                "the hub named a route that does not exist"
             );
             let ticket = Ticket::new(Arc::clone(&self.session), key, false);
             unrung.note(ticket.answer_failed("no such route"), key.lane_index);
@@ -271,7 +271,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
             && self.has_work()
         {
             let lost = session.lost_wakes.fetch_add(1, Ordering::Relaxed) + 1;
-            tracing::error!(lost, "a wake of this worker got lost");
+            tracing::error!(lost, "a wake-up of this worker was lost");
         }
         epoch.awake();
     }

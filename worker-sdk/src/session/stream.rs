@@ -16,7 +16,7 @@ use super::{Session, SlotKey};
 /// The other side has given the body up: the client has left, the deadline has
 /// passed, or the session with the hub is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("nobody is at the other end of the body any more")]
+#[error("the other end of the body is gone")]
 pub struct BodyClosed;
 
 impl From<BodyClosed> for std::io::Error {
@@ -95,7 +95,7 @@ pub(crate) fn poll_in(
     let (ring, offset) = (stream.ring, stream.ring_offset);
     let consumed = &mut stream.consumed;
     let Ok(ready) = ring_copy::take(session, key, ring, offset, consumed, bytes) else {
-        tracing::error!("the hub's cursor of a request body is impossible");
+        tracing::error!("the hub's cursor of a request body is out of range");
         return Poll::Ready(Err(BodyClosed));
     };
     if ready == 0 {
@@ -132,7 +132,7 @@ pub(crate) fn poll_out(
     let (ring, offset) = (stream.ring, stream.ring_offset);
     let produced = &mut stream.produced;
     let Ok(count) = ring_copy::put(session, key, ring, offset, produced, bytes) else {
-        tracing::error!("the hub's cursor of a response body is impossible");
+        tracing::error!("the hub's cursor of a response body is out of range");
         return Poll::Ready(Err(BodyClosed));
     };
     if count == 0 && !bytes.is_empty() {

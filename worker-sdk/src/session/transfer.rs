@@ -184,7 +184,7 @@ impl Collect {
         let end = load_tagged(end, key.generation).map(BodyEnd::from_word);
         let (ring, offset) = (self.ring, self.head.body_offset);
         let Ok(ready) = ring_copy::ready(session, key, ring, self.consumed) else {
-            tracing::error!("the hub's cursor of a request body is impossible");
+            tracing::error!("the hub's cursor of a request body is out of range");
             return Ok((0, Some(BodyEnd::Aborted)));
         };
         // `BODY_BYTES_UNKNOWN` is more than there can be.
@@ -203,7 +203,7 @@ impl Push {
         let (ring, offset) = (self.ring, self.ring_offset);
         let produced = &mut self.produced;
         let Ok(count) = ring_copy::put(session, key, ring, offset, produced, rest) else {
-            tracing::error!("the hub's cursor of a response body is impossible");
+            tracing::error!("the hub's cursor of a response body is out of range");
             return false;
         };
         self.sent_bytes += count as usize;

@@ -188,9 +188,11 @@ where
         Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
         Poll::Ready(Some(Err(error))) => {
             let error: BoxError = error.into();
-            tracing::error!("a service's body failed: {error}");
+            tracing::error!("the body of a service's response failed: {error}");
             drop(builder);
-            return request.response(500).text("the answer could not be made");
+            return request
+                .response(500)
+                .text("the response could not be created");
         }
         Poll::Ready(None) => return builder.empty(),
         Poll::Pending => None,
@@ -218,7 +220,7 @@ where
     response
 }
 
-const READS_WHILE_ANSWERING: &str = "the service answers while it still reads the request's \
+const READS_WHILE_ANSWERING: &str = "the service responds while it still reads the request's \
      body, which is not possible behind the hub: read the body first";
 
 fn has_no_body(status: StatusCode) -> bool {
@@ -263,7 +265,9 @@ async fn send<Rsp>(
     if let Err(error) = sent
         && !error.is::<crate::BodyClosed>()
     {
-        tracing::error!("a service's body failed, and its answer is cut off: {error}");
+        tracing::error!(
+            "the body of a service's response failed, and the response is cut off: {error}"
+        );
     }
 }
 

@@ -170,7 +170,7 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
         self.moving_count -= 1;
         match result.and_then(|attachment| self.start(attachment)) {
             Ok(()) => {
-                tracing::info!("attached to the new hub; the older session goes on to its end");
+                tracing::info!("attached to the new hub; the older session finishes its requests");
                 if self.is_stopping || self.last_word.is_some() {
                     self.leave_all();
                 }
@@ -226,7 +226,7 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
             return Some(Err(error));
         }
         let (worker, pause) = (&self.serving.name, self.pause);
-        tracing::warn!(worker, "{error}; connecting again in {pause:?}");
+        tracing::warn!(worker, "{error}; reconnecting in {pause:?}");
         self.again_at = Some(Instant::now() + pause);
         self.pause = next_pause(pause);
         None

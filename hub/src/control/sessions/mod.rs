@@ -140,17 +140,17 @@ impl Sessions {
             return LocalReply::error(409, conflict.to_string());
         }
         if self.is_handing_over {
-            return LocalReply::error(503, "a new hub is taking over; register there")
+            return LocalReply::error(503, "a new hub is taking over; register with it")
                 .with("Retry-After", "1");
         }
         if self.reservations.len() >= RESERVATION_COUNT_MAX {
-            return LocalReply::error(503, "too many registrations wait for their worker")
+            return LocalReply::error(503, "too many registrations are waiting for their worker")
                 .with("Retry-After", "1");
         }
         let worker_id = match new_id() {
             Ok(worker_id) => worker_id,
             Err(error) => {
-                return LocalReply::error(503, format!("no id can be made: {error}"))
+                return LocalReply::error(503, format!("cannot create an id: {error}"))
                     .with("Retry-After", "1");
             }
         };
@@ -257,7 +257,7 @@ impl Sessions {
                 older.drain(limit, Goodbye::Replaced);
                 tracing::info!(
                     worker = name,
-                    "replaced: the older one finishes what it has"
+                    "replaced: the older one finishes its requests in flight"
                 );
             }
         }
@@ -273,7 +273,7 @@ impl Sessions {
         {
             tracing::info!(
                 worker = attached.session.name,
-                "leaving: it finishes what it has"
+                "leaving: it finishes its requests in flight"
             );
             attached.drain(limit, Goodbye::Left);
             self.publish();
@@ -376,7 +376,7 @@ impl Sessions {
         for worker_id in expired {
             let reservation = self.reservations.remove(&worker_id);
             let name = reservation.map(|reservation| reservation.registration.name);
-            tracing::warn!(worker = name, "registered, but did not attach in time");
+            tracing::warn!(worker = name, "it registered but did not attach in time");
             self.expired.push(worker_id);
         }
         let forget = self.expired.len().saturating_sub(RESERVATION_COUNT_MAX);
@@ -390,7 +390,7 @@ impl Sessions {
             .filter(|(_, drain)| drain.deadline <= now)
             .collect();
         for (id, drain) in overdue {
-            self.evict(id, drain.goodbye, "it did not finish what it had in time");
+            self.evict(id, drain.goodbye, "it did not finish its requests in time");
         }
     }
 

@@ -136,7 +136,7 @@ impl Sessions {
             of_process,
             of_user,
             all,
-            "a worker is refused: the limit of open files allows {limits}"
+            "a worker was refused: the limit of open files allows {limits}"
         );
         Err(Refusal::TooMany)
     }
@@ -159,7 +159,7 @@ impl Sessions {
         } = registration;
 
         let no_resources = |error: &dyn std::fmt::Display| {
-            tracing::error!(worker = name, "cannot make a session: {error}");
+            tracing::error!(worker = name, "cannot create a session: {error}");
             Refusal::NoResources
         };
         let geometry = self.shared.geometry;
