@@ -4,8 +4,11 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rustix::process::Signal;
+use slotway_tests::event_stream::EventStream;
 use slotway_tests::http::{self, Connection};
 use slotway_tests::system::HubPart;
 
@@ -18,6 +21,7 @@ slotway_tests::on_both_engines! {
     a_panic_of_the_accept_loop_ends_the_hub_with_70
     a_panic_of_a_connection_ends_it_alone_and_a_stop_is_not_held_up
     a_log_that_cannot_be_written_stops_nothing
+    a_client_of_an_event_stream_is_not_refused_while_its_worker_is_replaced
 }
 
 fn start(io: &str, place: &str) -> HubPart {
@@ -112,4 +116,33 @@ fn a_log_that_cannot_be_written_stops_nothing(io: &str) {
         assert!(hub.wait().unwrap().success());
     }
     drop(unread);
+}
+
+/// Between a worker's replacement and the table that says so clients still come to it.
+/// An `EventSource` takes any error for final.
+fn a_client_of_an_event_stream_is_not_refused_while_its_worker_is_replaced(io: &str) {
+    let hub = start(io, "publish");
+    let _first = hub.start_worker("sse", "rooms");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut count = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let stream = EventStream::open(hub.address, "/sse/a");
+                        assert_eq!(stream.head.status, 200, "{}", stream.head.fields);
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        // Those that are replaced live on until they have finished.
+        let _workers: Vec<_> = (0..6).map(|_| hub.start_worker("sse", "rooms")).collect();
+        std::thread::sleep(Duration::from_millis(50));
+        stop.store(true, Ordering::Relaxed);
+        let counts = clients.into_iter().map(|client| client.join().unwrap());
+        assert!(counts.sum::<u32>() > 10, "clients came");
+    });
 }

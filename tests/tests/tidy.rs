@@ -46,7 +46,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
     (
         "shm-proto",
         &[
-            &["limits", "atomic", "method", "field", "offsets"],
+            &["limits", "atomic", "api", "method", "field", "offsets"],
             &["tagged", "byte_ring", "credentials", "doorbell"],
             &["claim", "ring", "layout"],
             &["memory", "message"],

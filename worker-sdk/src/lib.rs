@@ -83,6 +83,7 @@ pub use handler::function::{AsyncHandler, StreamHandler};
 pub use handler::into_response::IntoResponse;
 pub use handler::owned::HandlerResponse;
 pub use session::stream::BodyClosed;
+pub use slotway_shm_proto::api;
 pub use slotway_shm_proto::message::{Goodbye, Refusal};
 #[cfg(feature = "tower")]
 pub use tower::body::Body;

@@ -2,24 +2,26 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::http::local_reply::LocalReply;
+use super::error::ControlError;
 use crate::limits::DOCUMENT_ERROR_CHARS_MAX;
 
-/// Reads a document; the error is the answer, 400.
-pub fn read<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, LocalReply> {
+/// Reads a document.
+pub fn read<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, ControlError> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = short(&error.path().to_string());
         let why = short(&format!("not {what}: {}", error.inner()));
         // A dot stands for the document as a whole, a question mark for no knowing.
         if path == "." || path.contains('?') {
-            LocalReply::error(400, why)
+            ControlError::Document { field: None, why }
         } else {
-            LocalReply::field_error(400, &path, why)
+            ControlError::field(&path, why)
         }
     })?;
-    json.end()
-        .map_err(|error| LocalReply::error(400, format!("not {what}: {error}")))?;
+    json.end().map_err(|error| ControlError::Document {
+        field: None,
+        why: format!("not {what}: {error}"),
+    })?;
     Ok(read)
 }
 

@@ -1,53 +1,36 @@
 //! `POST /internal/emit` and `POST /internal/sse-push`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::Deserialize;
-use serde_json::json;
+use slotway_shm_proto::api::{SsePushRequest, WorkerEvent};
 
 use super::document;
-use crate::events::frame::{Emitted, Event};
+use super::error::ControlError;
+use crate::events::frame::{Event, channel_of, frame_of};
 use crate::events::registry::{Reached, Topic};
-use crate::http::local_reply::LocalReply;
 use crate::shared::Shared;
-
-#[derive(Deserialize)]
-struct Push {
-    path: Option<String>,
-    pattern: Option<String>,
-    params: Option<HashMap<String, String>>,
-    connection: Option<String>,
-    event_type: String,
-    data: String,
-    id: Option<String>,
-    retry: Option<u64>,
-}
 
 /// `{source, event_type, data}` goes to everyone at `/events`, and at the channel that
 /// its data name.
-pub fn emit(shared: &Shared, body: &[u8]) -> LocalReply {
-    let try_emit = || -> Result<LocalReply, LocalReply> {
-        let emitted: Emitted = document::read("an event", body)?;
-        let frame = emitted.to_frame()?;
-        let nobody = HashMap::new();
-        count(shared, shared.streams.push(&Topic::All, &nobody, &frame));
-        if let Some(channel) = emitted.channel() {
-            let topic = Topic::Channel(channel);
-            count(shared, shared.streams.push(&topic, &nobody, &frame));
-        }
-        Ok(LocalReply::json(200, &json!({})))
-    };
-    try_emit().unwrap_or_else(|answer| answer)
+pub fn emit(shared: &Shared, body: &[u8]) -> Result<(), ControlError> {
+    let emitted: WorkerEvent = document::read("an event", body)?;
+    let frame = frame_of(&emitted)?;
+    let nobody = BTreeMap::new();
+    count(shared, shared.streams.push(&Topic::All, &nobody, &frame));
+    if let Some(channel) = channel_of(&emitted) {
+        let topic = Topic::Channel(channel);
+        count(shared, shared.streams.push(&topic, &nobody, &frame));
+    }
+    Ok(())
 }
 
-/// Like [`emit`], for a worker that gets no answer: the first refusal is logged, the
+/// Like [`emit`], for a worker that gets no response: the first refusal is logged, the
 /// others are only counted.
 pub fn emit_over_session(shared: &Shared, worker: &str, refused: &AtomicU64, document: &[u8]) {
-    let answer = emit(shared, document);
-    if answer.status != 200 && refused.fetch_add(1, Ordering::Relaxed) == 0 {
-        let why = String::from_utf8_lossy(&answer.body);
-        let why = why.trim();
+    if let Err(why) = emit(shared, document)
+        && refused.fetch_add(1, Ordering::Relaxed) == 0
+    {
         tracing::warn!(
             worker,
             "an event was refused; further refusals will not be logged: {why}"
@@ -56,13 +39,9 @@ pub fn emit_over_session(shared: &Shared, worker: &str, refused: &AtomicU64, doc
 }
 
 /// An event for clients of SSE routes: by path, by pattern and parameters, or for one
-/// by its connection.
-pub fn push(shared: &Shared, body: &[u8]) -> LocalReply {
-    try_push(shared, body).unwrap_or_else(|answer| answer)
-}
-
-fn try_push(shared: &Shared, body: &[u8]) -> Result<LocalReply, LocalReply> {
-    let push: Push = document::read("an event to push", body)?;
+/// by its connection. Says how many it is on its way to, and how many were too slow.
+pub fn push(shared: &Shared, body: &[u8]) -> Result<Reached, ControlError> {
+    let push: SsePushRequest = document::read("an event to push", body)?;
     let event = Event {
         event_type: &push.event_type,
         data: &push.data,
@@ -76,33 +55,28 @@ fn try_push(shared: &Shared, body: &[u8]) -> Result<LocalReply, LocalReply> {
         (None, None, Some(connection)) => Topic::Connection(connection),
         (None, None, None) => {
             let why = "one of path, pattern and connection is needed";
-            return Err(LocalReply::field_error(400, "path", why));
+            return Err(ControlError::field("path", why));
         }
         _ => {
             let why = "only one of path, pattern and connection may be given";
-            return Err(LocalReply::field_error(400, "path", why));
+            return Err(ControlError::field("path", why));
         }
     };
     if push.params.is_some() && !matches!(topic, Topic::Pattern(_)) {
         let why = "params are allowed only with a pattern";
-        return Err(LocalReply::field_error(400, "params", why));
+        return Err(ControlError::field("params", why));
     }
-    let reached = shared
-        .streams
-        .push(&topic, &push.params.unwrap_or_default(), &frame);
+    let params = push.params.unwrap_or_default();
+    let reached = shared.streams.push(&topic, &params, &frame);
     count(shared, reached);
-    Ok(match reached {
-        Reached { queued: 1.., .. } => {
-            let (queued, lost) = (reached.queued, reached.lost);
-            LocalReply::json(200, &json!({ "ok": true, "queued": queued, "lost": lost }))
-        }
-        Reached { lost: 1.., .. } => {
-            LocalReply::error(503, "the client is too slow: its buffer is full")
-                .with("Retry-After", "1")
-        }
-        Reached { closing: 1.., .. } => LocalReply::error(410, "the client is disconnecting"),
-        Reached { .. } => LocalReply::error(404, "no client matches"),
-    })
+    match reached {
+        Reached { queued: 1.., .. } => Ok(reached),
+        Reached { lost: 1.., .. } => Err(ControlError::Unavailable(
+            "the client is too slow: its buffer is full".to_owned(),
+        )),
+        Reached { closing: 1.., .. } => Err(ControlError::Leaving),
+        Reached { .. } => Err(ControlError::NoClient),
+    }
 }
 
 fn count(shared: &Shared, reached: Reached) {

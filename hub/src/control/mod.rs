@@ -3,10 +3,12 @@
 //!
 //! [`attach`] is the attach socket's side, [`register`] checks registrations (read by
 //! [`document`]), [`sessions`] is the set of both, [`events`] is what is pushed to clients of
-//! event streams, and [`inspect`] says what every slot is in.
+//! event streams, [`inspect`] says what every slot is in, and [`error`] why something is
+//! refused.
 
 pub mod attach;
 mod document;
+mod error;
 mod events;
 mod inspect;
 mod register;
@@ -15,6 +17,7 @@ mod sessions;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use slotway_shm_proto::Method;
 use slotway_shm_proto::message::Goodbye;
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +26,7 @@ use crate::http::local_reply::LocalReply;
 use crate::shared::counters::Counters;
 use crate::shared::message::ControlMessage;
 use crate::shared::{Shared, sabotage};
+use error::ControlError;
 use sessions::Sessions;
 
 /// Serves until told to stop.
@@ -118,15 +122,32 @@ fn answer(
     path: &str,
     body: &[u8],
 ) -> LocalReply {
+    let or_error = |result: Result<LocalReply, ControlError>| match result {
+        Ok(reply) => reply,
+        Err(error) => error.to_reply(),
+    };
     match (path, method) {
-        ("/health", Method::Get | Method::Head) => sessions.health(),
+        ("/health", Method::Get | Method::Head) => {
+            let health = sessions.health();
+            LocalReply::json(if health.ok { 200 } else { 503 }, &health)
+        }
         ("/internal/sabotage", _) => {
             sabotage::point("control");
             LocalReply::error(404, format!("no route for {path}"))
         }
-        ("/internal/register", Method::Post) => sessions.register(body),
-        ("/internal/emit", Method::Post) => events::emit(shared, body),
-        ("/internal/sse-push", Method::Post) => events::push(shared, body),
+        ("/internal/register", Method::Post) => {
+            let registered = sessions.register(body);
+            or_error(registered.map(|response| LocalReply::json(200, &response)))
+        }
+        ("/internal/emit", Method::Post) => {
+            or_error(events::emit(shared, body).map(|()| LocalReply::json(200, &json!({}))))
+        }
+        ("/internal/sse-push", Method::Post) => {
+            or_error(events::push(shared, body).map(|reached| {
+                let (queued, lost) = (reached.queued, reached.lost);
+                LocalReply::json(200, &json!({ "ok": true, "queued": queued, "lost": lost }))
+            }))
+        }
         ("/internal/register" | "/internal/emit" | "/internal/sse-push", _) => wrong_method("POST"),
         ("/health" | "/internal/slots", _) => wrong_method("GET, HEAD"),
         _ => LocalReply::error(404, format!("no route for {path}")),

@@ -1,39 +1,19 @@
 //! `POST /internal/register`: the document, checked field by field.
 
-use serde::Deserialize;
 use slotway_shm_proto::Method;
+use slotway_shm_proto::api::{RegisterRequest, WORKER_PING_ROUTE};
 
-use crate::control::document;
-use crate::http::local_reply::LocalReply;
+use super::document;
+use super::error::ControlError;
 use crate::limits::{ROUTE_COUNT_MAX, ROUTE_PATH_BYTES_MAX, WORKER_NAME_BYTES_MAX};
 use crate::routing::own_paths::{is_control_path, is_event_path};
 use crate::routing::pattern::Pattern;
 use crate::routing::registration::{Registration, RouteOptions, RouteSpec};
 
-#[derive(Deserialize)]
-struct Document {
-    name: String,
-    routes: Vec<RouteDocument>,
-    #[serde(default)]
-    instance: bool,
-}
-
-#[derive(Deserialize)]
-struct RouteDocument {
-    method: String,
-    path: String,
-    #[serde(default)]
-    sse: bool,
-    #[serde(default)]
-    retry: bool,
-    #[serde(default)]
-    raw_params: bool,
-}
-
-/// Reads and checks a registration; the error is the answer, 400 or 501.
-pub fn read(body: &[u8]) -> Result<Registration, LocalReply> {
-    let document: Document = document::read("a registration", body)?;
-    let refuse = |field: &str, why: String| Err(LocalReply::field_error(400, field, why));
+/// Reads and checks a registration.
+pub fn read(body: &[u8]) -> Result<Registration, ControlError> {
+    let document: RegisterRequest = document::read("a registration", body)?;
+    let refuse = |field: &str, why: String| Err(ControlError::field(field, why));
     if document.name.is_empty() {
         return refuse("name", "the name is empty".to_owned());
     }
@@ -110,7 +90,7 @@ fn check_path(path: &str) -> Result<Pattern, String> {
     {
         return Err("the path has characters that a request's path cannot have".to_owned());
     }
-    if is_control_path(path) || is_event_path(path) || path == "/__ping__" {
+    if is_control_path(path) || is_event_path(path) || path == WORKER_PING_ROUTE {
         return Err("the path is reserved for the hub".to_owned());
     }
     Pattern::parse(path).map_err(|error| error.to_string())
@@ -121,11 +101,11 @@ mod tests {
     use super::*;
 
     fn refusal(body: &str) -> String {
-        let answer = read(body.as_bytes()).expect_err("refused");
+        let reply = read(body.as_bytes()).expect_err("refused").to_reply();
         format!(
             "{} {}",
-            answer.status,
-            String::from_utf8_lossy(&answer.body).trim()
+            reply.status,
+            String::from_utf8_lossy(&reply.body).trim()
         )
     }
 

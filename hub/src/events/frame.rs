@@ -2,25 +2,14 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use slotway_shm_proto::api::WorkerEvent;
 
-use crate::http::local_reply::LocalReply;
 use crate::limits::{EVENT_DATA_BYTES_MAX, EVENT_NAME_BYTES_MAX, EVENT_RETRY_MS_MAX};
 
 /// What an event stream's client is told at intervals with nothing else to say: a
 /// comment, which clients drop.
 pub const KEEP_ALIVE: &[u8] = b":\n\n";
-
-/// `POST /internal/emit`, and what `/events` says of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Emitted {
-    /// Who says it, usually a worker's name.
-    pub source: String,
-    /// Its kind.
-    pub event_type: String,
-    /// Whatever it is, often JSON.
-    pub data: String,
-}
 
 /// An event as it is sent, with what must be remembered of it. Cheap to clone: many
 /// clients share it.
@@ -30,6 +19,35 @@ pub struct Frame {
     pub text: Arc<str>,
     /// Its id, which clients give back as Last-Event-ID.
     pub id: Option<Arc<str>>,
+}
+
+/// Why an event cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct EventError {
+    /// The field that is wrong.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub why: String,
+    /// It is larger than an event may be.
+    pub is_too_large: bool,
+}
+
+impl EventError {
+    fn new(field: &'static str, why: String) -> Self {
+        Self {
+            field,
+            why,
+            is_too_large: false,
+        }
+    }
+
+    fn data_too_large() -> Self {
+        Self {
+            is_too_large: true,
+            ..Self::new("data", format!("longer than {EVENT_DATA_BYTES_MAX} bytes"))
+        }
+    }
 }
 
 /// An event's parts.
@@ -46,9 +64,9 @@ pub struct Event<'e> {
 }
 
 impl Event<'_> {
-    /// Checks it; the error is the answer to who sent it, 400 or 413.
-    pub fn to_frame(self) -> Result<Frame, LocalReply> {
-        let refuse = |field: &str, why: String| Err(LocalReply::field_error(400, field, why));
+    /// Checks it.
+    pub fn to_frame(self) -> Result<Frame, EventError> {
+        let refuse = |field, why| Err(EventError::new(field, why));
         for (field, text) in [("event_type", Some(self.event_type)), ("id", self.id)] {
             let Some(text) = text else { continue };
             if text.len() > EVENT_NAME_BYTES_MAX {
@@ -66,8 +84,7 @@ impl Event<'_> {
             return refuse("retry", format!("more than {EVENT_RETRY_MS_MAX} ms"));
         }
         if self.data.len() > EVENT_DATA_BYTES_MAX {
-            let why = format!("longer than {EVENT_DATA_BYTES_MAX} bytes");
-            return Err(LocalReply::field_error(413, "data", why));
+            return Err(EventError::data_too_large());
         }
         Ok(Frame {
             text: self.write().into(),
@@ -110,43 +127,40 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-impl Emitted {
-    /// The event of `/events`: its data are the whole document.
-    pub fn to_frame(&self) -> Result<Frame, LocalReply> {
-        if self.source.len() > EVENT_NAME_BYTES_MAX {
-            let why = format!("longer than {EVENT_NAME_BYTES_MAX} bytes");
-            return Err(LocalReply::field_error(400, "source", why));
-        }
-        if self.data.len() > EVENT_DATA_BYTES_MAX {
-            let why = format!("longer than {EVENT_DATA_BYTES_MAX} bytes");
-            return Err(LocalReply::field_error(413, "data", why));
-        }
-        let document = serde_json::to_string(self).expect("strings serialise");
-        let head = Event {
-            event_type: &self.event_type,
-            ..Event::default()
-        };
-        head.to_frame()?;
-        // Escapes may have made it longer than what comes from outside may be.
-        let text = Event {
-            data: &document,
-            ..head
-        };
-        Ok(Frame {
-            text: text.write().into(),
-            id: None,
-        })
+/// The event of `/events`: its data are the whole document.
+pub fn frame_of(emitted: &WorkerEvent) -> Result<Frame, EventError> {
+    if emitted.source.len() > EVENT_NAME_BYTES_MAX {
+        let why = format!("longer than {EVENT_NAME_BYTES_MAX} bytes");
+        return Err(EventError::new("source", why));
     }
+    if emitted.data.len() > EVENT_DATA_BYTES_MAX {
+        return Err(EventError::data_too_large());
+    }
+    let document = serde_json::to_string(emitted).expect("strings serialise");
+    let head = Event {
+        event_type: &emitted.event_type,
+        ..Event::default()
+    };
+    head.to_frame()?;
+    // Escapes may have made it longer than what comes from outside may be.
+    let text = Event {
+        data: &document,
+        ..head
+    };
+    Ok(Frame {
+        text: text.write().into(),
+        id: None,
+    })
+}
 
-    /// The channel that its data name, if they are a JSON object that does.
-    pub fn channel(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Channel {
-            channel: String,
-        }
-        let named: Channel = serde_json::from_str(&self.data).ok()?;
-        Some(named.channel)
+/// The channel that an event's data name, if they are a JSON object that does.
+pub fn channel_of(emitted: &WorkerEvent) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Channel {
+        channel: String,
     }
+    let named: Channel = serde_json::from_str(&emitted.data).ok()?;
+    Some(named.channel)
 }
 
 #[cfg(test)]
@@ -186,45 +200,49 @@ mod tests {
     fn what_would_begin_another_field_or_be_too_large_is_refused_by_name() {
         let long = "x".repeat(EVENT_DATA_BYTES_MAX + 1);
         let refused = |event: Event<'_>| {
-            let answer = event.to_frame().expect_err("refused");
-            let text = String::from_utf8(answer.body).unwrap();
-            format!("{} {text}", answer.status)
+            let error = event.to_frame().expect_err("refused");
+            let size = if error.is_too_large {
+                "too large: "
+            } else {
+                ""
+            };
+            format!("{size}{}: {error}", error.field)
         };
-        assert!(refused(event("a\ndata: b", "")).contains("\"event_type\""));
+        assert!(refused(event("a\ndata: b", "")).starts_with("event_type: "));
         assert!(refused(event("", "")).contains("empty"));
-        assert!(refused(event(&long[..300], "")).contains("\"event_type\""));
-        assert!(refused(event("e", &long)).starts_with("413 "));
+        assert!(refused(event(&long[..300], "")).starts_with("event_type: "));
+        assert!(refused(event("e", &long)).starts_with("too large: data: "));
         for id in ["a\rb", "a\0"] {
             let event = Event {
                 id: Some(id),
                 ..event("e", "")
             };
-            assert!(refused(event).contains("\"id\""), "{id:?}");
+            assert!(refused(event).starts_with("id: "), "{id:?}");
         }
         let forever = Event {
             retry_ms: Some(u64::MAX),
             ..event("e", "")
         };
-        assert!(refused(forever).contains("\"retry\""));
+        assert!(refused(forever).starts_with("retry: "));
     }
 
     #[test]
     fn an_emitted_event_is_told_whole_and_knows_its_channel() {
-        let emitted = |data: &str| Emitted {
+        let emitted = |data: &str| WorkerEvent {
             source: "w".to_owned(),
             event_type: "done".to_owned(),
             data: data.to_owned(),
         };
         assert_eq!(
-            &*emitted("a\nb").to_frame().unwrap().text,
+            &*frame_of(&emitted("a\nb")).unwrap().text,
             "event: done\ndata: {\"source\":\"w\",\"event_type\":\"done\",\"data\":\"a\\nb\"}\n\n"
         );
         assert_eq!(
-            emitted(r#"{"channel":"c","x":1}"#).channel(),
+            channel_of(&emitted(r#"{"channel":"c","x":1}"#)),
             Some("c".to_owned())
         );
         for none in ["", "channel", r#"{"channel":7}"#, r#"[{"channel":"c"}]"#] {
-            assert_eq!(emitted(none).channel(), None, "{none}");
+            assert_eq!(channel_of(&emitted(none)), None, "{none}");
         }
     }
 }

@@ -116,7 +116,7 @@ impl Registry {
     }
 
     /// Pushes an event to a topic's clients that have all of these parameters.
-    pub fn push(&self, topic: &Topic, params: &HashMap<String, String>, frame: &Frame) -> Reached {
+    pub fn push(&self, topic: &Topic, params: &BTreeMap<String, String>, frame: &Frame) -> Reached {
         let found: Vec<_> = match self.lock().get(topic) {
             Some(listeners) => listeners.values().cloned().collect(),
             None => return Reached::default(),
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    fn params(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+    fn params(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         let owned = pairs
             .iter()
             .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));

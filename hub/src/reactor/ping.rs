@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use slotway_shm_proto::Method;
+use slotway_shm_proto::api::WORKER_PING_ROUTE;
 use slotway_shm_proto::layout::{PING_ROUTE_INDEX, RequestHead, Span};
 
 use super::lanes::Lanes;
@@ -19,7 +20,7 @@ use crate::lanes::slot::Event;
 use crate::shared::message::ControlMessage;
 
 /// What stands in the arena of a ping.
-const PATH: &[u8] = b"/__ping__";
+const PATH: &[u8] = WORKER_PING_ROUTE.as_bytes();
 
 /// Pings the reactor's lanes every `interval`; never ends.
 pub async fn run(lanes: Rc<Lanes>, interval: Duration) {

@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use slotway_shm_proto::api::SseLifecycle;
+
 use super::subscriber::{Owner, Subscriber};
 use crate::clock;
 use crate::http::local_reply::LocalReply;
@@ -56,7 +58,7 @@ pub async fn connect(
     subscriber: &Subscriber,
     last_event_id: Option<&str>,
 ) -> Result<Notified, NotNotified> {
-    let document = subscriber.document("connect", last_event_id);
+    let document = subscriber.document(SseLifecycle::Connect, last_event_id);
     let (exchange, response) = notify(subscriber, &document, To::Any).await?;
     let is_in = response
         .status
@@ -76,7 +78,7 @@ pub async fn disconnect(subscriber: &Subscriber, owner: &Owner, last_event_id: O
     };
     let to = To::Session(owner.id);
     drop(owner);
-    let document = subscriber.document("disconnect", last_event_id);
+    let document = subscriber.document(SseLifecycle::Disconnect, last_event_id);
     if let Ok((exchange, _)) = notify(subscriber, &document, to).await {
         end(subscriber, exchange);
     }

@@ -1,12 +1,11 @@
 //! A client of an SSE route, with all that its workers are told of it.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
-use serde::Serialize;
 use slotway_shm_proto::Method;
+use slotway_shm_proto::api::{SseLifecycle, SseNotification};
 use slotway_shm_proto::layout::FieldEntry;
 
 use crate::events::registry;
@@ -46,16 +45,6 @@ pub struct Subscriber {
     pub has_left: Cell<bool>,
 }
 
-#[derive(Serialize)]
-struct Document<'d> {
-    sse_lifecycle: &'static str,
-    params: BTreeMap<&'d str, &'d str>,
-    path: &'d str,
-    connection: &'d str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_event_id: Option<&'d str>,
-}
-
 impl Subscriber {
     /// The path that it has asked for.
     pub fn path(&self) -> &str {
@@ -63,16 +52,15 @@ impl Subscriber {
     }
 
     /// What a worker is told.
-    pub fn document(&self, sse_lifecycle: &'static str, last_event_id: Option<&str>) -> Vec<u8> {
-        let pairs = self.params.iter();
-        let document = Document {
+    pub fn document(&self, sse_lifecycle: SseLifecycle, last_event_id: Option<&str>) -> Vec<u8> {
+        let notification = SseNotification {
             sse_lifecycle,
-            params: pairs.map(|(n, v)| (n.as_str(), v.as_str())).collect(),
-            path: self.path(),
-            connection: &self.connection,
-            last_event_id,
+            params: self.params.iter().cloned().collect(),
+            path: self.path().to_owned(),
+            connection: self.connection.clone(),
+            last_event_id: last_event_id.map(str::to_owned),
         };
-        serde_json::to_vec(&document).expect("strings serialise")
+        serde_json::to_vec(&notification).expect("strings serialise")
     }
 
     /// Whether a slot has room for all that a worker may be told, whatever event the
@@ -83,7 +71,7 @@ impl Subscriber {
         let room = fill::body_room(arena_bytes, self.head_bytes.len(), field_count);
         // No character of an id is longer than that in JSON.
         let id_bytes = EVENT_NAME_BYTES_MAX * "\\u0000".len();
-        self.document("disconnect", Some("")).len() + id_bytes <= room
+        self.document(SseLifecycle::Disconnect, Some("")).len() + id_bytes <= room
     }
 
     /// The worker that knows of it, if that one still takes requests.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use slotway_shm_proto::api::RouteRegistration;
 use slotway_shm_proto::layout::request_flags;
 
 #[cfg(feature = "tokio")]
@@ -20,7 +21,6 @@ use crate::exchange::response::Response;
 use crate::exchange::ticket::{Published, Ticket};
 #[cfg(feature = "tokio")]
 use crate::handler::owned::HandlerResponse;
-use crate::hub::register::RouteRegistration;
 #[cfg(feature = "tokio")]
 use crate::limits::OFFLOAD_NS;
 use crate::limits::SLOW_HANDLER_NS;

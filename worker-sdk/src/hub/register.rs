@@ -1,33 +1,11 @@
 //! Registering over HTTP: `POST /internal/register`, where the attach socket cannot be
 //! found or its hub is of an earlier release.
 
-use serde::{Deserialize, Serialize};
+use slotway_shm_proto::api::RegisterResponse;
 use slotway_shm_proto::message::WORKER_ID_BYTES;
 
 use crate::error::RunError;
 use crate::hub::client::HubClient;
-
-#[derive(Serialize)]
-pub(crate) struct RegisterRequest {
-    pub name: String,
-    pub routes: Vec<RouteRegistration>,
-    pub instance: bool,
-}
-
-#[derive(Serialize)]
-pub(crate) struct RouteRegistration {
-    pub method: String,
-    pub path: String,
-    pub retry: bool,
-    pub sse: bool,
-    pub raw_params: bool,
-}
-
-#[derive(Deserialize)]
-struct RegisterAnswer {
-    worker_id: String,
-    attach: String,
-}
 
 /// What the hub reserved.
 pub(crate) struct Reservation {
@@ -51,7 +29,7 @@ pub(crate) fn register(hub: &HubClient, document: &[u8]) -> Result<Reservation, 
             answer: answer.text.trim().to_owned(),
         });
     }
-    let answer: RegisterAnswer = serde_json::from_str(&answer.text)
+    let answer: RegisterResponse = serde_json::from_str(&answer.text)
         .map_err(|error| RunError::RegistrationAnswer(error.to_string()))?;
     let worker_id = answer.worker_id.as_bytes().try_into().map_err(|_| {
         let bytes = answer.worker_id.len();

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use slotway_shm_proto::api::RegisterRequest;
+
 use crate::handler::route::Route;
 use crate::handler::runtime::Spawner;
 use crate::hub::attach::AttachSocket;
 use crate::hub::client::HubClient;
-use crate::hub::register::RegisterRequest;
 use crate::session::live::LiveSessions;
 
 /// What all sessions of a worker share.

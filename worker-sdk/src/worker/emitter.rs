@@ -1,10 +1,12 @@
 //! Events from a worker to clients that listen: [`HubEmitter`].
 
+use std::collections::BTreeMap;
+#[cfg(feature = "tokio")]
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use slotway_shm_proto::api::{SsePushRequest, WorkerEvent};
 use slotway_shm_proto::message::Emit;
 use slotway_shm_proto::packet;
 
@@ -37,13 +39,11 @@ pub struct HubEmitter {
 }
 
 /// An event for clients of an SSE route.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct SseEvent {
     event_type: String,
     data: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<u64>,
 }
 
@@ -74,16 +74,12 @@ impl SseEvent {
 }
 
 /// Which clients of SSE routes an event is for.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default)]
 pub struct SseTarget {
-    #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pattern: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    params: Option<HashMap<String, String>>,
+    params: Option<BTreeMap<String, String>>,
 }
 
 impl SseTarget {
@@ -99,7 +95,7 @@ impl SseTarget {
     pub fn pattern(pattern: &str) -> Self {
         Self {
             pattern: Some(pattern.to_owned()),
-            params: Some(HashMap::new()),
+            params: Some(BTreeMap::new()),
             ..Self::default()
         }
     }
@@ -118,21 +114,6 @@ impl SseTarget {
             ..Self::default()
         }
     }
-}
-
-#[derive(Serialize)]
-struct Emitted<'e> {
-    source: &'e str,
-    event_type: &'e str,
-    data: &'e str,
-}
-
-#[derive(Serialize)]
-struct Push<'p> {
-    #[serde(flatten)]
-    target: &'p SseTarget,
-    #[serde(flatten)]
-    event: &'p SseEvent,
 }
 
 impl HubEmitter {
@@ -170,10 +151,10 @@ impl HubEmitter {
     }
 
     fn emitted(&self, event_type: &str, data: &str) -> Vec<u8> {
-        let emitted = Emitted {
-            source: &self.source,
-            event_type,
-            data,
+        let emitted = WorkerEvent {
+            source: self.source.to_string(),
+            event_type: event_type.to_owned(),
+            data: data.to_owned(),
         };
         serde_json::to_vec(&emitted).expect("strings serialise")
     }
@@ -256,7 +237,7 @@ impl HubEmitter {
         data: &str,
     ) -> Result<(), EmitError> {
         let target = SseTarget {
-            params: Some(params),
+            params: Some(params.into_iter().collect()),
             ..SseTarget::pattern(pattern)
         };
         self.push(&target, &SseEvent::new(event_type, data)).await
@@ -295,7 +276,18 @@ async fn in_background(
 }
 
 fn pushed(target: &SseTarget, event: &SseEvent) -> Vec<u8> {
-    serde_json::to_vec(&Push { target, event }).expect("strings serialise")
+    let (target, event) = (target.clone(), event.clone());
+    let request = SsePushRequest {
+        path: target.path,
+        pattern: target.pattern,
+        params: target.params,
+        connection: target.connection,
+        event_type: event.event_type,
+        data: event.data,
+        id: event.id,
+        retry: event.retry,
+    };
+    serde_json::to_vec(&request).expect("strings serialise")
 }
 
 impl std::fmt::Debug for HubEmitter {

@@ -16,12 +16,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use slotway_shm_proto::api::RegisterRequest;
+
 use crate::error::RunError;
 use crate::handler::route::Route;
 use crate::handler::runtime::Spawner;
 use crate::hub::attach::AttachSocket;
 use crate::hub::client::{HubClient, HubUrl};
-use crate::hub::register::RegisterRequest;
 use crate::limits::{
     COLLECTED_BYTES_MAX_DEFAULT, CONNECT_TIME_DEFAULT, EMITTER_CONNECTION_COUNT, HUB_URL_DEFAULT,
     THREAD_COUNT_BOUND, THREAD_COUNT_DEFAULT,

@@ -10,22 +10,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use slotway_shm_proto::Method;
+use slotway_shm_proto::api::{HealthResponse, RegisterResponse, WorkerInfo};
 use slotway_shm_proto::message::{FromHub, Goodbye};
 use slotway_shm_proto::packet;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::error::ControlError;
 use super::register;
-use crate::http::local_reply::LocalReply;
 use crate::limits::{RESERVATION_COUNT_MAX, RESERVATION_TIME};
 use crate::routing::pattern::Pattern;
 use crate::routing::registration::{ExpectedWorker, Registration, RouteSpec};
 use crate::routing::session::{Session, SessionState};
 use crate::routing::table::{RouteTable, check_conflicts};
-use crate::shared::Shared;
 use crate::shared::id::new_id;
+use crate::shared::{Shared, sabotage};
 
 struct Reservation {
     registration: Registration,
@@ -98,25 +98,19 @@ impl Sessions {
         }
     }
 
-    /// `GET /health`.
-    pub fn health(&self) -> LocalReply {
-        let live = |attached: &&Attached| attached.is_live();
-        let workers: Vec<_> = self
-            .attached
-            .iter()
-            .filter(live)
-            .map(|attached| {
-                json!({
-                    "name": attached.session.name,
-                    "worker_id": attached.session.worker_id,
-                    "route_count": attached.session.routes.len(),
-                    "transport": "shm",
-                })
-            })
-            .collect();
-        let is_ready = !self.is_stopping();
-        let status = if is_ready { 200 } else { 503 };
-        LocalReply::json(status, &json!({ "ok": is_ready, "workers": workers }))
+    /// The workers that take requests, and whether the hub does.
+    pub fn health(&self) -> HealthResponse {
+        let live = self.attached.iter().filter(|attached| attached.is_live());
+        let workers = live.map(|attached| WorkerInfo {
+            name: attached.session.name.clone(),
+            worker_id: attached.session.worker_id.clone(),
+            route_count: attached.session.routes.len(),
+            transport: "shm".to_owned(),
+        });
+        HealthResponse {
+            ok: !self.is_stopping(),
+            workers: workers.collect(),
+        }
     }
 
     /// The sessions of all workers that are here.
@@ -129,42 +123,31 @@ impl Sessions {
         self.shared.stopping.load(Ordering::Acquire)
     }
 
-    /// `POST /internal/register`: reserves, so that a worker can attach.
-    pub fn register(&mut self, body: &[u8]) -> LocalReply {
-        let registration = match register::read(body) {
-            Ok(registration) => registration,
-            Err(answer) => return answer,
-        };
-        let table = self.shared.routes.current();
-        if let Err(conflict) = check_conflicts(&table, &registration) {
-            return LocalReply::error(409, conflict.to_string());
-        }
+    /// Reserves, so that a worker can attach.
+    pub fn register(&mut self, body: &[u8]) -> Result<RegisterResponse, ControlError> {
+        let registration = register::read(body)?;
+        check_conflicts(&self.shared.routes.current(), &registration)?;
         if self.is_handing_over {
-            return LocalReply::error(503, "a new hub is taking over; register with it")
-                .with("Retry-After", "1");
+            let why = "a new hub is taking over; register with it";
+            return Err(ControlError::Unavailable(why.to_owned()));
         }
         if self.reservations.len() >= RESERVATION_COUNT_MAX {
-            return LocalReply::error(503, "too many registrations are waiting for their worker")
-                .with("Retry-After", "1");
+            let why = "too many registrations are waiting for their worker";
+            return Err(ControlError::Unavailable(why.to_owned()));
         }
-        let worker_id = match new_id() {
-            Ok(worker_id) => worker_id,
-            Err(error) => {
-                return LocalReply::error(503, format!("cannot create an id: {error}"))
-                    .with("Retry-After", "1");
-            }
+        let worker_id = new_id()
+            .map_err(|error| ControlError::Unavailable(format!("cannot create an id: {error}")))?;
+        let response = RegisterResponse {
+            worker_id: worker_id.clone(),
+            shm_name: region_label(&registration.name),
+            attach: self.attach_path.clone(),
         };
-        let answer = json!({
-            "worker_id": worker_id,
-            "shm_name": region_label(&registration.name),
-            "attach": self.attach_path,
-        });
         let reservation = Reservation {
             registration,
             made: Instant::now(),
         };
         self.reservations.insert(worker_id, reservation);
-        LocalReply::json(200, &answer)
+        Ok(response)
     }
 
     /// An upgrade begins. What workers there are, with new ids.
@@ -347,6 +330,7 @@ impl Sessions {
 
     /// Makes the new table visible, in one step.
     fn publish(&self) {
+        sabotage::pause("publish");
         let attached = self.attached.iter();
         let attached = attached.map(|attached| (Arc::clone(&attached.session), attached.state));
         let closing = self.closing.iter();

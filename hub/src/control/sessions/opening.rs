@@ -16,9 +16,9 @@ use tokio::task::JoinHandle;
 
 use super::{Attached, Sessions, region_label};
 use crate::control::attach;
+use crate::control::error::ControlError;
 use crate::control::events;
 use crate::control::register;
-use crate::http::local_reply::LocalReply;
 use crate::routing::registration::Registration;
 use crate::routing::session::{OpenLanes, Session, SessionState};
 use crate::routing::table::check_conflicts;
@@ -30,7 +30,7 @@ use crate::shared::message::{ControlMessage, Greeting, Opening};
 enum NotAttached {
     Refused(Refusal),
     /// What it registers is at fault.
-    Document(LocalReply),
+    Registration(ControlError),
 }
 
 impl From<Refusal> for NotAttached {
@@ -57,9 +57,10 @@ impl Sessions {
         match result {
             Ok(()) => {}
             Err(NotAttached::Refused(refusal)) => attach::refuse(&socket, refusal),
-            Err(NotAttached::Document(answer)) => {
-                let status = answer.status;
-                let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
+            Err(NotAttached::Registration(error)) => {
+                let reply = error.to_reply();
+                let text = String::from_utf8_lossy(&reply.body).trim().to_owned();
+                let status = reply.status;
                 tracing::warn!("registration refused with {status}: {text}");
                 // In vain if the peer has left.
                 let _ = packet::send(&socket, &NotRegistered { status, text }.to_packet(), &[]);
@@ -99,10 +100,9 @@ impl Sessions {
         peer: PeerCredentials,
     ) -> Result<(), NotAttached> {
         self.check_opening(thread_count)?;
-        let registration = register::read(document).map_err(NotAttached::Document)?;
-        check_conflicts(&self.shared.routes.current(), &registration).map_err(|conflict| {
-            NotAttached::Document(LocalReply::error(409, conflict.to_string()))
-        })?;
+        let registration = register::read(document).map_err(NotAttached::Registration)?;
+        check_conflicts(&self.shared.routes.current(), &registration)
+            .map_err(|conflict| NotAttached::Registration(conflict.into()))?;
         let worker_id = new_id().map_err(|_| Refusal::NoResources)?;
         Ok(self.open(registration, worker_id, thread_count, socket, peer)?)
     }
