@@ -66,8 +66,11 @@ pub const SPARE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Idle connections to the hub that an emitter keeps for its next events.
 pub const EMITTER_CONNECTION_COUNT: usize = 4;
 
-/// Largest answer of the hub's own.
-pub const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// Largest response of the hub's own.
+pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
+
+/// Most fields of one.
+pub const RESPONSE_FIELD_COUNT_MAX: usize = 32;
 
 const _: () = {
     assert!(UNRUNG_COUNT_MAX <= 64, "some tens of answers");

@@ -22,7 +22,8 @@ use crate::error::RunError;
 use crate::handler::route::Route;
 use crate::handler::runtime::Spawner;
 use crate::hub::attach::AttachSocket;
-use crate::hub::client::{HubClient, HubUrl};
+use crate::hub::client::HubClient;
+use crate::hub::url::HubUrl;
 use crate::limits::{
     COLLECTED_BYTES_MAX_DEFAULT, CONNECT_TIME_DEFAULT, EMITTER_CONNECTION_COUNT, HUB_URL_DEFAULT,
     THREAD_COUNT_BOUND, THREAD_COUNT_DEFAULT,
