@@ -80,7 +80,7 @@ impl Hub {
         let stopped = |error| StartError::Handover(io::Error::other(error));
         let are_all_here = expecting.await.map_err(stopped)?;
         let from = blocking::run("handover", move || from.prepared().map(|()| from)).await;
-        let from = from.flatten().map_err(StartError::Handover)?;
+        let from = from.and_then(|from| from).map_err(StartError::Handover)?;
         if tokio::time::timeout(MOVE_TIME, are_all_here).await.is_err() {
             tracing::warn!(
                 expected = count,

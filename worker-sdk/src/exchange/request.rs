@@ -195,7 +195,7 @@ impl Request {
     /// (then with port 0), else the hub's peer. Peers on a Unix socket have the
     /// unspecified address, `[::]:0`.
     pub fn peer(&self) -> SocketAddr {
-        let address = Ipv6Addr::from_octets(self.head.peer_address);
+        let address = Ipv6Addr::from(self.head.peer_address);
         SocketAddr::new(address.to_canonical(), self.head.peer_port as u16)
     }
 
