@@ -118,7 +118,9 @@ impl NotRegistered {
             reserved: 0,
         };
         let most = self.text.len().min(TEXT_BYTES_MAX);
-        let end = (0..=most).rev().find(|end| self.text.is_char_boundary(*end));
+        let end = (0..=most)
+            .rev()
+            .find(|end| self.text.is_char_boundary(*end));
         let end = end.unwrap_or(0);
         [bytemuck::bytes_of(&head), &self.text.as_bytes()[..end]].concat()
     }

@@ -131,7 +131,10 @@ fn a_wrong_document_is_refused_as_over_http(io: &str) {
             request.response(200).empty()
         });
     match worker.run_blocking() {
-        Err(RunError::Registration { status, answer }) => {
+        Err(RunError::Registration {
+            status,
+            response: answer,
+        }) => {
             assert!(
                 status == 409 && answer.contains("/a/{z}/b"),
                 "{status} {answer}"

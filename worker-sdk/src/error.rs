@@ -3,14 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
-use slotway_shm_proto::message::{Goodbye, MessageError, Refusal};
-use slotway_shm_proto::region::RegionError;
+use slotway_shm_proto::message::{Goodbye, Refusal};
 
 /// Why connecting to a hub failed, or why [`crate::HubWorker::run`] returned.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The hub's URL is none.
+    /// The hub's URL is not valid.
     #[error("{url:?} is not a hub URL ({why}); expected, for example, http://127.0.0.1:3200")]
     Url {
         /// What was passed to [`crate::HubWorker::new`].
@@ -18,7 +17,7 @@ pub enum RunError {
         /// What is wrong with it.
         why: String,
     },
-    /// The hub did not answer the registration.
+    /// The hub did not respond to the registration.
     #[error("cannot register at {url}: {why}")]
     Unreachable {
         /// Where.
@@ -27,16 +26,16 @@ pub enum RunError {
         why: String,
     },
     /// The hub refused the registration.
-    #[error("the hub refused the registration with {status}: {answer}")]
+    #[error("the hub refused the registration with {status}: {response}")]
     Registration {
         /// Status code.
         status: u16,
         /// What it said.
-        answer: String,
+        response: String,
     },
-    /// The hub's answer to the registration made no sense.
-    #[error("the hub's reply to the registration is not valid: {0}")]
-    RegistrationAnswer(String),
+    /// The hub's response to the registration is not valid.
+    #[error("the hub's response to the registration is not valid: {0}")]
+    RegistrationResponse(String),
     /// The attach socket cannot be reached.
     #[error("cannot reach the attach socket {path}: {error}")]
     AttachSocket {
@@ -59,12 +58,12 @@ pub enum RunError {
     /// The hub refused to attach.
     #[error("the hub refused to attach: {0}")]
     Refused(Refusal),
-    /// The hub sent what is no message.
-    #[error("the hub sent {0}")]
-    Message(#[from] MessageError),
+    /// The hub sent something that is not a message of the protocol.
+    #[error("the hub's message is not valid: {0}")]
+    Message(String),
     /// The hub's memory cannot be used.
     #[error("the shared memory cannot be used: {0}")]
-    Region(#[from] RegionError),
+    Region(String),
     /// An async handler without a runtime.
     #[error("async handlers need a tokio runtime: start the worker in one")]
     NoRuntime,
@@ -107,7 +106,7 @@ impl RunError {
                 )
             }
             Self::Url { .. }
-            | Self::RegistrationAnswer(_)
+            | Self::RegistrationResponse(_)
             | Self::Message(_)
             | Self::Region(_)
             | Self::NoRuntime
@@ -120,18 +119,18 @@ impl RunError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmitError {
-    /// The worker's hub URL is none; running it says what is wrong.
+    /// The worker's hub URL is not valid; running it says what is wrong.
     #[error("the worker's hub URL is not valid")]
     Url,
-    /// The hub did not answer.
+    /// The hub did not respond.
     #[error("cannot reach the hub: {0}")]
     Unreachable(String),
     /// The hub refused it.
-    #[error("the hub refused the event with {status}: {answer}")]
+    #[error("the hub refused the event with {status}: {response}")]
     Refused {
         /// Status code.
         status: u16,
         /// What it said.
-        answer: String,
+        response: String,
     },
 }

@@ -83,8 +83,8 @@ pub use handler::function::{AsyncHandler, StreamHandler};
 pub use handler::into_response::IntoResponse;
 pub use handler::owned::HandlerResponse;
 pub use session::stream::BodyClosed;
-pub use slotway_shm_proto::api;
 pub use slotway_shm_proto::message::{Goodbye, Refusal};
+pub use slotway_shm_proto::{Method, api};
 #[cfg(feature = "tower")]
 pub use tower::body::Body;
 #[cfg(feature = "tower")]

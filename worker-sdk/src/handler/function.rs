@@ -11,28 +11,56 @@ use crate::exchange::request_body::RequestBody;
 use crate::exchange::response::Response;
 use crate::handler::extract::FromRequest;
 
+/// Keeps the handler traits from being implemented elsewhere: their methods may get more
+/// arguments.
+mod sealed {
+    #[derive(Clone, Copy, Debug)]
+    pub struct Seal;
+}
+
+pub(crate) use sealed::Seal;
+
 /// A function that [`HubWorker::on_blocking`](crate::HubWorker::on_blocking) takes.
 /// Implemented for all that fit; not to be implemented by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a plain handler of a worker",
+    label = "not a handler",
+    note = "a handler is a plain function with up to eight arguments, each of which implements \
+            `FromRequest`, and a result that implements `IntoResponse`"
+)]
 pub trait BlockingHandler<Args, S>: Send + Sync + 'static {
     /// Runs it.
-    fn call(&self, state: &Arc<S>, request: &Request) -> Response;
+    fn call(&self, state: &Arc<S>, request: &Request, seal: Seal) -> Response;
 }
 
 /// An async function that [`HubWorker::on`](crate::HubWorker::on) takes. Implemented for
 /// all that fit; not to be implemented by hand.
 #[cfg(feature = "tokio")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler of a worker",
+    label = "not a handler",
+    note = "a handler is an async function with up to eight arguments, each of which implements \
+            `FromRequest`, and a result that implements `IntoResponse`"
+)]
 pub trait AsyncHandler<Args, S>: Send + Sync + 'static {
     /// Runs it.
     fn call(
         self: Arc<Self>,
         state: Arc<S>,
         request: Request,
+        seal: Seal,
     ) -> impl Future<Output = Response> + Send + 'static;
 }
 
 /// An async function that [`HubWorker::on_stream`](crate::HubWorker::on_stream) takes.
 /// Implemented for all that fit; not to be implemented by hand.
 #[cfg(feature = "tokio")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a streaming handler of a worker",
+    label = "not a handler",
+    note = "a handler is an async function with up to eight arguments, each of which implements \
+            `FromRequest`, then a `RequestBody`, and a result that implements `IntoResponse`"
+)]
 pub trait StreamHandler<Args, S>: Send + Sync + 'static {
     /// Runs it.
     fn call(
@@ -40,6 +68,7 @@ pub trait StreamHandler<Args, S>: Send + Sync + 'static {
         state: Arc<S>,
         request: Request,
         body: RequestBody,
+        seal: Seal,
     ) -> impl Future<Output = Response> + Send + 'static;
 }
 
@@ -64,7 +93,7 @@ macro_rules! handlers {
             $($arg: FromRequest<S>,)*
         {
             #[allow(unused_variables, reason = "a function may have no arguments")]
-            fn call(&self, state: &Arc<S>, request: &Request) -> Response {
+            fn call(&self, state: &Arc<S>, request: &Request, _: Seal) -> Response {
                 let run = || Ok::<_, Error>(self($($arg::from_request(state, request)?),*));
                 run().into_response(request)
             }
@@ -84,6 +113,7 @@ macro_rules! handlers {
                 self: Arc<Self>,
                 state: Arc<S>,
                 request: Request,
+                _: Seal,
             ) -> impl Future<Output = Response> + Send + 'static {
                 let start = || Ok::<_, Error>(self($($arg::from_request(&state, &request)?),*));
                 finish(start(), request)
@@ -105,6 +135,7 @@ macro_rules! handlers {
                 state: Arc<S>,
                 request: Request,
                 body: RequestBody,
+                _: Seal,
             ) -> impl Future<Output = Response> + Send + 'static {
                 let start =
                     || Ok::<_, Error>(self($($arg::from_request(&state, &request)?,)* body));

@@ -119,6 +119,7 @@ fn welcome(socket: OwnedFd, path: &Path, sent: io::Result<()>) -> Result<Attachm
         path: path.to_owned(),
         error,
     };
+    let invalid = |error: MessageError| RunError::Message(error.to_string());
     let welcome = packet::receive_up_to(&socket, ANSWER_PACKET_BYTES_MAX).map_err(failed)?;
     if welcome.bytes.is_empty() {
         // A hub that refuses may close before it is greeted; its refusal, if
@@ -126,13 +127,15 @@ fn welcome(socket: OwnedFd, path: &Path, sent: io::Result<()>) -> Result<Attachm
         sent.map_err(failed)?;
         return Err(RunError::Disconnected);
     }
-    if let Some(NotRegistered { status, text }) = NotRegistered::from_packet(&welcome.bytes)? {
+    if let Some(NotRegistered { status, text }) =
+        NotRegistered::from_packet(&welcome.bytes).map_err(invalid)?
+    {
         return Err(RunError::Registration {
             status,
-            answer: text,
+            response: text,
         });
     }
-    let geometry = match FromHub::from_packet(&welcome.bytes)? {
+    let geometry = match FromHub::from_packet(&welcome.bytes).map_err(invalid)? {
         FromHub::Welcome(geometry) => geometry,
         FromHub::Refused(refusal) => return Err(RunError::Refused(refusal)),
         FromHub::Goodbye(goodbye) => return Err(RunError::Ended(goodbye)),
@@ -143,11 +146,12 @@ fn welcome(socket: OwnedFd, path: &Path, sent: io::Result<()>) -> Result<Attachm
     };
     let mut fds = welcome.fds;
     if fds.len() != geometry.lane_count() as usize + 2 {
-        return Err(garbage.into());
+        return Err(invalid(garbage));
     }
     let eventfds = fds.split_off(2);
-    let fds: [OwnedFd; 2] = fds.try_into().map_err(|_| garbage)?;
-    let regions = WorkerRegions::map(&fds, &geometry)?;
+    let fds: [OwnedFd; 2] = fds.try_into().map_err(|_| invalid(garbage))?;
+    let regions =
+        WorkerRegions::map(&fds, &geometry).map_err(|error| RunError::Region(error.to_string()))?;
     // From here on a receive waits for the session's end.
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, None)
         .map_err(|error| failed(error.into()))?;

@@ -26,14 +26,14 @@ pub(crate) fn register(hub: &HubClient, document: &[u8]) -> Result<Reservation, 
     if !(200..300).contains(&answer.status) {
         return Err(RunError::Registration {
             status: answer.status,
-            answer: answer.text.trim().to_owned(),
+            response: answer.text.trim().to_owned(),
         });
     }
     let answer: RegisterResponse = serde_json::from_str(&answer.text)
-        .map_err(|error| RunError::RegistrationAnswer(error.to_string()))?;
+        .map_err(|error| RunError::RegistrationResponse(error.to_string()))?;
     let worker_id = answer.worker_id.as_bytes().try_into().map_err(|_| {
         let bytes = answer.worker_id.len();
-        RunError::RegistrationAnswer(format!("a worker_id of {bytes} bytes"))
+        RunError::RegistrationResponse(format!("a worker_id of {bytes} bytes"))
     })?;
     Ok(Reservation {
         worker_id,

@@ -189,7 +189,7 @@ impl HubEmitter {
         }
         Err(EmitError::Refused {
             status: answer.status,
-            answer: answer.text.trim().to_owned(),
+            response: answer.text.trim().to_owned(),
         })
     }
 }

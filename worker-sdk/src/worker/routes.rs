@@ -16,9 +16,9 @@ use crate::exchange::request::Request;
 #[cfg(feature = "tokio")]
 use crate::exchange::request_body::RequestBody;
 use crate::exchange::response::Response;
-use crate::handler::function::BlockingHandler;
 #[cfg(feature = "tokio")]
 use crate::handler::function::{AsyncHandler, StreamHandler};
+use crate::handler::function::{BlockingHandler, Seal};
 #[cfg(feature = "tokio")]
 use crate::handler::owned::HandlerResponse;
 use crate::handler::route::Route;
@@ -117,7 +117,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     where
         H: BlockingHandler<Args, S>,
     {
-        let handler = move |state: &Arc<S>, request: &Request| handler.call(state, request);
+        let handler = move |state: &Arc<S>, request: &Request| handler.call(state, request, Seal);
         self.add_alone(Route::plain(method, path, handler))
     }
 
@@ -142,7 +142,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         H: AsyncHandler<Args, S>,
     {
         let handler = Arc::new(handler);
-        let start = move |state, request| Arc::clone(&handler).call(state, request);
+        let start = move |state, request| Arc::clone(&handler).call(state, request, Seal);
         self.add_alone(Route::asynchronous(method, path, start))
     }
 
@@ -169,7 +169,8 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         H: StreamHandler<Args, S>,
     {
         let handler = Arc::new(handler);
-        let start = move |state, request, body| Arc::clone(&handler).call(state, request, body);
+        let start =
+            move |state, request, body| Arc::clone(&handler).call(state, request, body, Seal);
         self.add_alone(Route::streaming(method, path, start))
     }
 
