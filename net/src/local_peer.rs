@@ -27,6 +27,8 @@ pub struct LocalPeers {
 
 /// `SOCK_DIAG_BY_FAMILY`
 const BY_FAMILY: u16 = 20;
+/// `NLMSG_ERROR`
+const ERROR: u16 = 2;
 /// `NLM_F_REQUEST`
 const REQUEST: u16 = 1;
 const AF_INET: u8 = 2;
@@ -45,20 +47,21 @@ const UID_OFFSET: usize = HEADER_BYTES + 4 + SOCKET_ID_BYTES + 12;
 const INODE_OFFSET: usize = UID_OFFSET + 4;
 
 impl LocalPeers {
-    /// Opens the netlink socket, and sees whether the kernel answers: its module for TCP may
-    /// be missing.
+    /// Opens the netlink socket. An error if the kernel cannot tell of TCP sockets: its
+    /// module for them may be missing.
     pub fn new() -> io::Result<Self> {
         let peers = Self::open()?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let local = listener.local_addr()?;
-        let client = TcpStream::connect(local)?;
-        match peers.find(local, client.local_addr()?) {
-            Some(_) => Ok(peers),
-            None => Err(io::Error::new(
+        if let Ok((listener, client)) = connected_pair()
+            && let Ok(None) = peers.ask(listener.local_addr()?, client.local_addr()?)
+        {
+            return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "the kernel does not tell of TCP sockets; is tcp_diag missing?",
-            )),
+            ));
         }
+        // If that could not be tried, nothing is known of the kernel; peers that it does
+        // not tell of are unknown then.
+        Ok(peers)
     }
 
     fn open() -> io::Result<Self> {
@@ -74,6 +77,11 @@ impl LocalPeers {
     /// The socket that is connected from `peer` to `local`, if it is in this network
     /// namespace.
     pub fn find(&self, local: SocketAddr, peer: SocketAddr) -> Option<LocalPeer> {
+        self.ask(local, peer).ok().flatten()
+    }
+
+    /// `None`: the kernel knows of no such socket.
+    fn ask(&self, local: SocketAddr, peer: SocketAddr) -> io::Result<Option<LocalPeer>> {
         let (local_ip, peer_ip) = (local.ip().to_canonical(), peer.ip().to_canonical());
         let mut request = [0_u8; REQUEST_BYTES];
         request[0..4].copy_from_slice(&(REQUEST_BYTES as u32).to_ne_bytes());
@@ -91,29 +99,51 @@ impl LocalPeers {
         write_address(&mut id[20..36], local_ip);
         // No cookie: whichever socket it is.
         id[40..48].fill(0xff);
-        rustix::net::send(&self.netlink, &request, SendFlags::DONTWAIT).ok()?;
+        rustix::net::send(&self.netlink, &request, SendFlags::DONTWAIT)?;
         let mut answer = [0_u8; 512];
         // The kernel has answered by the time that the request is sent.
-        let (bytes, _) = rustix::net::recv(&self.netlink, &mut answer, RecvFlags::DONTWAIT).ok()?;
-        let answer = &answer[..bytes];
-        let word = |offset: usize| {
-            let bytes = answer.get(offset..offset + 4)?;
-            Some(u32::from_ne_bytes(bytes.try_into().ok()?))
-        };
-        let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
-        if kind != BY_FAMILY {
-            return None;
-        }
-        // Where no socket is connected so, the kernel names one that listens there, which
-        // may be anybody's.
-        if answer.get(PORTS_OFFSET..PORTS_OFFSET + 4)? != ports {
-            return None;
-        }
-        Some(LocalPeer {
-            uid: word(UID_OFFSET)?,
-            is_closed: word(INODE_OFFSET)? == 0,
-        })
+        let (bytes, _) = rustix::net::recv(&self.netlink, &mut answer, RecvFlags::DONTWAIT)?;
+        read_answer(&answer[..bytes], ports)
     }
+}
+
+/// What the kernel says of the socket with these ports.
+fn read_answer(answer: &[u8], ports: [u8; 4]) -> io::Result<Option<LocalPeer>> {
+    let short = || io::Error::new(io::ErrorKind::InvalidData, "a short answer of sock_diag");
+    let word = |offset: usize| {
+        let bytes = answer.get(offset..offset + 4).ok_or_else(short)?;
+        Ok::<_, io::Error>(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    };
+    // The type stands in the lower half, the flags in the upper.
+    let kind = answer.get(4..6).ok_or_else(short)?;
+    match u16::from_ne_bytes([kind[0], kind[1]]) {
+        BY_FAMILY => {}
+        ERROR => {
+            let errno = (word(HEADER_BYTES)? as i32).wrapping_neg();
+            let error = io::Error::from_raw_os_error(errno);
+            return match error.kind() {
+                io::ErrorKind::NotFound => Ok(None),
+                _ => Err(error),
+            };
+        }
+        _ => return Err(io::Error::other("an unknown answer of sock_diag")),
+    }
+    // Where no socket is connected so, the kernel names one that listens there, which
+    // may be anybody's.
+    if answer.get(PORTS_OFFSET..PORTS_OFFSET + 4) != Some(&ports) {
+        return Ok(None);
+    }
+    Ok(Some(LocalPeer {
+        uid: word(UID_OFFSET)?,
+        is_closed: word(INODE_OFFSET)? == 0,
+    }))
+}
+
+/// A server on this host, and a client of it.
+fn connected_pair() -> io::Result<(TcpListener, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let client = TcpStream::connect(listener.local_addr()?)?;
+    Ok((listener, client))
 }
 
 fn write_address(place: &mut [u8], address: IpAddr) {

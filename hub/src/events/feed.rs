@@ -161,6 +161,8 @@ impl Feed {
         let mut state = self.lock();
         let is_slow = state.begun_at.is_some_and(|begun_at| begun_at < moment);
         if is_slow {
+            // Only once, however often it is found.
+            state.begun_at = None;
             state.is_closing = true;
             state.is_cut = true;
             // Not even what it has lost is told within an event.
@@ -288,6 +290,7 @@ mod tests {
         feed.take(&mut out);
         assert!(!feed.cut_if_begun_before(before));
         assert!(feed.cut_if_begun_before(later) && feed.is_cut() && feed.is_empty());
+        assert!(!feed.cut_if_begun_before(later), "it counts once");
         assert_eq!(push(&feed, "a"), Pushed::Closing);
         assert!(feed.is_within_event(), "nothing may follow what was sent");
     }

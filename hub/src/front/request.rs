@@ -57,6 +57,7 @@ async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, Ear
         return Box::pin(stream::serve_own(wire, call, method)).await;
     }
     call.client = find_client(wire, call);
+    wire.client = call.client.peer;
     match proxy::serve(wire, call, method).await? {
         Served::Answered(after) => Ok(after),
         Served::IsEventStream(route) => Box::pin(stream::serve_route(wire, call, *route)).await,

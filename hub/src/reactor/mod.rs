@@ -82,9 +82,7 @@ impl Reactor {
     /// A reactor without connections or lanes.
     pub fn new(index: u32, shared: Arc<Shared>) -> io::Result<Rc<Self>> {
         let local_peers = LocalPeers::new();
-        if let Err(error) = &local_peers
-            && index == 0
-        {
+        if let Err(error) = &local_peers {
             tracing::warn!(
                 "the kernel does not tell the users of local clients ({error}): any local user may use \
                  /internal/ over TCP; --internal socket keeps others out"

@@ -1,10 +1,12 @@
 //! Clients of event streams: they stay connected and are pushed events.
 //!
-//! [`stream`] is a connection that serves one client, on its reactor; [`subscriber`] is such
+//! [`stream`] is a connection that serves one client, on its reactor, and [`send`] writes to
+//! it; [`subscriber`] is such
 //! a client of a worker's route, [`notify`] tells the worker that it has come or gone, and
 //! [`ownership`] says which worker knows of it.
 
 mod notify;
 mod ownership;
+mod send;
 pub mod stream;
 mod subscriber;

@@ -71,6 +71,14 @@ impl<O, T> Ownership<O, T> {
         }
     }
 
+    /// When a worker is to be notified again, while that is to come.
+    pub fn retry_at(&self, now: Instant) -> Option<Instant> {
+        match self {
+            Self::Nobody { retry_at } => retry_at.filter(|at| *at > now),
+            _ => None,
+        }
+    }
+
     /// The task that notifies a worker, if there is one.
     pub fn task(&mut self) -> Option<&mut T> {
         match self {
@@ -134,6 +142,13 @@ mod tests {
         let mut own = Plain::Nobody {
             retry_at: Some(retry_at),
         };
+        let before = retry_at.checked_sub(Duration::from_secs(1)).unwrap();
+        assert_eq!(own.retry_at(before), Some(retry_at));
+        assert_eq!(
+            own.retry_at(retry_at),
+            None,
+            "it is due, and waits for nothing"
+        );
         own.routes_changed();
         assert_eq!(own, Plain::Nobody { retry_at: None });
     }

@@ -14,11 +14,12 @@ use tokio::task::{JoinError, JoinHandle};
 
 use super::notify::{self, NotNotified, Notified};
 use super::ownership::{Next, NotifyEnd, Ownership};
+use super::send::{send_events, send_piece, send_stream_head};
 use super::subscriber::{Owner, Subscriber, head_for_worker};
 use crate::events::feed::Feed;
 use crate::events::frame::KEEP_ALIVE;
 use crate::events::registry::{Params, Topic};
-use crate::http::encode::{self, BodyFraming, Persistence};
+use crate::http::encode;
 use crate::http::local_reply::LocalReply;
 use crate::http::target::percent_decode;
 use crate::limits::{EVENT_NAME_BYTES_MAX, SSE_RETRY_TIME};
@@ -48,6 +49,8 @@ enum News {
     Notified(NotifyEnd<Owner>),
     HubStops,
     RoutesChanged,
+    /// A worker that could not be notified is to be tried again.
+    RetryDue,
     /// Nothing has been sent for a while.
     Silence,
 }
@@ -321,11 +324,16 @@ async fn stream_events(
             }
             Err(_) => return End::ClientLeft,
         }
+        let now = Instant::now();
+        let retry_at = served
+            .as_ref()
+            .and_then(|served| served.ownership.retry_at(now));
         let news = tokio::select! {
             biased;
             hangup = state.hangup() => News::Hangup(hangup),
             () = feed.news() => News::Feed,
             notified = notification(&mut served) => News::Notified(end_of(notified)),
+            () = until(retry_at) => News::RetryDue,
             () = stops => News::HubStops,
             () = changed => News::RoutesChanged,
             () = silence(interval) => News::Silence,
@@ -341,6 +349,14 @@ async fn stream_events(
                 return End::ClientLeft;
             }
         }
+    }
+}
+
+/// Waits until a moment, if there is one.
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -384,7 +400,7 @@ fn after(news: News, feed: &Feed, served: &mut Option<&mut Served>) -> Result<bo
             served.ownership.routes_changed();
             Ok(false)
         }
-        (News::Feed | News::Notified(_) | News::RoutesChanged, _) => Ok(false),
+        (News::Feed | News::Notified(_) | News::RoutesChanged | News::RetryDue, _) => Ok(false),
     }
 }
 
@@ -403,60 +419,6 @@ impl Served {
     }
 }
 
-/// Sends what is there, and returns the last id of it.
-async fn send_events(
-    wire: &mut Wire,
-    call: &Call,
-    feed: &Feed,
-) -> std::io::Result<Option<Arc<str>>> {
-    if feed.is_empty() {
-        return Ok(None);
-    }
-    let mut last_id = None;
-    send_piece(wire, call, |out| last_id = feed.take(out)).await?;
-    Ok(last_id)
-}
-
-async fn send_stream_head(wire: &mut Wire, call: &Call) -> std::io::Result<()> {
-    let framing = if call.head.http_1_0 {
-        BodyFraming::UntilClose
-    } else {
-        BodyFraming::Chunked
-    };
-    wire.start_response(200, framing, Persistence::Closes);
-    for (name, value) in STREAM_FIELDS {
-        encode::field(&mut wire.output, name, value);
-    }
-    call.append_cors_fields(wire, wire.output.len());
-    encode::end_fields(&mut wire.output);
-    wire.flush().await?;
-    give_buffer_back(wire);
-    Ok(())
-}
-
-/// Sends a piece of the stream, as a chunk where there are chunks.
-async fn send_piece(
-    wire: &mut Wire,
-    call: &Call,
-    write: impl FnOnce(&mut Vec<u8>),
-) -> std::io::Result<()> {
-    wire.output = wire.reactor.buffers.take();
-    if call.head.http_1_0 {
-        write(&mut wire.output);
-    } else {
-        encode::chunk(&mut wire.output, write);
-    }
-    let sent = wire.flush().await;
-    give_buffer_back(wire);
-    sent
-}
-
-/// A client that waits for events needs none.
-fn give_buffer_back(wire: &mut Wire) {
-    let buffer = std::mem::take(&mut wire.output);
-    wire.reactor.buffers.put_back(buffer);
-}
-
 async fn end_stream(wire: &mut Wire, call: &Call, end: End) -> Result<AfterRequest, EarlyEnd> {
     if end == End::ClientLeft {
         return Err(EarlyEnd::ClientGone);
@@ -467,14 +429,6 @@ async fn end_stream(wire: &mut Wire, call: &Call, end: End) -> Result<AfterReque
     }
     Ok(AfterRequest::Close)
 }
-
-/// The fields of every event stream's head. nginx as a proxy in front would hold
-/// events back but for the last one.
-const STREAM_FIELDS: [(&str, &str); 3] = [
-    ("Content-Type", "text/event-stream"),
-    ("Cache-Control", "no-cache"),
-    ("X-Accel-Buffering", "no"),
-];
 
 fn head_alone() -> LocalReply {
     LocalReply::empty(200).with("Content-Type", "text/event-stream")

@@ -29,6 +29,8 @@ pub struct Wire {
     pub stream: Rc<Stream>,
     /// The other end.
     pub peer: Peer,
+    /// Who asks: the other end, or whom a trusted proxy names.
+    pub client: Peer,
     /// What was read and not used yet; starts with the current request's head.
     pub input: Vec<u8>,
     /// What is to be sent.
@@ -48,6 +50,7 @@ impl Wire {
             reactor,
             stream,
             peer,
+            client: peer,
             input: Vec::with_capacity(IDLE_BUFFER_BYTES),
             output: Vec::new(),
             pending_read: None,
@@ -123,7 +126,7 @@ impl Wire {
         if self.state.take_slow_news() {
             Counters::add(&self.reactor.shared.counters.slow_clients);
             tracing::warn!(
-                client = %self.peer,
+                client = %self.client,
                 "a client was too slow for a slot that others waited for; it was ended"
             );
         }

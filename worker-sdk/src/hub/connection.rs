@@ -2,7 +2,7 @@
 //! than a deadline.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -26,6 +26,8 @@ pub(crate) enum HubConnection {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
+
+const TOO_LONG: &str = "it is longer than a hub's own responses are";
 
 /// How much of a response's body follows its head.
 enum BodyEnd {
@@ -92,7 +94,7 @@ impl HubConnection {
 
     fn receive(&mut self, received: &mut Vec<u8>, deadline: Instant) -> io::Result<usize> {
         if received.len() > RESPONSE_BYTES_MAX {
-            return Err(wrong("it is longer than a hub's own responses are"));
+            return Err(wrong(TOO_LONG));
         }
         sockopt::set_socket_timeout(&*self, sockopt::Timeout::Recv, Some(left(deadline)?))?;
         let mut piece = [0; 4096];
@@ -140,7 +142,8 @@ fn parse_head(received: &[u8]) -> io::Result<Option<(u16, usize, BodyEnd, bool)>
     }
     let closes = value_of("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
     let end = match value_of("content-length").map(str::parse) {
-        Some(Ok(bytes)) => BodyEnd::After(bytes),
+        Some(Ok(bytes)) if bytes <= RESPONSE_BYTES_MAX => BodyEnd::After(bytes),
+        Some(Ok(_)) => return Err(wrong(TOO_LONG)),
         Some(Err(_)) => return Err(wrong("its Content-Length is not a number")),
         None if matches!(status, 204 | 304) => BodyEnd::After(0),
         None => BodyEnd::AtClose,
@@ -151,7 +154,7 @@ fn parse_head(received: &[u8]) -> io::Result<Option<(u16, usize, BodyEnd, bool)>
 
 fn open_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-    for address in (host, port).to_socket_addrs()? {
+    for address in resolve(host, port, deadline)? {
         match TcpStream::connect_timeout(&address, left(deadline)?) {
             Ok(stream) => {
                 stream.set_nodelay(true)?;
@@ -161,6 +164,24 @@ fn open_tcp(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
         }
     }
     late(Err(last))
+}
+
+/// Resolves a name on a thread of its own: the system's resolver knows no deadline.
+fn resolve(host: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let (sender, resolved) = std::sync::mpsc::channel();
+    let host = host.to_owned();
+    std::thread::Builder::new()
+        .name("slotway-resolve".to_owned())
+        .spawn(move || {
+            let addresses = (host.as_str(), port).to_socket_addrs();
+            // Nobody waits any more if that took too long.
+            let _ = sender.send(addresses.map(Iterator::collect));
+        })?;
+    let resolved = resolved.recv_timeout(left(deadline)?);
+    resolved.map_err(|_| timed_out())?
 }
 
 /// Waits no longer than that for a hub whose backlog is full.
@@ -243,6 +264,10 @@ mod tests {
             (
                 &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort"[..],
                 "",
+            ),
+            (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551615\r\n\r\n",
+                "longer",
             ),
             (b"SSH-2.0-x\r\n\r\n", "not valid"),
             (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "a number"),
