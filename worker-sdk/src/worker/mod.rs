@@ -1,10 +1,11 @@
 //! The worker: routes, state and how it is run.
 //!
 //! [`HubWorker`] collects options and [`routes`], [`service`] serves a service of tower, [`supervisor`] is the thread that keeps it
-//! attached to its hub and is told by [`message`]s, [`running`] the handle of a worker that serves, and [`emitter`]
+//! attached to its hub (what it owes next is [`lifetime`]; it is told by [`message`]s), [`running`] the handle of a worker that serves, and [`emitter`]
 //! sends events to the clients of its event streams.
 
 pub(crate) mod emitter;
+mod lifetime;
 mod message;
 mod routes;
 pub(crate) mod running;

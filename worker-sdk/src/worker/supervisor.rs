@@ -15,11 +15,11 @@ use slotway_shm_proto::doorbell::nudge_futex;
 use slotway_shm_proto::message::{Goodbye, Leaving, WORKER_ID_BYTES};
 use slotway_shm_proto::packet;
 
+use super::lifetime::{Duty, Lifetime};
 use super::message::Message;
 use crate::error::RunError;
 use crate::hub::attach::{self, Attachment, News};
 use crate::hub::register::{self, Reservation};
-use crate::limits::{RECONNECT_PAUSE_MAX, RECONNECT_PAUSE_MIN};
 use crate::serve::receiver::Receiver;
 use crate::serve::serving::Serving;
 use crate::session::Session;
@@ -32,14 +32,10 @@ pub(crate) struct Supervisor<S> {
     connections: Vec<Connection>,
     /// Where the latest session attached.
     attach_path: PathBuf,
-    /// Attachments to new hubs that are under way.
-    moving_count: u32,
-    is_stopping: bool,
-    pause: Duration,
+    /// What it is to do next.
+    life: Lifetime,
     /// When to connect again.
     again_at: Option<Instant>,
-    /// What ends the worker, though another session may still be finishing.
-    last_word: Option<RunError>,
 }
 
 impl<S: Send + Sync + 'static> Supervisor<S> {
@@ -51,11 +47,8 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
             sender: sender.clone(),
             connections: Vec::new(),
             attach_path: PathBuf::new(),
-            moving_count: 0,
-            is_stopping: false,
-            pause: Duration::ZERO,
+            life: Lifetime::new(),
             again_at: None,
-            last_word: None,
         };
         (supervisor, sender)
     }
@@ -82,21 +75,19 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
                     }
                 }
             };
-            let end = match message {
+            let duty = match message {
                 Message::Connected(result) => self.connected(result),
                 Message::Moved(result) => self.moved(result),
                 Message::News(_, News::Moving(worker_id)) => {
                     self.move_to(worker_id);
-                    None
+                    Duty::Nothing
                 }
                 Message::News(id, News::Ended(goodbye)) => self.session_ended(id, goodbye),
-                Message::Stop => self.stop(),
-                Message::Leave => {
-                    self.leave_all();
-                    None
-                }
-                Message::Abort => Some(Ok(())),
+                Message::Stop => self.life.stop(),
+                Message::Leave => Duty::LeaveAll,
+                Message::Abort => Duty::End(Ok(())),
             };
+            let end = self.perform(duty);
             if let Some(end) = end {
                 self.serving.sessions.change(Vec::clear);
                 return end;
@@ -123,7 +114,7 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
     }
 
     fn move_to(&mut self, worker_id: [u8; WORKER_ID_BYTES]) {
-        self.moving_count += 1;
+        self.life.moving();
         let reservation = Reservation {
             worker_id,
             attach: self.attach_path.clone(),
@@ -151,94 +142,51 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
         }
     }
 
-    fn connected(&mut self, result: Result<Attachment, RunError>) -> Option<Result<(), RunError>> {
-        if self.is_stopping {
-            return Some(Ok(()));
-        }
-        match result.and_then(|attachment| self.start(attachment)) {
-            Ok(()) => {
-                self.pause = Duration::ZERO;
-                let hub = self.serving.hub.url_of("");
-                tracing::info!(worker = self.serving.name, hub, "attached");
-                None
+    /// Does what is owed; `Some` is the worker's end.
+    fn perform(&mut self, duty: Duty) -> Option<Result<(), RunError>> {
+        match duty {
+            Duty::Nothing => {}
+            Duty::LeaveAll => self.leave_all(),
+            Duty::Reconnect { why, after } => {
+                let worker = &self.serving.name;
+                tracing::warn!(worker, "{why}; reconnecting in {after:?}");
+                self.again_at = Some(Instant::now() + after);
             }
-            Err(error) => self.failed(error),
+            Duty::End(end) => return Some(end),
         }
+        None
     }
 
-    fn moved(&mut self, result: Result<Attachment, RunError>) -> Option<Result<(), RunError>> {
-        self.moving_count -= 1;
-        match result.and_then(|attachment| self.start(attachment)) {
+    fn connected(&mut self, result: Result<Attachment, RunError>) -> Duty {
+        if self.life.is_ending() {
+            return Duty::End(Ok(()));
+        }
+        let result = result.and_then(|attachment| self.start(attachment));
+        if result.is_ok() {
+            let hub = self.serving.hub.url_of("");
+            tracing::info!(worker = self.serving.name, hub, "attached");
+        }
+        self.life.connected(result)
+    }
+
+    fn moved(&mut self, result: Result<Attachment, RunError>) -> Duty {
+        let result = result.and_then(|attachment| self.start(attachment));
+        match &result {
             Ok(()) => {
                 tracing::info!("attached to the new hub; the older session finishes its requests");
-                if self.is_stopping || self.last_word.is_some() {
-                    self.leave_all();
-                }
-                None
             }
-            Err(error) => {
-                tracing::warn!("cannot attach to the new hub: {error}");
-                if self.connections.is_empty() && self.moving_count == 0 {
-                    return self.all_ended(RunError::Disconnected);
-                }
-                None
-            }
+            Err(error) => tracing::warn!("cannot attach to the new hub: {error}"),
         }
+        self.life.moved(result.is_ok())
     }
 
-    fn session_ended(&mut self, id: u64, goodbye: Option<Goodbye>) -> Option<Result<(), RunError>> {
+    fn session_ended(&mut self, id: u64, goodbye: Option<Goodbye>) -> Duty {
         self.connections
             .retain(|connection| connection.session.id != id);
         self.serving
             .sessions
             .change(|sessions| sessions.retain(|session| session.id != id));
-        let end = goodbye.map_or(RunError::Disconnected, RunError::Ended);
-        if !end.is_transient() && self.last_word.is_none() {
-            self.last_word = Some(end);
-            // Who has been replaced, or put out, is so everywhere.
-            self.leave_all();
-            if self.connections.is_empty() && self.moving_count == 0 {
-                return self.all_ended(RunError::Disconnected);
-            }
-            return None;
-        }
-        if self.connections.is_empty() && self.moving_count == 0 {
-            return self.all_ended(end);
-        }
-        None
-    }
-
-    /// No session is left.
-    fn all_ended(&mut self, end: RunError) -> Option<Result<(), RunError>> {
-        match self.last_word.take() {
-            Some(last_word) => self.failed(last_word),
-            // A worker that is to stop does not come back.
-            None if self.is_stopping => Some(Ok(())),
-            None => self.failed(end),
-        }
-    }
-
-    fn failed(&mut self, error: RunError) -> Option<Result<(), RunError>> {
-        if matches!(error, RunError::Ended(Goodbye::Left)) {
-            return Some(Ok(()));
-        }
-        if !error.is_transient() {
-            return Some(Err(error));
-        }
-        let (worker, pause) = (&self.serving.name, self.pause);
-        tracing::warn!(worker, "{error}; reconnecting in {pause:?}");
-        self.again_at = Some(Instant::now() + pause);
-        self.pause = next_pause(pause);
-        None
-    }
-
-    fn stop(&mut self) -> Option<Result<(), RunError>> {
-        self.is_stopping = true;
-        if self.connections.is_empty() && self.moving_count == 0 {
-            return Some(Ok(()));
-        }
-        self.leave_all();
-        None
+        self.life.session_ended(goodbye)
     }
 
     fn leave_all(&self) {
@@ -312,17 +260,6 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
     }
 }
 
-/// Doubles up to the bound; jitter keeps many workers of one hub apart.
-fn next_pause(pause: Duration) -> Duration {
-    let mut random = [0_u8; 1];
-    // Without random bytes there is no jitter, which is all that is lost.
-    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
-    let jitter = f64::from(random[0]) / 1024.0;
-    (pause * 2)
-        .clamp(RECONNECT_PAUSE_MIN, RECONNECT_PAUSE_MAX)
-        .mul_f64(1.0 - jitter)
-}
-
 /// Ends the session when it goes, also when the worker is dropped half-way.
 struct Connection {
     session: Arc<Session>,
@@ -385,21 +322,5 @@ fn end(session: &Session, threads: Vec<JoinHandle<()>>) {
         }
         // A handler's panic is caught; another has been printed by its thread.
         let _ = thread.join();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_to_their_bound_and_no_further() {
-        let mut pause = next_pause(Duration::ZERO);
-        assert!(pause <= RECONNECT_PAUSE_MIN && pause >= RECONNECT_PAUSE_MIN / 2);
-        for _ in 0..20 {
-            pause = next_pause(pause);
-            assert!(pause <= RECONNECT_PAUSE_MAX);
-        }
-        assert!(pause > RECONNECT_PAUSE_MAX / 2);
     }
 }

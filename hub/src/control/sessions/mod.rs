@@ -1,9 +1,10 @@
 //! Registrations that wait for their worker, and the workers that have come. How a session
-//! begins is [`opening`].
+//! begins is [`opening`], and [`handover`] is where one hub replaces another.
 
+mod handover;
 mod opening;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::routing::session::{Session, SessionState};
 use crate::routing::table::{RouteTable, check_conflicts};
 use crate::shared::id::new_id;
 use crate::shared::{Shared, sabotage};
+use handover::Handover;
 
 struct Reservation {
     registration: Registration,
@@ -74,11 +76,8 @@ pub struct Sessions {
     /// Ended, but some reactor still holds a lane: their indexes are taken.
     closing: Vec<Arc<Session>>,
     next_id: u64,
-    /// Another hub is about to take over.
-    is_handing_over: bool,
-    /// Ids of workers that another hub has handed over, and who waits for them.
-    expected: HashSet<String>,
-    all_here: Option<oneshot::Sender<()>>,
+    /// Whether another hub takes over from this one, or this one from another.
+    handover: Handover<oneshot::Sender<()>>,
 }
 
 impl Sessions {
@@ -92,9 +91,7 @@ impl Sessions {
             attached: Vec::new(),
             closing: Vec::new(),
             next_id: 1,
-            is_handing_over: false,
-            expected: HashSet::new(),
-            all_here: None,
+            handover: Handover::Idle,
         }
     }
 
@@ -127,7 +124,7 @@ impl Sessions {
     pub fn register(&mut self, body: &[u8]) -> Result<RegisterResponse, ControlError> {
         let registration = register::read(body)?;
         check_conflicts(&self.shared.routes.current(), &registration)?;
-        if self.is_handing_over {
+        if self.handover.is_giving() {
             let why = "a new hub is taking over; register with it";
             return Err(ControlError::Unavailable(why.to_owned()));
         }
@@ -152,7 +149,7 @@ impl Sessions {
 
     /// An upgrade begins. What workers there are, with new ids.
     pub fn begin_handover(&mut self) -> io::Result<Vec<ExpectedWorker>> {
-        self.is_handing_over = true;
+        self.handover.give();
         let live = self.attached.iter().filter(|attached| attached.is_live());
         live.map(|attached| {
             let session = &attached.session;
@@ -191,11 +188,13 @@ impl Sessions {
 
     /// The upgrade failed.
     pub fn end_handover(&mut self) {
-        self.is_handing_over = false;
+        self.handover.take_back();
     }
 
     /// Workers of another hub will attach here. What is returned tells when all have.
     pub fn expect(&mut self, workers: Vec<ExpectedWorker>) -> oneshot::Receiver<()> {
+        let expected = workers.iter().map(|worker| worker.worker_id.clone());
+        let expected = expected.collect();
         for worker in workers {
             let mut registration = Registration {
                 name: worker.name,
@@ -212,24 +211,14 @@ impl Sessions {
                     registration.options.push(options);
                 }
             }
-            self.expected.insert(worker.worker_id.clone());
             let made = Instant::now();
             let reservation = Reservation { registration, made };
             self.reservations.insert(worker.worker_id, reservation);
         }
         let (all_here, are_all_here) = oneshot::channel();
-        self.all_here = Some(all_here);
-        self.is_here("");
+        let waits = self.handover.expect(expected, all_here);
+        tell(waits);
         are_all_here
-    }
-
-    fn is_here(&mut self, worker_id: &str) {
-        self.expected.remove(worker_id);
-        if self.expected.is_empty()
-            && let Some(all_here) = self.all_here.take()
-        {
-            let _ = all_here.send(());
-        }
     }
 
     /// Workers of a name finish what they have.
@@ -384,6 +373,13 @@ impl Sessions {
             say_goodbye(&attached, Goodbye::Stopping);
             self.end(attached);
         }
+    }
+}
+
+/// All expected workers are here. Who waits for them may have given up.
+fn tell(waits: Option<oneshot::Sender<()>>) {
+    if let Some(waits) = waits {
+        let _ = waits.send(());
     }
 }
 

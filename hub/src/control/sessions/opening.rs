@@ -109,7 +109,7 @@ impl Sessions {
 
     /// Whether a worker of so many threads may attach now.
     fn check_opening(&self, thread_count: u32) -> Result<(), Refusal> {
-        if self.is_stopping() || self.is_handing_over {
+        if self.is_stopping() || self.handover.is_giving() {
             return Err(Refusal::Stopping);
         }
         if !(1..=THREAD_COUNT_MAX).contains(&thread_count) {
@@ -217,7 +217,8 @@ impl Sessions {
             threads = session.ringers.len(),
             "attached"
         );
-        self.is_here(&session.worker_id);
+        let waits = self.handover.attached(&session.worker_id);
+        super::tell(waits);
         Ok(())
     }
 
