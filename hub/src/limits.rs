@@ -137,6 +137,9 @@ pub const STREAM_PACE_WINDOW: Duration = Duration::from_secs(2);
 /// the routes change.
 pub const SSE_RETRY_TIME: Duration = Duration::from_secs(5);
 
+/// How often the control thread looks for what has expired, while anything can.
+pub const CONTROL_TICK: Duration = Duration::from_millis(500);
+
 /// How long a client of an event stream may take for one event while the memory for
 /// events is all in use.
 pub const EVENT_TIME_MAX: Duration = Duration::from_secs(10);
@@ -190,7 +193,7 @@ pub const SSE_SWEEP_MS_DEFAULT: u64 = 5000;
 pub const SSE_QUEUE_RETRY: Duration = Duration::from_millis(50);
 
 /// The type, id or source of an event.
-pub const EVENT_NAME_BYTES_MAX: usize = 256;
+pub use slotway_shm_proto::limits::EVENT_NAME_BYTES_MAX;
 
 /// The data of an event.
 pub const EVENT_DATA_BYTES_MAX: usize = 256 * 1024;
@@ -208,7 +211,7 @@ pub const DOCUMENT_ERROR_CHARS_MAX: usize = 300;
 pub const CORS_MAX_AGE_SECONDS: u32 = 600;
 
 /// A worker's name.
-pub const WORKER_NAME_BYTES_MAX: usize = 128;
+pub use slotway_shm_proto::limits::WORKER_NAME_BYTES_MAX;
 
 /// A route's path pattern.
 pub const ROUTE_PATH_BYTES_MAX: usize = 1024;

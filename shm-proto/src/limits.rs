@@ -73,3 +73,12 @@ const _: () = {
     );
     assert!(RESPONSE_FIELDS_BYTES_MAX + BODY_RING_BYTES_MIN <= ARENA_BYTES_MIN);
 };
+
+/// Longest name of a worker.
+pub const WORKER_NAME_BYTES_MAX: usize = 128;
+
+/// Longest type, id and source of an event.
+pub const EVENT_NAME_BYTES_MAX: usize = 256;
+
+/// The statuses that a worker may respond with: final ones (RFC 9110 section 15).
+pub const RESPONSE_STATUSES: std::ops::RangeInclusive<u32> = 200..=599;

@@ -15,7 +15,6 @@ mod register;
 mod sessions;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 use slotway_shm_proto::Method;
@@ -23,6 +22,7 @@ use slotway_shm_proto::message::Goodbye;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::http::local_reply::LocalReply;
+use crate::limits::CONTROL_TICK;
 use crate::shared::counters::Counters;
 use crate::shared::message::ControlMessage;
 use crate::shared::{Shared, sabotage};
@@ -36,7 +36,7 @@ pub async fn run(
     mut messages: mpsc::UnboundedReceiver<ControlMessage>,
 ) {
     let mut sessions = Sessions::new(Arc::clone(&shared), attach_path);
-    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    let mut tick = tokio::time::interval(CONTROL_TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let message = tokio::select! {

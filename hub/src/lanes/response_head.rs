@@ -3,7 +3,9 @@
 
 use slotway_shm_proto::ByteRing;
 use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, ResponseHead};
-use slotway_shm_proto::limits::{BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX};
+use slotway_shm_proto::limits::{
+    BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX, RESPONSE_STATUSES,
+};
 
 use crate::lanes::lane::Violation;
 
@@ -76,7 +78,7 @@ pub fn check(
             bytes: head.body_bytes as u32,
         }
     };
-    let status = (200..=599)
+    let status = RESPONSE_STATUSES
         .contains(&head.status)
         .then_some(head.status as u16);
     Ok(WorkerResponse {

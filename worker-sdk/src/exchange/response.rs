@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use slotway_shm_proto::ByteRing;
 use slotway_shm_proto::field::{is_token_byte, is_value_byte, may_be_a_workers};
-use slotway_shm_proto::limits::{BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX};
+use slotway_shm_proto::limits::{
+    BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX, RESPONSE_STATUSES,
+};
 
 use crate::exchange::body_sender::BodySender;
 use crate::exchange::request::Request;
@@ -79,7 +81,7 @@ impl<'r> ResponseBuilder<'r> {
         let begun = request.response_lock.begin();
         let fault = match begun {
             Err(why) => Some(why),
-            Ok(()) if (200..=599).contains(&status) => None,
+            Ok(()) if RESPONSE_STATUSES.contains(&u32::from(status)) => None,
             Ok(()) => Some("a status outside 200 to 599"),
         };
         Self {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slotway_shm_proto::api::{SsePushRequest, WorkerEvent};
+use slotway_shm_proto::limits::EVENT_NAME_BYTES_MAX;
 use slotway_shm_proto::message::Emit;
 use slotway_shm_proto::packet;
 
@@ -133,7 +134,7 @@ impl HubEmitter {
     /// An event for everyone at `GET /events`; if `data` is a JSON object with a
     /// `channel`, also for everyone at `GET /events/{channel}`. It travels over the
     /// worker's session if there is one, and over HTTP else, as do events that are
-    /// longer than 64 KiB or whose type is longer than 64 bytes. What one thread sends
+    /// longer than 64 KiB or whose type the hub would refuse. What one thread sends
     /// over the session stays in its order, and `Ok` says that it is sent. Blocks while
     /// the hub does not read.
     pub fn emit_blocking(&self, event_type: &str, data: &str) -> Result<(), EmitError> {
@@ -162,8 +163,8 @@ impl HubEmitter {
     /// The packet for a session's connection; only of what the hub will take, since it
     /// does not answer there.
     fn packet(&self, event_type: &str, document: &[u8]) -> Option<Vec<u8>> {
-        let is_plain = (1..=64).contains(&event_type.len())
-            && self.source.len() <= 128
+        let is_plain = (1..=EVENT_NAME_BYTES_MAX).contains(&event_type.len())
+            && self.source.len() <= EVENT_NAME_BYTES_MAX
             && !event_type.chars().any(char::is_control);
         Emit(document).to_packet().filter(|_| is_plain)
     }
