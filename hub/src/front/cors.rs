@@ -23,7 +23,7 @@ pub fn apply(wire: &Wire, call: &mut Call, method: Method) -> Result<(), LocalRe
         AllowedOrigin::One(allowed) => allowed.as_bytes() == origin,
     };
     let mut allowed = wire.reactor.shared.config.cors_allow_origin.iter();
-    call.origin = allowed.position(is_it);
+    call.origin = allowed.position(is_it).map(|index| index as u32);
     if method == Method::Options && asks {
         return Err(preflight(wire, call));
     }

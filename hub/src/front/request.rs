@@ -56,8 +56,7 @@ async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, Ear
     if own_paths::is_event_path(path) {
         return Box::pin(stream::serve_own(wire, call, method)).await;
     }
-    call.client = find_client(wire, call);
-    wire.client = call.client.peer;
+    wire.client = find_client(wire, call);
     match proxy::serve(wire, call, method).await? {
         Served::Answered(after) => Ok(after),
         Served::IsEventStream(route) => Box::pin(stream::serve_route(wire, call, *route)).await,

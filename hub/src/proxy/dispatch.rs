@@ -208,7 +208,7 @@ fn attempt(
             raw_params: exchange.lane().session.options[route_index as usize].raw_params,
             route_index,
             body,
-            client: call.client,
+            client: wire.client,
             deadline_ns: match body {
                 DispatchBody::Whole { .. } => call.deadline_ms * 1_000_000,
                 DispatchBody::Stream(_) => 0,
@@ -224,8 +224,8 @@ fn attempt(
             receive_waiting(wire, &exchange, place)?;
         }
         reactor.lanes.submit(&exchange, call.deadline_ms);
-        if reactor.takes_times {
-            call.moments.submitted_ns = monotonic_ns();
+        if let Some(moments) = &mut call.moments {
+            moments.submitted_ns = monotonic_ns();
         }
         Ok(DispatchOutcome::Dispatched(exchange, place))
     })
@@ -261,7 +261,7 @@ fn receive_waiting(wire: &Wire, exchange: &Exchange, place: BodyPlace) -> Result
     let BodyPlace { mut offset, bytes } = place;
     let end = offset + bytes;
     while offset < end {
-        match exchange.receive_into_arena(wire.stream.as_fd(), offset, end - offset) {
+        match exchange.receive_into_arena(wire.state.stream().as_fd(), offset, end - offset) {
             Ok(received @ 1..) => offset += received as u32,
             Err(Errno::INTR) => {}
             // Only urgent data make a socket hold less than it said, and

@@ -155,9 +155,9 @@ pub fn send_directly(
     let mut sent = 0;
     if bytes >= DIRECT_SEND_BYTES_MIN {
         let head = &wire.output;
-        match exchange.send_from_arena(wire.stream.as_fd(), head, offset, bytes) {
+        match exchange.send_from_arena(wire.state.stream().as_fd(), head, offset, bytes) {
             Ok(count) => {
-                wire.stream.note_sent(count);
+                wire.state.stream().note_sent(count);
                 sent = count;
             }
             Err(Errno::AGAIN | Errno::INTR) => {}

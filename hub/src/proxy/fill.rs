@@ -191,7 +191,7 @@ fn write_params(
 ) -> Result<u32, HeadError> {
     scratch.clear();
     let path_offset = request.head.path.offset;
-    for (index, own) in request.params.spans().iter().enumerate() {
+    for (index, own) in request.params.spans().enumerate() {
         let start = scratch.len() as u32;
         let raw = Span {
             offset: path_offset + own.offset,

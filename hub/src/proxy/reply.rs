@@ -43,8 +43,8 @@ pub async fn receive(
             }
         }
     };
-    if wire.reactor.takes_times {
-        call.moments.seen_ns = monotonic_ns();
+    if let Some(moments) = &mut call.moments {
+        moments.seen_ns = monotonic_ns();
     }
     let route_index = exchange.own_route_index();
     if let Some(habit) = exchange.lane().habit(route_index) {
@@ -76,7 +76,9 @@ pub async fn send(
     exchange: Exchange,
     response: &WorkerResponse,
 ) -> Result<AfterRequest, EarlyEnd> {
-    (call.moments.taken_ns, call.moments.answered_ns) = response.times_ns;
+    if let Some(moments) = &mut call.moments {
+        (moments.taken_ns, moments.answered_ns) = response.times_ns;
+    }
     let stays = !call.is_body_under_way()
         && call.keeps_alive(wire)
         && !ends_with_the_connection(call, response);
@@ -135,9 +137,11 @@ pub async fn send(
 }
 
 fn note_written(wire: &Wire, call: &mut Call, after: AfterRequest) -> AfterRequest {
-    if let Some(phases) = &wire.reactor.phases {
-        call.moments.written_ns = monotonic_ns();
-        phases.borrow_mut().record(&call.moments);
+    if let Some(phases) = &wire.reactor.phases
+        && let Some(moments) = &mut call.moments
+    {
+        moments.written_ns = monotonic_ns();
+        phases.borrow_mut().record(moments);
     }
     after
 }
@@ -176,8 +180,10 @@ fn encode_head(
     let framing = framing_of(call, status, &response.body);
     let start = wire.output.len();
     wire.start_response(status, framing, Persistence::Stays);
-    if wire.reactor.shared.config.server_timing {
-        call.moments.append_server_timing(&mut wire.output);
+    if wire.reactor.shared.config.server_timing
+        && let Some(moments) = &call.moments
+    {
+        moments.append_server_timing(&mut wire.output);
     }
     let fields_start = wire.output.len();
     exchange.append_from_arena(0, response.fields_bytes, &mut wire.output);

@@ -150,7 +150,7 @@ fn receive_into_ring(
         if count == 0 {
             break;
         }
-        match exchange.receive_into_arena(wire.stream.as_fd(), offset + start, count) {
+        match exchange.receive_into_arena(wire.state.stream().as_fd(), offset + start, count) {
             Ok(0) => return Err(EarlyEnd::ClientGone),
             Ok(piece) => {
                 received += piece as u32;
@@ -177,8 +177,8 @@ async fn read_while_waiting(
     let mut buffer = std::mem::take(&mut wire.input);
     // What comes with it and behind it is received into the ring.
     buffer.reserve(READ_BUFFER_BYTES);
-    let stream = Rc::clone(&wire.stream);
-    let mut read: PendingRead = Box::pin(async move { stream.read(buffer).await });
+    let state = Rc::clone(&wire.state);
+    let mut read: PendingRead = Box::pin(async move { state.stream().read(buffer).await });
     let result = loop {
         tokio::select! {
             biased;

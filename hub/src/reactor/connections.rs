@@ -25,7 +25,7 @@ use crate::limits::{CLOCK_GRAIN_MS, IDLE_GRACE, LINGER_STOP_TIME, WATCH_INTERVAL
 /// What the reactor knows of a connection.
 pub struct ConnectionState {
     id: u64,
-    stream: Rc<Stream>,
+    stream: Stream,
     /// The connection's task, to be told that its client hung up.
     task: RefCell<Option<Waker>>,
     /// Whether a worker has its request.
@@ -56,7 +56,7 @@ struct WriteProgress {
 
 impl ConnectionState {
     /// Of a new connection.
-    pub fn new(id: u64, stream: Rc<Stream>) -> Self {
+    pub fn new(id: u64, stream: Stream) -> Self {
         Self {
             id,
             stream,
@@ -254,7 +254,7 @@ pub struct Connections {
 
 impl Connections {
     /// Enters a connection into the list of those that a stop looks at.
-    pub fn add(&self, stream: Rc<Stream>) -> Rc<ConnectionState> {
+    pub fn add(&self, stream: Stream) -> Rc<ConnectionState> {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         let state = Rc::new(ConnectionState::new(id, stream));

@@ -69,9 +69,10 @@ pub enum RouteConflict {
 /// What answers a method on a path, in the table that it was found in.
 #[derive(Clone, Copy, Debug)]
 pub struct FoundRoute {
-    version: u64,
-    entry_index: usize,
-    method_index: usize,
+    /// Of the table, as far as it tells it from those of the last years.
+    version: u32,
+    entry_index: u32,
+    method_index: u32,
 }
 
 /// Why nothing answers a request.
@@ -158,11 +159,11 @@ impl RouteTable {
         let of_get = || (method == Method::Head).then(|| of(Method::Get)).flatten();
         let method_index = of(method).or_else(of_get);
         Ok(FoundRoute {
-            version: self.version,
-            entry_index,
+            version: self.version as u32,
+            entry_index: entry_index as u32,
             method_index: method_index.ok_or(NoRoute::WrongMethod {
                 allow: &entry.allow,
-            })?,
+            })? as u32,
         })
     }
 
@@ -170,8 +171,10 @@ impl RouteTable {
     /// table.
     #[inline]
     pub fn targets(&self, found: FoundRoute) -> Option<&[Target]> {
-        let is_own = found.version == self.version;
-        is_own.then(|| &*self.entries[found.entry_index].methods[found.method_index].1)
+        let is_own = found.version == self.version as u32;
+        is_own.then(|| {
+            &*self.entries[found.entry_index as usize].methods[found.method_index as usize].1
+        })
     }
 }
 

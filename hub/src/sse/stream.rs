@@ -150,7 +150,7 @@ pub async fn serve_route(
     }
     // The client need not wait until its worker knows.
     let after = end_stream(wire, call, end).await;
-    wire.stream.shutdown(Shutdown::Write);
+    wire.state.stream().shutdown(Shutdown::Write);
     let owner = match served.ownership {
         Ownership::Known(owner) => Some(owner),
         Ownership::Notifying(task) => match end_of(task.await) {
@@ -260,7 +260,7 @@ fn subscriber(wire: &Wire, call: &Call, route: RouteSpec) -> Result<Subscriber, 
         raw_params: call.params.clone(),
         head: head_for_worker(&call.head, &wire.input),
         head_bytes: wire.input[..call.head.bytes].to_vec(),
-        client: call.client,
+        client: wire.client,
         is_submitted: Cell::new(false),
         has_left: Cell::new(false),
     })
@@ -288,7 +288,7 @@ async fn stream_events(
     let write_ms = reactor.deadlines.write_ms;
     // A client that is silently gone is so for the system, too, after that time.
     // Fails for Unix sockets, which know at once.
-    let _ = set_tcp_user_timeout(&*wire.stream, write_ms.try_into().unwrap_or(u32::MAX));
+    let _ = set_tcp_user_timeout(wire.state.stream(), write_ms.try_into().unwrap_or(u32::MAX));
     reactor.hangups.begin(&state);
     reactor.hangups.watch_now(&state);
     if send_stream_head(wire, call).await.is_err() {

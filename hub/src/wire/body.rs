@@ -81,7 +81,7 @@ async fn read_known(
     // What has arrived need not go through the input.
     let waiting_bytes = loop {
         let missing = buffered.saturating_sub(wire.input.len());
-        if missing == 0 || wire.stream.waiting_bytes() >= missing as u64 {
+        if missing == 0 || wire.state.stream().waiting_bytes() >= missing as u64 {
             break missing;
         }
         let has_begun = wire.input.len() > call.head.bytes;

@@ -9,6 +9,7 @@ use slotway_net::{LocalPeer, Peer, Stream};
 
 use crate::clock;
 use crate::http::encode::{self, BodyFraming, Persistence};
+use crate::http::forwarded::Client;
 use crate::limits::{
     IDLE_BUFFER_BYTES, LINGER_BYTES_MAX, LINGER_IDLE_TIME, LINGER_STOP_TIME, LINGER_TIME,
     READ_BUFFER_BYTES,
@@ -25,32 +26,31 @@ pub type PendingRead = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>
 pub struct Wire {
     /// The reactor that serves it.
     pub reactor: Rc<Reactor>,
-    /// The socket.
-    pub stream: Rc<Stream>,
     /// The other end.
     pub peer: Peer,
     /// Who asks: the other end, or whom a trusted proxy names.
-    pub client: Peer,
+    pub client: Client,
     /// What was read and not used yet; starts with the current request's head.
     pub input: Vec<u8>,
     /// What is to be sent.
     pub output: Vec<u8>,
     /// The read that an early end left under way; it has the input's buffer.
     pub pending_read: Option<PendingRead>,
-    /// What the reactor knows of the connection.
+    /// The socket, and what the reactor knows of the connection.
     pub state: Rc<ConnectionState>,
 }
 
 impl Wire {
     /// A new connection, entered into the reactor's list.
     pub fn new(reactor: Rc<Reactor>, stream: Stream, peer: Peer) -> Self {
-        let stream = Rc::new(stream);
-        let state = reactor.connections.add(Rc::clone(&stream));
+        let state = reactor.connections.add(stream);
         Self {
             reactor,
-            stream,
             peer,
-            client: peer,
+            client: Client {
+                peer,
+                is_https: false,
+            },
             input: Vec::with_capacity(IDLE_BUFFER_BYTES),
             output: Vec::new(),
             pending_read: None,
@@ -62,7 +62,7 @@ impl Wire {
     pub async fn read_input(&mut self, spare_bytes: usize) -> io::Result<usize> {
         let mut buffer = std::mem::take(&mut self.input);
         buffer.reserve(spare_bytes);
-        let (result, buffer) = self.stream.read(buffer).await;
+        let (result, buffer) = self.state.stream().read(buffer).await;
         self.input = buffer;
         result
     }
@@ -91,7 +91,7 @@ impl Wire {
     pub async fn flush(&mut self) -> io::Result<()> {
         self.await_write();
         let buffer = std::mem::take(&mut self.output);
-        let (result, buffer) = self.stream.write_all(buffer).await;
+        let (result, buffer) = self.state.stream().write_all(buffer).await;
         self.keep_output(buffer);
         self.note_if_slow();
         result
@@ -104,7 +104,7 @@ impl Wire {
     pub async fn flush_now(&mut self) -> io::Result<()> {
         self.await_write();
         let buffer = std::mem::take(&mut self.output);
-        let (result, buffer) = self.stream.write_all_now(buffer).await;
+        let (result, buffer) = self.state.stream().write_all_now(buffer).await;
         self.keep_output(buffer);
         result
     }
@@ -126,7 +126,7 @@ impl Wire {
         if self.state.take_slow_news() {
             Counters::add(&self.reactor.shared.counters.slow_clients);
             tracing::warn!(
-                client = %self.client,
+                client = %self.client.peer,
                 "a client was too slow for a slot that others waited for; it was ended"
             );
         }
@@ -137,7 +137,7 @@ impl Wire {
         let Peer::Tcp(peer) = self.peer else {
             return None;
         };
-        let local = self.stream.local_address()?;
+        let local = self.state.stream().local_address()?;
         self.reactor.local_peers.as_ref()?.find(local, peer)
     }
 
@@ -174,7 +174,7 @@ impl Wire {
     /// Closes so that the client can read the response though it still sends:
     /// half-close, read on for a while, close (RFC 9112 section 9.6).
     pub async fn linger(&mut self) {
-        self.stream.shutdown(Shutdown::Write);
+        self.state.stream().shutdown(Shutdown::Write);
         let mut pending = self.pending_read.take();
         let mut buffer = std::mem::take(&mut self.input);
         let mut end_ms = clock::coarse_ms() + LINGER_TIME.as_millis() as u64;
@@ -192,7 +192,7 @@ impl Wire {
             } else {
                 buffer.clear();
                 buffer.reserve(READ_BUFFER_BYTES);
-                self.stream.read(buffer).await
+                self.state.stream().read(buffer).await
             };
             buffer = read.1;
             match read.0 {

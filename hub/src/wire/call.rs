@@ -1,13 +1,11 @@
 //! One request on a connection: its head, how much of it has left the input, and what
 //! becomes of the connection after it.
 
-use slotway_net::Peer;
 use slotway_shm_proto::Method;
 
 use super::bytes::Wire;
 use super::cors_fields;
 use crate::http::encode::{self, BodyFraming, Persistence};
-use crate::http::forwarded::Client;
 use crate::http::framing::Framing;
 use crate::http::head::{RequestHead, text_of};
 use crate::http::local_reply::LocalReply;
@@ -89,8 +87,6 @@ pub struct Call {
     pub route: Option<FoundRoute>,
     /// The raw parameters of its path.
     pub params: Params,
-    /// Who asks.
-    pub client: Client,
     /// When it is given up, on the coarse clock.
     pub deadline_ms: u64,
     /// It may have run already, and has been given to another worker.
@@ -102,32 +98,28 @@ pub struct Call {
     /// The peer must send the secret with every request.
     pub must_know_secret: bool,
     /// Index of the allowed origin that it comes from.
-    pub origin: Option<usize>,
-    /// When it passed which point.
-    pub moments: Moments,
+    pub origin: Option<u32>,
+    /// When it passed which point, if times are taken. Most connections have none.
+    pub moments: Option<Box<Moments>>,
     /// For small texts on their way.
     pub scratch: Vec<u8>,
     progress: Progress,
 }
 
 impl Call {
-    /// For the requests of a peer.
-    pub fn new(peer: Peer, must_know_secret: bool) -> Self {
+    /// For the requests of one connection.
+    pub fn new(must_know_secret: bool, takes_times: bool) -> Self {
         Self {
             head: RequestHead::default(),
             route: None,
             params: Params::default(),
-            client: Client {
-                peer,
-                is_https: false,
-            },
             deadline_ms: 0,
             is_retried: false,
             is_half_closed: false,
             is_last: false,
             must_know_secret,
             origin: None,
-            moments: Moments::default(),
+            moments: takes_times.then(Box::default),
             scratch: Vec::new(),
             progress: Progress::Unread,
         }

@@ -13,7 +13,7 @@ pub fn append(
     output: &mut Vec<u8>,
     own_start: usize,
     allowed: &[AllowedOrigin],
-    granted: Option<usize>,
+    granted: Option<u32>,
 ) {
     // A cache must not give one origin's response to another.
     if allowed.iter().any(|origin| *origin != AllowedOrigin::Any) {
@@ -27,7 +27,7 @@ pub fn append(
             return;
         }
     }
-    match &allowed[granted] {
+    match &allowed[granted as usize] {
         AllowedOrigin::Any => encode::field(output, NAME, "*"),
         AllowedOrigin::One(origin) => encode::field(output, NAME, origin),
     }
