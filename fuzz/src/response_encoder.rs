@@ -4,7 +4,7 @@ use slotway_hub::http::field_section;
 
 const DATE: &[u8] = b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
 
-/// An answer with whatever field section and body a worker may claim: unless it is
+/// A response with whatever field section and body a worker may claim: unless it is
 /// refused, another implementation reads from it exactly the hub's framing, the
 /// worker's fields as they were, and the body.
 ///

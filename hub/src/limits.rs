@@ -11,7 +11,7 @@ use slotway_shm_proto::limits::{
 /// Where the hub listens unless told otherwise.
 pub const PORT_DEFAULT: u16 = 3200;
 
-/// Time a worker has to answer.
+/// Time a worker has to respond.
 pub const TIMEOUT_SECONDS_DEFAULT: u64 = 30;
 
 /// Silence after which a worker is pinged.
@@ -82,7 +82,7 @@ pub const BODY_SECONDS_DEFAULT: u64 = 10;
 /// Least bytes per second of a request body.
 pub const BODY_RATE_MIN_DEFAULT: u64 = 500;
 
-/// How long a client may take for a piece of an answer before its least rate counts.
+/// How long a client may take for a piece of a response before its least rate counts.
 pub const WRITE_SECONDS_DEFAULT: u64 = 30;
 
 /// Least bytes per second that a client must take of a response.
@@ -111,7 +111,7 @@ pub const PROCESS_SESSIONS_DIVISOR: u32 = 2;
 /// Fewer client connections than these are told of at the start: somebody will miss them.
 pub const CONNECTIONS_FEW: u64 = 256;
 
-/// After an early answer, a body up to this many bytes is read and dropped so
+/// After an early response, a body up to this many bytes is read and dropped so
 /// that the connection can go on; with a larger one it ends.
 pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 
@@ -122,7 +122,7 @@ pub const STREAM_START_BYTES: usize = 32 * 1024;
 /// Bodies that stream may hold all slots of a lane but one of so many.
 pub const STREAM_SHARE_DIVISOR: usize = 2;
 
-/// Answers that turn out to stream are borne beyond that share, but for one slot of so
+/// Responses that turn out to stream are borne beyond that share, but for one slot of so
 /// many.
 pub const STREAM_RESERVE_DIVISOR: usize = 4;
 
@@ -145,7 +145,7 @@ pub const CONTROL_TICK: Duration = Duration::from_millis(500);
 pub const EVENT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// At most one such client of a lane is ended in this time. Who takes its place costs the
-/// worker a request: 64 answers of 20 MB a second (a share of 128 in two seconds) take
+/// worker a request: 64 responses of 20 MB a second (a share of 128 in two seconds) take
 /// half of a worker's time.
 pub const STREAM_END_INTERVAL: Duration = SWEEP_INTERVAL;
 
@@ -207,7 +207,7 @@ pub const SECRET_CHARS_MIN: usize = 16;
 /// What is told of a document that is wrong: it may quote as much of it as it likes.
 pub const DOCUMENT_ERROR_CHARS_MAX: usize = 300;
 
-/// How long browsers may remember the answer to a preflight.
+/// How long browsers may remember the response to a preflight.
 pub const CORS_MAX_AGE_SECONDS: u32 = 600;
 
 /// A worker's name.
@@ -238,7 +238,7 @@ pub const HELLO_TIME: Duration = Duration::from_secs(2);
 pub const HELLO_COUNT_MAX: usize = 128;
 
 /// How long a connection that is being closed is still read at most, so that its
-/// client can read the last answer (RFC 9112 section 9.6).
+/// client can read the last response (RFC 9112 section 9.6).
 pub const LINGER_TIME: Duration = Duration::from_secs(30);
 /// How long its client may be silent meanwhile.
 pub const LINGER_IDLE_TIME: Duration = Duration::from_secs(5);

@@ -23,7 +23,7 @@ enum Metric {
     Mean(Source),
     /// Errors.
     Errors,
-    /// Errors among all answers, from 0 to 1.
+    /// Errors among all responses, from 0 to 1.
     ErrorShare,
     /// Requests per second.
     Rate,

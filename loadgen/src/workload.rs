@@ -1,5 +1,5 @@
 //! What is asked for: requests as bytes, in what proportion, and what a right
-//! answer is.
+//! response is.
 
 use bytes::Bytes;
 use slotway_net::Address;
@@ -7,7 +7,7 @@ use slotway_net::Address;
 use crate::limits::{URL_COUNT_MAX, WEIGHT_SUM_MAX};
 use crate::target::{Target, TargetError};
 
-/// Requests to send and answers to expect.
+/// Requests to send and responses to expect.
 #[derive(Clone, Debug)]
 pub struct Workload {
     /// Whom to ask; all requests go to one address.
@@ -16,7 +16,7 @@ pub struct Workload {
     pub requests: Vec<Request>,
     /// Indexes of requests in the order of asking, over and over.
     pub sequence: Vec<u16>,
-    /// What a right answer is.
+    /// What a right response is.
     pub expected: Expected,
 }
 

@@ -24,7 +24,7 @@ unsafe impl OpenSocket for Watched {}
 /// Sends as much of `bytes` as the socket takes at once (send(2) with
 /// `MSG_DONTWAIT`), never raising SIGPIPE. Returns how much that was.
 ///
-/// An answer nearly always fits the socket's buffer. Sending it here rather
+/// A response nearly always fits the socket's buffer. Sending it here rather
 /// than through the ring costs a system call and saves the connection a turn of
 /// the reactor before it reads on.
 pub fn send_now(socket: &impl OpenSocket, bytes: &[u8]) -> Result<usize, Errno> {

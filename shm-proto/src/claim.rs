@@ -14,11 +14,11 @@
 use crate::atomic::{Ordering, OwnU64, PeerU64, fence};
 use crate::tagged::{load_tagged, store_tagged};
 
-/// Value of the `cancelled` word: nobody waits for the answer.
+/// Value of the `cancelled` word: nobody waits for the response.
 pub const CANCELLED: u32 = 1;
 
 /// Value of the `cancelled` word: the client has closed its side, so it may have
-/// left; an answer can still be delivered.
+/// left; a response can still be delivered.
 pub const CLIENT_CLOSED: u32 = 2;
 
 const TAKEN: u32 = 1;

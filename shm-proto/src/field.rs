@@ -36,7 +36,7 @@ pub fn is_close(name: &[u8], value: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"connection") && value.trim_ascii().eq_ignore_ascii_case(b"close")
 }
 
-/// Whether a worker may set a field in an answer of this status: of the hub's only
+/// Whether a worker may set a field in a response of this status: of the hub's only
 /// [`is_close`], and the Upgrade that a 426 must have (RFC 9110 section 15.5.22).
 #[inline]
 pub fn may_be_a_workers(name: &[u8], value: &[u8], status: u16) -> bool {

@@ -155,13 +155,13 @@ pub struct RequestWords {
     /// Bytes of the response body taken from the worker's ring (cursor).
     pub response_consumed: u64,
     /// See [`crate::claim`]: [`crate::claim::CANCELLED`] once nobody waits for the
-    /// answer any more.
+    /// response any more.
     pub cancelled: u64,
     /// Zero.
     pub reserved: [u64; 4],
 }
 
-/// What the worker says of an answer. The hub copies it out once, checks the
+/// What the worker says of a response. The hub copies it out once, checks the
 /// copy, and never reads it again.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -183,7 +183,7 @@ pub struct ResponseHead {
     /// When a thread took the request, on `CLOCK_MONOTONIC`; 0 if not asked for.
     pub taken_ns: u64,
     /// When the handler had answered; 0 if not asked for.
-    pub answered_ns: u64,
+    pub responded_ns: u64,
     /// Zero.
     pub reserved: [u64; 2],
 }
@@ -215,7 +215,7 @@ pub const BODY_BYTES_UNKNOWN: u64 = u64::MAX;
 pub mod request_flags {
     /// The target has a query, which may be empty.
     pub const HAS_QUERY: u32 = 1;
-    /// The hub wants `taken_ns` and `answered_ns`.
+    /// The hub wants `taken_ns` and `responded_ns`.
     pub const WANTS_TIMES: u32 = 1 << 1;
     /// The client spoke HTTP/1.0.
     pub const HTTP_1_0: u32 = 1 << 2;
@@ -246,7 +246,7 @@ check_layout!(RequestHead, 128, 8, {
 check_layout!(RequestWords, 64, 8, { body_produced at 0, body_end at 8, response_consumed at 16, cancelled at 24, reserved at 32 });
 check_layout!(ResponseHead, 64, 8, {
     generation at 0, status at 4, fields_bytes at 8, body_offset at 12, body_ring_bytes at 16,
-    flags at 20, body_bytes at 24, taken_ns at 32, answered_ns at 40, reserved at 48,
+    flags at 20, body_bytes at 24, taken_ns at 32, responded_ns at 40, reserved at 48,
 });
 check_layout!(ResponseWords, 64, 8, { taken at 0, body_produced at 8, body_end at 16, request_consumed at 24, reserved at 32 });
 

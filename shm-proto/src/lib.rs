@@ -17,7 +17,7 @@
 //! ```
 //!
 //! A request is a head and its bytes in a slot, then an entry in the submission
-//! ring; an answer is a head and its bytes in the same slot of the other
+//! ring; a response is a head and its bytes in the same slot of the other
 //! region, then an entry in the completion ring. Bodies that do not fit their
 //! arena stream through it as a byte ring.
 //!

@@ -35,7 +35,7 @@ pub const RESPONSE_FIELDS_BYTES_MAX: u32 = 32 * 1024;
 /// Smallest body ring of a streamed body.
 pub const BODY_RING_BYTES_MIN: u32 = 4 * 1024;
 
-/// Ring entries per slot: a request (or answer), one coalesced notice about it,
+/// Ring entries per slot: a request (or response), one coalesced notice about it,
 /// and one about the use of the slot before, unread when the slot was re-used.
 /// There cannot be more: entries are read in order, so whoever reads a request
 /// has read every notice of the use before. A ring of this size cannot

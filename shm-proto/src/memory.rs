@@ -280,7 +280,7 @@ impl PeerRegion {
         // Both parts are readable for as long as the call: `head` is borrowed,
         // the other is in bounds (`at`) of a mapping that `self` keeps. sendmsg
         // only reads them. The other process may write the second meanwhile:
-        // then some mixture is sent, which is its own answer's body; no Rust
+        // then some mixture is sent, which is its own response's body; no Rust
         // reference to those bytes is made, which is what safe wrappers of the
         // call would need.
         let sent = unsafe {

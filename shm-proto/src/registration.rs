@@ -34,8 +34,8 @@ struct NotRegisteredPacket {
 /// Longest packet of a registration.
 pub const REGISTER_PACKET_BYTES_MAX: usize = size_of::<RegisterPacket>() + REGISTER_PIECE_BYTES_MAX;
 
-/// Longest answer to one.
-pub const ANSWER_PACKET_BYTES_MAX: usize = size_of::<NotRegisteredPacket>() + TEXT_BYTES_MAX;
+/// Longest reply to one.
+pub const REPLY_PACKET_BYTES_MAX: usize = size_of::<NotRegisteredPacket>() + TEXT_BYTES_MAX;
 
 /// Longest text of a refusal.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -125,7 +125,7 @@ impl NotRegistered {
         [bytemuck::bytes_of(&head), &self.text.as_bytes()[..end]].concat()
     }
 
-    /// Reads what a hub answered; `None` if it is another message.
+    /// Reads what a hub replied; `None` if it is another message.
     pub fn from_packet(packet: &[u8]) -> Result<Option<Self>, MessageError> {
         if read_kind(packet)? != KIND_NOT_REGISTERED {
             return Ok(None);
@@ -185,7 +185,7 @@ mod tests {
             text: "é".repeat(1000),
         };
         let packet = refused.to_packet();
-        assert!(packet.len() <= ANSWER_PACKET_BYTES_MAX);
+        assert!(packet.len() <= REPLY_PACKET_BYTES_MAX);
         let read = NotRegistered::from_packet(&packet).unwrap().unwrap();
         assert!(read.status == 409 && refused.text.starts_with(&read.text));
         assert!(FromHub::from_packet(&packet).is_err());

@@ -28,9 +28,9 @@ pub enum SubmissionKind {
 #[repr(u32)]
 pub enum CompletionKind {
     /// Answered, and the worker is done with the slot.
-    Answer = 1,
+    Response = 1,
     /// The head is there; the body follows through the arena's ring.
-    AnswerStream = 2,
+    ResponseStream = 2,
     /// A word of the slot has changed: more body, more room, or the end.
     Notice = 3,
 }
@@ -255,8 +255,8 @@ impl CompletionConsumer {
         let position = self.head;
         self.head = position.wrapping_add(1);
         let kind = match (first >> 32) as u32 {
-            1 => CompletionKind::Answer,
-            2 => CompletionKind::AnswerStream,
+            1 => CompletionKind::Response,
+            2 => CompletionKind::ResponseStream,
             3 => CompletionKind::Notice,
             other => return Some(Err(RingError::UnknownKind(other))),
         };
@@ -372,7 +372,7 @@ mod tests {
         for round in 0..20 {
             assert!(consumer.pop(PeerWords::new(&memory)).is_none());
             for i in 0..4 {
-                producer.push(OwnWords::new(&memory), CompletionKind::Answer, i, round);
+                producer.push(OwnWords::new(&memory), CompletionKind::Response, i, round);
             }
             for i in 0..4 {
                 assert!(!consumer.is_empty(PeerWords::new(&memory)));

@@ -120,7 +120,7 @@ fn a_hub_that_sleeps_gets_the_answers_of_two_worker_threads_with_one_shared_ring
                     let entries = OwnWords::new(&lane.completion_entries);
                     shared
                         .0
-                        .push(entries, CompletionKind::Answer, slot_index, 1);
+                        .push(entries, CompletionKind::Response, slot_index, 1);
                     lane.ring_if_asleep(&shared.1);
                 })
             })

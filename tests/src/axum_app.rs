@@ -166,7 +166,7 @@ async fn sized() -> impl IntoResponse {
     ([(header::CONTENT_LENGTH, "6")], Body::from_stream(pieces))
 }
 
-/// An answer that keeps its request to its end.
+/// A response that keeps its request to its end.
 async fn kept(request: Request) -> Body {
     let first = stream::iter(["first\n"]);
     let last = stream::once(async move {

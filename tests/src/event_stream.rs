@@ -9,7 +9,7 @@ use crate::http::{Connection, Response};
 #[derive(Debug)]
 pub struct EventStream {
     connection: Connection,
-    /// The answer's head.
+    /// The response's head.
     pub head: Response,
     text: String,
     /// Comments seen so far.
@@ -28,17 +28,17 @@ pub struct Event {
 }
 
 impl EventStream {
-    /// Asks for `path` with further fields, each with its CRLF; reads the answer's head.
+    /// Asks for `path` with further fields, each with its CRLF; reads the response's head.
     pub fn open_with(address: SocketAddr, path: &str, fields: &str) -> Self {
         Self::begin(address, path, fields).finish()
     }
 
-    /// Asks for `path`; reads the answer's head.
+    /// Asks for `path`; reads the response's head.
     pub fn open(address: SocketAddr, path: &str) -> Self {
         Self::open_with(address, path, "")
     }
 
-    /// Asks, and does not wait for the answer.
+    /// Asks, and does not wait for the response.
     pub fn begin(address: SocketAddr, path: &str, fields: &str) -> Asked {
         let mut connection = Connection::open(address);
         connection.send(format!(

@@ -148,11 +148,11 @@ impl FakeWorker {
         self.regions.responses.write_head(slot.response_head, head);
     }
 
-    /// Writes a head and publishes it as the whole answer to a request.
+    /// Writes a head and publishes it as the whole response to a request.
     pub fn answer(&self, request: &Entry<SubmissionKind>, head: &ResponseHead) {
         self.write_head(request.slot_index, head);
         self.complete(
-            CompletionKind::Answer,
+            CompletionKind::Response,
             request.slot_index,
             request.generation,
         );

@@ -164,7 +164,7 @@ impl Connection {
         Ok((size > 0).then_some(chunk))
     }
 
-    /// Whether reading has failed in the middle of an answer's body.
+    /// Whether reading has failed in the middle of a response's body.
     pub fn is_in_body(&self) -> bool {
         self.is_in_body
     }

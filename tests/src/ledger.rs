@@ -1,4 +1,4 @@
-//! Whether every request got exactly one answer: clients write down what they
+//! Whether every request got exactly one response: clients write down what they
 //! asked and got, workers what they took and did (`ledger_worker`), and the two
 //! are joined by the requests' random ids.
 
@@ -16,16 +16,16 @@ use fastrand::Rng;
 
 use crate::http::Connection;
 
-/// The field that carries a request's id, and comes back with its answer.
+/// The field that carries a request's id, and comes back with its response.
 pub const ID_FIELD: &str = "x-ledger-id";
 
 /// Characters of an id: 128 bits in hexadecimal.
 const ID_CHARS: usize = 32;
 
-/// The field in which an answer names its worker, `name#pid`.
+/// The field in which a response names its worker, `name#pid`.
 pub const WORKER_FIELD: &str = "x-ledger-worker";
 
-/// How much later than its deadline an answer may come: the hub sweeps deadlines
+/// How much later than its deadline a response may come: the hub sweeps deadlines
 /// four times a second, and the machine has its moods.
 const LATENESS_MAX: Duration = Duration::from_secs(1);
 
@@ -34,17 +34,17 @@ const LATENESS_MAX: Duration = Duration::from_secs(1);
 pub enum Seen {
     /// A well-formed answer with this status, and the worker that it names.
     Answered(u16, Option<String>),
-    /// An answer that says it is another request's, or whose body is.
+    /// A response that says it is another request's, or whose body is.
     Foreign(String),
     /// Nobody listened, or nobody accepted: a new connection that waits in a listener's
     /// backlog when that is closed is reset by the system. No request was read.
     Unheard(String),
-    /// The connection ended, or what came was no answer.
+    /// The connection ended, or what came was no response.
     Lost(String),
-    /// The head of an answer came, and the connection was reset in its body: so a
-    /// client learns that the worker of a large answer went in the middle of it.
+    /// The head of a response came, and the connection was reset in its body: so a
+    /// client learns that the worker of a large response went in the middle of it.
     Cut,
-    /// The client left before an answer; it is owed none.
+    /// The client left before a response; it is owed none.
     Left,
 }
 
@@ -71,7 +71,7 @@ pub struct Ask {
     pub path: String,
     /// The body of a POST; a GET has none.
     pub body: Option<Vec<u8>>,
-    /// Leave after so long instead of waiting for the answer.
+    /// Leave after so long instead of waiting for the response.
     pub leave_after: Option<Duration>,
 }
 
@@ -356,7 +356,7 @@ fn exchange(address: SocketAddr, kept: &mut Option<Connection>, id: &str, ask: &
         ask.path,
         body.len()
     );
-    // A connection is used again only for answers that were whole.
+    // A connection is used again only for responses that were whole.
     let (mut connection, is_new) = match kept.take() {
         Some(connection) => (connection, false),
         None => match Connection::try_open(address) {

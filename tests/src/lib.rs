@@ -7,7 +7,7 @@
 //! ends them, `http` is a client that says exactly what it is told to, `wrk` runs
 //! the other load generator; `http_corpus` and `smuggling` are requests to try a front
 //! end with, `event_stream` is a client of Server-Sent Events, `ledger` says whether
-//! every request got exactly one answer.
+//! every request got exactly one response.
 #![forbid(unsafe_code)]
 
 pub mod axum_app;

@@ -15,7 +15,7 @@ use slotway_worker_sdk::{HubWorker, Request, Response};
 pub struct State {
     runs: AtomicU64,
     canaries: AtomicU64,
-    /// Bytes that streamed answers have sent.
+    /// Bytes that streamed responses have sent.
     sent: AtomicU64,
     /// Bodies, in either direction, that nobody was at the other end of.
     closed: AtomicU64,

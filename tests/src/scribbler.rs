@@ -73,14 +73,14 @@ fn flipping_heads(worker: &FakeWorker, random: &mut Rng) {
     }
     worker.write_head(slot_index, &head(5, 8));
     if random.bool() {
-        worker.complete(CompletionKind::Answer, slot_index, generation);
+        worker.complete(CompletionKind::Response, slot_index, generation);
     }
 }
 
 fn invented_completions(worker: &FakeWorker, random: &mut Rng) {
     let kinds = [
-        CompletionKind::Answer,
-        CompletionKind::AnswerStream,
+        CompletionKind::Response,
+        CompletionKind::ResponseStream,
         CompletionKind::Notice,
     ];
     let kind = kinds[random.usize(..kinds.len())];

@@ -122,7 +122,7 @@ fn a_head_that_points_outside_its_arena_is_502_and_the_liar_is_put_out(io: &str)
             },
         );
         liar.complete(
-            CompletionKind::Answer,
+            CompletionKind::Response,
             request.slot_index,
             request.generation,
         );
@@ -172,13 +172,13 @@ fn answering_what_was_not_asked_or_twice_puts_the_liar_out(io: &str) {
         let mut client = ask(&hub);
         let request = liar.take();
         match lie {
-            0 => liar.complete(CompletionKind::Answer, 9999, 1),
+            0 => liar.complete(CompletionKind::Response, 9999, 1),
             1 => liar.complete(
-                CompletionKind::Answer,
+                CompletionKind::Response,
                 request.slot_index,
                 request.generation + 1,
             ),
-            2 => liar.complete(CompletionKind::Answer, request.slot_index + 1, 1),
+            2 => liar.complete(CompletionKind::Response, request.slot_index + 1, 1),
             _ => {
                 let head = ResponseHead {
                     generation: request.generation,
@@ -188,7 +188,7 @@ fn answering_what_was_not_asked_or_twice_puts_the_liar_out(io: &str) {
                 liar.write_head(request.slot_index, &head);
                 for _ in 0..2 {
                     let (slot, generation) = (request.slot_index, request.generation);
-                    liar.complete(CompletionKind::Answer, slot, generation);
+                    liar.complete(CompletionKind::Response, slot, generation);
                 }
             }
         }
@@ -418,7 +418,7 @@ fn answers_under_way_are_cut_off_when_their_worker_lies_and_none_is_malformed(io
     };
     liar.write_head(request.slot_index, &head);
     let (slot, generation) = (request.slot_index, request.generation);
-    liar.complete(CompletionKind::AnswerStream, slot, generation);
+    liar.complete(CompletionKind::ResponseStream, slot, generation);
     // A cursor that no ring of this size has.
     let offsets = liar.geometry.slot(&liar.geometry.lane(0), slot);
     let word = offsets.response_words + offset_of!(ResponseWords, body_produced) as u64;

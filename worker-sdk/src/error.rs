@@ -41,7 +41,7 @@ pub enum RunError {
     AttachSocket {
         /// Where the hub said it is.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         error: io::Error,
     },
     /// Another user listens where the hub should.

@@ -22,10 +22,10 @@ pub const LATE_BELL_TIME: Duration = Duration::from_millis(100);
 /// no reactor waits for another.
 pub const LANE_BURST_COUNT: u32 = 16;
 
-/// Answers a thread gives before it rings, if there is more to do.
+/// Responses that a thread gives before it rings, if there is more to do.
 pub const UNRUNG_COUNT_MAX: u32 = 32;
 
-/// How long an answer may wait for the ring while further requests are served.
+/// How long a response may wait for the ring while further requests are served.
 pub const UNRUNG_TIME_MAX: Duration = Duration::from_micros(50);
 
 /// A handler that usually takes longer is preceded by a ring, so that answers
@@ -73,7 +73,7 @@ pub const RESPONSE_BYTES_MAX: usize = 64 * 1024;
 pub const RESPONSE_FIELD_COUNT_MAX: usize = 32;
 
 const _: () = {
-    assert!(UNRUNG_COUNT_MAX <= 64, "some tens of answers");
+    assert!(UNRUNG_COUNT_MAX <= 64, "some tens of responses");
     assert!(THREAD_COUNT_DEFAULT >= 1 && THREAD_COUNT_DEFAULT <= THREAD_COUNT_BOUND);
     assert!(RECONNECT_PAUSE_MIN.as_millis() < RECONNECT_PAUSE_MAX.as_millis());
 };

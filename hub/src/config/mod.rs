@@ -238,7 +238,7 @@ pub struct Deadlines {
     pub body_ms: u64,
     /// Least rate of a body; 0 for none.
     pub body_bytes_per_s_min: u64,
-    /// For a client to take a piece of an answer, before its least rate counts.
+    /// For a client to take a piece of a response, before its least rate counts.
     pub write_ms: u64,
     /// Least rate at which it must take it.
     pub write_bytes_per_s_min: u64,

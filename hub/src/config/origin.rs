@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-/// An origin that may read answers.
+/// An origin that may read responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedOrigin {
     /// `*`

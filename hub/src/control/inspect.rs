@@ -53,7 +53,7 @@ fn name(phase: Phase) -> &'static str {
         Phase::Free => "free",
         Phase::Reserved => "reserved",
         Phase::Submitted => "submitted",
-        Phase::Answered => "answered",
+        Phase::Responded => "answered",
         Phase::Streaming => "streaming",
         Phase::Quarantined => "quarantined",
     }

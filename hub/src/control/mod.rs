@@ -59,9 +59,9 @@ pub async fn run(
                 if path == "/internal/slots" && matches!(method, Method::Get | Method::Head) {
                     inspect(&shared, &sessions, reply);
                 } else {
-                    let answer = answer(&shared, &mut sessions, method, &path, &body);
+                    let response = respond(&shared, &mut sessions, method, &path, &body);
                     // Nobody reads the reply if the client has left.
-                    let _ = reply.send(answer);
+                    let _ = reply.send(response);
                 }
             }
             ControlMessage::Hello(greeting) => sessions.attach(greeting),
@@ -106,7 +106,7 @@ pub async fn run(
     }
 }
 
-/// The reactors need time to answer.
+/// The reactors need time to respond.
 fn inspect(shared: &Arc<Shared>, sessions: &Sessions, reply: oneshot::Sender<LocalReply>) {
     let (shared, sessions) = (Arc::clone(shared), sessions.all());
     tokio::spawn(async move {
@@ -115,7 +115,7 @@ fn inspect(shared: &Arc<Shared>, sessions: &Sessions, reply: oneshot::Sender<Loc
     });
 }
 
-fn answer(
+fn respond(
     shared: &Shared,
     sessions: &mut Sessions,
     method: Method,

@@ -16,7 +16,7 @@ use crate::sse::stream;
 use crate::wire::body::{self, Body, too_large};
 use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
 
-/// Answers the request whose head has been parsed.
+/// Serves the request whose head has been parsed.
 pub async fn serve(wire: &mut Wire, call: &mut Call) -> AfterRequest {
     let result = try_serve(wire, call).await;
     wire.reactor.hangups.end(&wire.state);
@@ -58,7 +58,7 @@ async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, Ear
     }
     wire.client = find_client(wire, call);
     match proxy::serve(wire, call, method).await? {
-        Served::Answered(after) => Ok(after),
+        Served::Responded(after) => Ok(after),
         Served::IsEventStream(route) => Box::pin(stream::serve_route(wire, call, *route)).await,
     }
 }
@@ -113,7 +113,7 @@ async fn serve_by_control(
         Body::Streams(_) => return Err(too_large(CONTROL_BODY_BYTES_MAX).into()),
     };
     let path = call.path(wire).to_owned();
-    let (reply, answer) = tokio::sync::oneshot::channel();
+    let (reply, response) = tokio::sync::oneshot::channel();
     let message = ControlMessage::Request {
         method,
         path,
@@ -121,8 +121,8 @@ async fn serve_by_control(
         reply,
     };
     wire.reactor.shared.tell_control(message);
-    Err(match answer.await {
-        Ok(answer) => answer.into(),
+    Err(match response.await {
+        Ok(response) => response.into(),
         Err(_) => LocalReply::error(503, "the hub is stopping").into(),
     })
 }

@@ -1,4 +1,4 @@
-//! Answers: status line, fields and framing, written behind the end of a
+//! Responses: status line, fields and framing, written behind the end of a
 //! buffer that is then sent whole.
 
 use std::io::Write;
@@ -16,7 +16,7 @@ pub enum BodyFraming {
     None,
 }
 
-/// What the connection does after the answer, as far as the client is told.
+/// What the connection does after the response, as far as the client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persistence {
     /// HTTP/1.1 stays open without a word.
@@ -116,16 +116,16 @@ fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
-/// Whether an answer of this status has no content, though it may say so by a length of
+/// Whether a response of this status has no content, though it may say so by a length of
 /// 0 (RFC 9110 section 15.3.6).
 pub fn has_no_content(status: u16) -> bool {
     is_bodiless(status) || status == 205
 }
 
-/// 426, whose answer has an Upgrade field (RFC 9110 section 15.5.22).
+/// 426, whose response has an Upgrade field (RFC 9110 section 15.5.22).
 pub const UPGRADE_REQUIRED: u16 = 426;
 
-/// Whether an answer of this status has no body (RFC 9110 section 6.4.1).
+/// Whether a response of this status has no body (RFC 9110 section 6.4.1).
 pub fn is_bodiless(status: u16) -> bool {
     matches!(status, 204 | 304)
 }

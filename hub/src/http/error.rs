@@ -1,6 +1,6 @@
 //! Why a request head is refused.
 
-/// Why a head is refused; the connection ends with the answer.
+/// Why a head is refused; the connection ends with the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     /// 400.

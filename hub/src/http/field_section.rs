@@ -24,7 +24,7 @@ pub struct FieldSection {
     pub closes: bool,
 }
 
-/// Checks every line of the section of an answer with this status.
+/// Checks every line of the section of a response with this status.
 pub fn check(mut section: &[u8], status: u16) -> Result<FieldSection, FieldError> {
     let mut found = FieldSection::default();
     while !section.is_empty() {

@@ -1,4 +1,4 @@
-//! Answers that the hub gives itself, as JSON.
+//! Responses that the hub makes itself, as JSON.
 
 use std::borrow::Cow;
 

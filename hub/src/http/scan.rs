@@ -30,7 +30,7 @@ impl HeadScanner {
     }
 
     /// The bytes of the head, once it is complete. What can no longer become a head
-    /// is an error at once: its client would wait for an answer until the deadline.
+    /// is an error at once: its client would wait for a response until the deadline.
     pub fn find_end(&mut self, buffer: &[u8]) -> Result<Option<usize>, HeadError> {
         let judged = self.scanned;
         for position in memchr_iter(b'\n', &buffer[self.scanned..]) {

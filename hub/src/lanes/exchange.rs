@@ -33,7 +33,7 @@ pub struct Exchange {
     permit: Option<Permit>,
 }
 
-/// What ends the wait for an answer.
+/// What ends the wait for a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Something happened to the slot.
@@ -69,7 +69,7 @@ impl Exchange {
         self.permit = Some(self.lane.streams().enter(client, clock::coarse_ms()));
     }
 
-    /// Its answer turned out to stream. False: more such answers are under way than can be
+    /// Its response turned out to stream. False: more such responses are under way than can be
     /// borne.
     pub fn begin_late_stream(&mut self, client: Rc<dyn StreamClient>) -> bool {
         if self.permit.is_none() {
@@ -163,7 +163,7 @@ impl Exchange {
     }
 
     /// Tells the worker that the client has closed its side, though it may still get
-    /// an answer. Says whether the bell must be rung.
+    /// a response. Says whether the bell must be rung.
     pub fn tell_client_closed(&self) -> bool {
         store_tagged(self.cancelled_word(), self.generation, CLIENT_CLOSED);
         self.lane.notify(self.slot_index, self.generation)
@@ -208,7 +208,7 @@ impl Exchange {
         });
     }
 
-    /// The head of an answer is there whose body streams.
+    /// The head of a response is there whose body streams.
     pub fn is_streaming(&self) -> bool {
         self.lane.phase(self.slot_index) == Phase::Streaming
     }
@@ -273,7 +273,7 @@ impl Exchange {
         self.lane.notify(self.slot_index, self.generation)
     }
 
-    /// Bytes of a streamed answer that can be taken, and how it ended if it has.
+    /// Bytes of a streamed response that can be taken, and how it ended if it has.
     pub fn download_ready(
         &self,
         ring: ByteRing,
@@ -289,7 +289,7 @@ impl Exchange {
         Ok((ring.filled(produced, consumed)?, end))
     }
 
-    /// Tells the worker how much of its answer has been taken. Says whether
+    /// Tells the worker how much of its response has been taken. Says whether
     /// the bell must be rung.
     pub fn publish_download(&self, consumed: u32) -> bool {
         let word = self.offsets.request_words + offset_of!(RequestWords, response_consumed) as u64;
@@ -313,7 +313,7 @@ impl Drop for Exchange {
             return;
         }
         match self.lane.phase(self.slot_index) {
-            Phase::Reserved | Phase::Answered => self.lane.release(self.slot_index),
+            Phase::Reserved | Phase::Responded => self.lane.release(self.slot_index),
             Phase::Submitted | Phase::Streaming => {
                 if self.lane.abandon(self.slot_index, self.generation) {
                     // Rare, and outside the turn's order: ring at once.

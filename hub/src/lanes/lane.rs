@@ -55,7 +55,7 @@ pub struct Lane {
     stream_queue: Rc<RouteQueues>,
     /// Bodies that stream.
     streams: Rc<Streams>,
-    /// For each route, what its answers usually do.
+    /// For each route, what its responses usually do.
     habits: Vec<StreamHabit>,
     offsets: LaneOffsets,
     inner: RefCell<Inner>,
@@ -149,7 +149,7 @@ impl Lane {
         &self.streams
     }
 
-    /// What the answers of a route usually do; `None` for a ping's.
+    /// What the responses of a route usually do; `None` for a ping's.
     #[inline]
     pub fn habit(&self, route_index: u32) -> Option<&StreamHabit> {
         self.habits.get(route_index as usize)
@@ -417,7 +417,7 @@ impl Lane {
         rings
     }
 
-    /// Frees a quarantined slot whose streamed answer has come to its end: the
+    /// Frees a quarantined slot whose streamed response has come to its end: the
     /// worker writes nothing after that word.
     fn end_quarantine_if_done(&self, slots: &mut SlotTable, slot_index: u32) {
         let words = self.slot_offsets(slot_index).response_words;

@@ -33,7 +33,7 @@ pub enum ResponseBody {
 /// A checked head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerResponse {
-    /// Status, or `None` if it is none that a worker may answer.
+    /// Status, or `None` if it is none that a worker may response.
     pub status: Option<u16>,
     /// The field section starts the arena.
     pub fields_bytes: u32,
@@ -85,7 +85,7 @@ pub fn check(
         status,
         fields_bytes: head.fields_bytes,
         body,
-        times_ns: (head.taken_ns, head.answered_ns),
+        times_ns: (head.taken_ns, head.responded_ns),
     })
 }
 
@@ -108,9 +108,9 @@ mod tests {
 
     #[test]
     fn an_honest_head_is_an_answer() {
-        let answer = check(&head(), 7, ARENA, false).unwrap();
+        let response = check(&head(), 7, ARENA, false).unwrap();
         assert_eq!(
-            answer.body,
+            response.body,
             ResponseBody::Whole {
                 offset: 24,
                 bytes: 100

@@ -115,10 +115,10 @@ impl Hub {
         while index < self.waiting.len() {
             let (number, exchange) = &self.waiting[index];
             match exchange.poll_outcome(&mut cx) {
-                Poll::Ready(Outcome::Event(Event::Answered)) => {
+                Poll::Ready(Outcome::Event(Event::Responded)) => {
                     let head = exchange.copy_head();
                     assert_eq!(head.generation, exchange.generation());
-                    assert_eq!(head.body_bytes, *number, "another request's answer");
+                    assert_eq!(head.body_bytes, *number, "another request's response");
                     assert!(self.answered.insert(*number), "answered twice");
                     self.waiting.swap_remove(index).1.release();
                 }
@@ -134,7 +134,7 @@ impl Worker {
         if random.bool() {
             self.receive();
         } else if let Some(key) = self.running.keys().min().copied() {
-            self.answer(key);
+            self.respond(key);
         }
     }
 
@@ -169,12 +169,12 @@ impl Worker {
         if claim::take(taken, cancelled, generation) {
             assert!(self.ran.insert(number), "run twice");
         } else {
-            self.answer((slot_index, generation));
+            self.respond((slot_index, generation));
         }
         true
     }
 
-    fn answer(&mut self, key: (u32, u32)) {
+    fn respond(&mut self, key: (u32, u32)) {
         let number = self.running.remove(&key).expect("it runs");
         let (slot_index, generation) = key;
         let lane = self.geometry.lane(0);
@@ -191,7 +191,7 @@ impl Worker {
         let word_count = self.geometry.ring_entry_count() as usize * 2;
         let entries = responses.words_at(lane.completion_entries, word_count);
         self.completions
-            .push(entries, CompletionKind::Answer, slot_index, generation);
+            .push(entries, CompletionKind::Response, slot_index, generation);
     }
 }
 
@@ -209,7 +209,7 @@ fn whatever_the_order_every_request_is_answered_once_and_every_slot_comes_back()
         }
         while worker.receive() {}
         for key in worker.running.keys().copied().collect::<Vec<_>>() {
-            worker.answer(key);
+            worker.respond(key);
         }
         hub.look();
         assert!(hub.waiting.is_empty(), "seed {seed}: unanswered");

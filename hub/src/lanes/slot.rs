@@ -4,10 +4,10 @@
 //! |-------------|--------------------------------------|-----------------------------------|
 //! | Free        | nobody                               | `reserve`                         |
 //! | Reserved    | hub writes the request               | `submitted`, `release`            |
-//! | Submitted   | worker; hub writes body and cursors  | an answer entry, `quarantine`     |
-//! | Answered    | hub reads the whole answer           | `release`                         |
+//! | Submitted   | worker; hub writes body and cursors  | a response entry, `quarantine`    |
+//! | Responded   | hub reads the whole response         | `release`                         |
 //! | Streaming   | worker writes body, hub reads it     | `release`, `quarantine`           |
-//! | Quarantined | worker, until it says it is done     | an answer entry, `end_quarantine` |
+//! | Quarantined | worker, until it says it is done     | a response entry, `end_quarantine` |
 //!
 //! What a worker writes into the ring is a claim that [`SlotTable::on_entry`]
 //! checks against the phase and the generation. Slots are re-used last in,
@@ -26,9 +26,9 @@ pub enum Phase {
     Reserved,
     /// The worker has it.
     Submitted,
-    /// The worker is done; the hub has yet to read the answer.
-    Answered,
-    /// The answer's head is there, its body streams.
+    /// The worker is done; the hub has yet to read the response.
+    Responded,
+    /// The response's head is there, its body streams.
     Streaming,
     /// Nobody waits any more, but the worker may still write.
     Quarantined,
@@ -37,9 +37,9 @@ pub enum Phase {
 /// What a connection learns of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The whole answer can be read.
-    Answered,
-    /// A cursor has moved, or the head of an answer that streams is there.
+    /// The whole response can be read.
+    Responded,
+    /// A cursor has moved, or the head of a response that streams is there.
     Changed,
     /// The deadline has passed.
     TimedOut,
@@ -56,9 +56,9 @@ pub enum SlotViolation {
         /// Slots of the lane.
         slot_count: u32,
     },
-    /// An answer to a request that the slot does not hold.
+    /// A response to a request that the slot does not hold.
     #[error(
-        "an answer to generation {seen} of slot {slot_index}, which is {phase:?} in generation {expected}"
+        "a response to generation {seen} of slot {slot_index}, which is {phase:?} in generation {expected}"
     )]
     NotAsked {
         /// The slot.
@@ -94,7 +94,7 @@ struct Slot {
     deadline_ms: u64,
     expired: bool,
     changed: bool,
-    /// The ring entry of a streamed answer has been read: only then can the
+    /// The ring entry of a streamed response has been read: only then can the
     /// end word of its body end a quarantine, since the entry will not come
     /// any more.
     stream_begun: bool,
@@ -233,21 +233,21 @@ impl SlotTable {
             })?;
         let same = slot.generation == entry.generation;
         match (entry.kind, slot.phase) {
-            (CompletionKind::Answer, Phase::Submitted) if same => {
-                slot.phase = Phase::Answered;
+            (CompletionKind::Response, Phase::Submitted) if same => {
+                slot.phase = Phase::Responded;
                 Ok(EntryEffect::Wake(slot.waker.take()))
             }
-            (CompletionKind::AnswerStream, Phase::Submitted) if same => {
+            (CompletionKind::ResponseStream, Phase::Submitted) if same => {
                 slot.phase = Phase::Streaming;
                 slot.stream_begun = true;
                 slot.changed = true;
                 Ok(EntryEffect::Wake(slot.waker.take()))
             }
-            (CompletionKind::Answer, Phase::Quarantined) if same => {
+            (CompletionKind::Response, Phase::Quarantined) if same => {
                 self.end_quarantine(slot_index);
                 Ok(EntryEffect::Freed)
             }
-            (CompletionKind::AnswerStream, Phase::Quarantined) if same && !slot.stream_begun => {
+            (CompletionKind::ResponseStream, Phase::Quarantined) if same && !slot.stream_begun => {
                 slot.stream_begun = true;
                 Ok(EntryEffect::LookForEnd)
             }
@@ -258,7 +258,7 @@ impl SlotTable {
             }
             // A notice may be overtaken by what it was about.
             (CompletionKind::Notice, _) => Ok(EntryEffect::Nothing),
-            (CompletionKind::Answer | CompletionKind::AnswerStream, phase) => {
+            (CompletionKind::Response | CompletionKind::ResponseStream, phase) => {
                 Err(SlotViolation::NotAsked {
                     slot_index,
                     seen: entry.generation,
@@ -275,7 +275,7 @@ impl SlotTable {
     pub fn poll_event(&mut self, slot_index: u32, cx: &mut Context<'_>) -> Poll<Event> {
         let slot = &mut self.slots[slot_index as usize];
         match slot.phase {
-            Phase::Answered => return Poll::Ready(Event::Answered),
+            Phase::Responded => return Poll::Ready(Event::Responded),
             Phase::Streaming | Phase::Submitted if slot.expired => {
                 return Poll::Ready(Event::TimedOut);
             }
@@ -341,9 +341,9 @@ mod tests {
         let mut table = SlotTable::new(3);
         let (first, generation) = table.reserve().unwrap();
         table.submitted(first, 100);
-        let answer = entry(first, generation, CompletionKind::Answer);
-        assert!(matches!(table.on_entry(answer), Ok(EntryEffect::Wake(_))));
-        assert_eq!(poll(&mut table, first), Poll::Ready(Event::Answered));
+        let response = entry(first, generation, CompletionKind::Response);
+        assert!(matches!(table.on_entry(response), Ok(EntryEffect::Wake(_))));
+        assert_eq!(poll(&mut table, first), Poll::Ready(Event::Responded));
         table.release(first);
         assert_eq!(table.reserve(), Some((first, generation + 1)));
     }
@@ -354,26 +354,30 @@ mod tests {
         let (slot, generation) = table.reserve().unwrap();
         assert!(
             table
-                .on_entry(entry(slot, generation, CompletionKind::Answer))
+                .on_entry(entry(slot, generation, CompletionKind::Response))
                 .is_err()
         );
         table.submitted(slot, 100);
         assert!(
             table
-                .on_entry(entry(slot, generation + 1, CompletionKind::Answer))
+                .on_entry(entry(slot, generation + 1, CompletionKind::Response))
                 .is_err()
         );
-        assert!(table.on_entry(entry(1, 0, CompletionKind::Answer)).is_err());
+        assert!(
+            table
+                .on_entry(entry(1, 0, CompletionKind::Response))
+                .is_err()
+        );
         assert!(matches!(
-            table.on_entry(entry(2, 1, CompletionKind::Answer)),
+            table.on_entry(entry(2, 1, CompletionKind::Response)),
             Err(SlotViolation::NoSuchSlot {
                 slot_index: 2,
                 slot_count: 2
             })
         ));
-        let answer = entry(slot, generation, CompletionKind::Answer);
-        assert!(table.on_entry(answer).is_ok());
-        assert!(table.on_entry(answer).is_err(), "answered twice");
+        let response = entry(slot, generation, CompletionKind::Response);
+        assert!(table.on_entry(response).is_ok());
+        assert!(table.on_entry(response).is_err(), "answered twice");
     }
 
     #[test]
@@ -390,11 +394,11 @@ mod tests {
         assert_eq!((table.overdue_count(19), table.overdue_count(20)), (0, 1));
         assert!(
             table
-                .on_entry(entry(slot, generation + 1, CompletionKind::Answer))
+                .on_entry(entry(slot, generation + 1, CompletionKind::Response))
                 .is_err()
         );
-        let answer = entry(slot, generation, CompletionKind::Answer);
-        assert!(matches!(table.on_entry(answer), Ok(EntryEffect::Freed)));
+        let response = entry(slot, generation, CompletionKind::Response);
+        assert!(matches!(table.on_entry(response), Ok(EntryEffect::Freed)));
         assert_eq!(table.reserve(), Some((slot, generation + 1)));
     }
 
@@ -404,7 +408,7 @@ mod tests {
         let (slot, generation) = table.reserve().unwrap();
         table.submitted(slot, 10);
         let _ = table
-            .on_entry(entry(slot, generation, CompletionKind::AnswerStream))
+            .on_entry(entry(slot, generation, CompletionKind::ResponseStream))
             .unwrap();
         table.quarantine(slot, 20);
         let notice = entry(slot, generation, CompletionKind::Notice);
@@ -430,7 +434,7 @@ mod tests {
             !table.awaits_end(slot),
             "the announcement is still in the ring"
         );
-        let stream = entry(slot, generation, CompletionKind::AnswerStream);
+        let stream = entry(slot, generation, CompletionKind::ResponseStream);
         assert!(matches!(
             table.on_entry(stream),
             Ok(EntryEffect::LookForEnd)

@@ -199,13 +199,13 @@ impl Drop for Permit {
     }
 }
 
-/// Whether the answers of a route usually stream: then its requests wait for a place in
+/// Whether the responses of a route usually stream: then its requests wait for a place in
 /// the share before they take a slot.
 #[derive(Debug, Default)]
 pub struct StreamHabit(Cell<u8>);
 
 impl StreamHabit {
-    /// Learns from one answer.
+    /// Learns from one response.
     #[inline]
     pub fn learn(&self, streams: bool) {
         let old = self.0.get();
@@ -216,7 +216,7 @@ impl StreamHabit {
         }
     }
 
-    /// Of the last answers most have.
+    /// Of the last responses most have.
     #[inline]
     pub fn is_usual(&self) -> bool {
         self.0.get() > u8::MAX / 2

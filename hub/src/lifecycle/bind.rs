@@ -28,7 +28,7 @@ pub enum BindError {
     System {
         /// The address.
         address: SocketAddr,
-        /// The system's answer.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -92,7 +92,7 @@ fn bind_one(address: SocketAddr, share_port: bool) -> Result<TcpListener, Errno>
     )?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_reuseport(&socket, share_port)?;
-    // Accepted sockets inherit it; answers are written whole, so waiting for
+    // Accepted sockets inherit it; responses are written whole, so waiting for
     // more would only delay them.
     sockopt::set_tcp_nodelay(&socket, true)?;
     slotway_net::bound_unsent_bytes(&socket, UNSENT_BYTES_MAX)?;

@@ -36,7 +36,7 @@ pub enum UnixSocketError {
     System {
         /// Where.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         error: io::Error,
     },
 }

@@ -124,7 +124,7 @@ async fn send_piece(
 /// Waits for the worker. False: nothing more will come.
 async fn await_more(wire: &Wire, call: &mut Call, exchange: &Exchange) -> Result<bool, EarlyEnd> {
     match outcome::next(exchange, &wire.state).await {
-        Awaited::Event(Event::Changed | Event::Answered) => {}
+        Awaited::Event(Event::Changed | Event::Responded) => {}
         // Counted; there is no way to say it to the client any more.
         Awaited::Event(Event::TimedOut) => {
             outcome::timed_out(&wire.reactor.lanes);

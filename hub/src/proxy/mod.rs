@@ -24,13 +24,13 @@ use upload::UploadEnd;
 
 /// What came of a request that went to a worker's route.
 pub enum Served {
-    /// The worker has answered it.
-    Answered(AfterRequest),
+    /// The worker has responded to it.
+    Responded(AfterRequest),
     /// The route is an event stream, and the request has no body.
     IsEventStream(Box<RouteSpec>),
 }
 
-/// Has a worker answer the request.
+/// Has a worker respond to the request.
 pub async fn serve(wire: &mut Wire, call: &mut Call, method: Method) -> Result<Served, EarlyEnd> {
     let ready = if call.head.has_body() {
         dispatch::with_body(wire, call, method).await?
@@ -56,5 +56,5 @@ pub async fn serve(wire: &mut Wire, call: &mut Call, method: Method) -> Result<S
     }
     let response = reply::receive(wire, call, &mut exchange).await?;
     let after = reply::send(wire, call, exchange, &response).await?;
-    Ok(Served::Answered(after))
+    Ok(Served::Responded(after))
 }

@@ -18,7 +18,7 @@ use crate::shared::counters::Counters;
 use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
 
 /// Waits for the response's head and checks it. If the worker goes before it has begun,
-/// another one answers; the exchange is that one's then.
+/// another one responds; the exchange is that one's then.
 pub async fn receive(
     wire: &Wire,
     call: &mut Call,
@@ -30,7 +30,7 @@ pub async fn receive(
             break true;
         }
         match outcome::next(exchange, &wire.state).await {
-            Awaited::Event(Event::Answered) => break false,
+            Awaited::Event(Event::Responded) => break false,
             Awaited::Event(Event::Changed) => {}
             Awaited::Event(Event::TimedOut) => return Err(outcome::timed_out(lanes).into()),
             Awaited::WorkerGone => {
@@ -77,7 +77,7 @@ pub async fn send(
     response: &WorkerResponse,
 ) -> Result<AfterRequest, EarlyEnd> {
     if let Some(moments) = &mut call.moments {
-        (moments.taken_ns, moments.answered_ns) = response.times_ns;
+        (moments.taken_ns, moments.responded_ns) = response.times_ns;
     }
     let stays = !call.is_body_under_way()
         && call.keeps_alive(wire)

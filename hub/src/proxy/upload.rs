@@ -25,7 +25,7 @@ pub enum UploadEnd {
     /// The worker has, or will find, all of it.
     Complete,
     /// The worker answered before the body had come.
-    AnsweredEarly,
+    RespondedEarly,
 }
 
 /// What one step of moving bytes found.
@@ -72,12 +72,12 @@ pub async fn run(
             tokio::task::yield_now().await;
         } else if step.needs_input {
             if read_while_waiting(wire, exchange, &mut deadline).await? {
-                return Ok(UploadEnd::AnsweredEarly);
+                return Ok(UploadEnd::RespondedEarly);
             }
         } else {
             let start_ms = clock::coarse_ms();
             if wait_for_room(wire, exchange).await? {
-                return Ok(UploadEnd::AnsweredEarly);
+                return Ok(UploadEnd::RespondedEarly);
             }
             deadline.forgive(clock::coarse_ms() - start_ms);
         }
@@ -200,7 +200,7 @@ async fn read_while_waiting(
                 };
             }
             outcome = outcome::next(exchange, &wire.state) => match outcome {
-                Awaited::Event(Event::Answered) => break Ok(true),
+                Awaited::Event(Event::Responded) => break Ok(true),
                 Awaited::Event(Event::Changed) if exchange.is_streaming() => break Ok(true),
                 // The read says too that the client left, after what it still finds.
                 Awaited::Event(Event::Changed) | Awaited::ClientLeft(_) => {}
@@ -219,7 +219,7 @@ async fn read_while_waiting(
 async fn wait_for_room(wire: &Wire, exchange: &Exchange) -> Result<bool, EarlyEnd> {
     loop {
         return match outcome::next(exchange, &wire.state).await {
-            Awaited::Event(Event::Answered) => Ok(true),
+            Awaited::Event(Event::Responded) => Ok(true),
             Awaited::Event(Event::Changed) => Ok(exchange.is_streaming()),
             Awaited::Event(Event::TimedOut) => Err(outcome::timed_out(&wire.reactor.lanes).into()),
             Awaited::WorkerGone => Err(outcome::worker_gone(&wire.reactor.lanes).into()),

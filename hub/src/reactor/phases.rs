@@ -19,23 +19,23 @@ pub struct Moments {
     /// A worker thread took it.
     pub taken_ns: u64,
     /// The handler had answered.
-    pub answered_ns: u64,
-    /// The connection's task saw the answer.
+    pub responded_ns: u64,
+    /// The connection's task saw the response.
     pub seen_ns: u64,
-    /// The answer was written to the socket.
+    /// The response was written to the socket.
     pub written_ns: u64,
 }
 
 impl Moments {
     /// Appends a Server-Timing field (W3C Server Timing), in milliseconds. It
-    /// has to be sent before the answer is, so its `write` ends now: it is the
-    /// time from the handler's answer to the head's encoding.
+    /// has to be sent before the response is, so its `write` ends now: it is the
+    /// time from the handler's response to the head's encoding.
     pub fn append_server_timing(&self, out: &mut Vec<u8>) {
         let steps = [
             ("parse", self.arrived_ns, self.submitted_ns),
             ("queue", self.submitted_ns, self.taken_ns),
-            ("worker", self.taken_ns, self.answered_ns),
-            ("write", self.answered_ns, monotonic_ns()),
+            ("worker", self.taken_ns, self.responded_ns),
+            ("write", self.responded_ns, monotonic_ns()),
         ];
         out.extend_from_slice(b"Server-Timing: ");
         for (index, (name, from, to)) in steps.into_iter().enumerate() {
@@ -74,8 +74,8 @@ impl PhaseRecorder {
         let steps = [
             (moments.arrived_ns, moments.submitted_ns),
             (moments.submitted_ns, moments.taken_ns),
-            (moments.taken_ns, moments.answered_ns),
-            (moments.answered_ns, moments.seen_ns),
+            (moments.taken_ns, moments.responded_ns),
+            (moments.responded_ns, moments.seen_ns),
             (moments.seen_ns, moments.written_ns),
         ];
         for (histogram, (from, to)) in self.histograms.iter_mut().zip(steps) {

@@ -70,7 +70,7 @@ async fn ping(lanes: Rc<Lanes>, exchange: Exchange) {
     if outcome == Outcome::Event(Event::TimedOut) && is_silent {
         tell_unresponsive(&lanes, lane);
     }
-    // An answer of any kind is one: its slot goes back with the exchange.
+    // A response of any kind is one: its slot goes back with the exchange.
 }
 
 fn note_alive(lane: &Lane) {

@@ -19,7 +19,7 @@ pub struct Counters {
     pub timed_out: AtomicU64,
     /// 502: the worker went away with the request.
     pub worker_gone: AtomicU64,
-    /// 502: the worker's answer could not be sent to a client.
+    /// 502: the worker's response could not be sent to a client.
     pub bad_response: AtomicU64,
     /// Completions that waited though their bell should have been rung: 0.
     pub lost_wakes: AtomicU64,
@@ -27,7 +27,7 @@ pub struct Counters {
     pub events_lost: AtomicU64,
     /// Clients ended since they were too slow for a slot that others waited for.
     pub slow_clients: AtomicU64,
-    /// 503: too many answers of a worker were being streamed.
+    /// 503: too many responses of a worker were being streamed.
     pub streams_refused: AtomicU64,
     /// Sessions ended because their worker broke the protocol.
     pub violations: AtomicU64,

@@ -23,7 +23,7 @@ pub enum ControlMessage {
         path: String,
         /// Its body.
         body: Vec<u8>,
-        /// Where the answer goes.
+        /// Where the response goes.
         reply: oneshot::Sender<LocalReply>,
     },
     /// A worker has said hello on the attach socket.

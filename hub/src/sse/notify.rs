@@ -140,7 +140,7 @@ async fn response_streams(
                 let owner = Arc::downgrade(&exchange.lane().session);
                 return Err(NotNotified::Unknown(owner));
             }
-            Outcome::Event(Event::Answered) | Outcome::WorkerGone => return Ok(false),
+            Outcome::Event(Event::Responded) | Outcome::WorkerGone => return Ok(false),
         }
     }
 }

@@ -113,7 +113,7 @@ fn exit_code(measured: &Measured) -> u8 {
         Some(silent) => fail(
             EXIT_FAILURE,
             format_args!(
-                "{} gave no right answer; see its URL, and --expect-status",
+                "{} gave no right response; see its URL, and --expect-status",
                 silent.name
             ),
         ),

@@ -288,12 +288,12 @@ fn judge(flags: &RunFlags, plan: &Plan, outcome: &Outcome) -> u8 {
 fn nothing_answered(plan: &Plan, outcome: &Outcome) -> String {
     let address = &plan.workload.address;
     let why = match outcome.errors().foremost() {
-        None if outcome.partial.is_some() => "the run ended before the first answer".to_owned(),
-        None => "the run was over before the first answer; raise -d or --rate".to_owned(),
+        None if outcome.partial.is_some() => "the run ended before the first response".to_owned(),
+        None => "the run was over before the first response; raise -d or --rate".to_owned(),
         Some(ErrorKind::Refused) => format!("{address} refuses connections; is the server up?"),
         Some(ErrorKind::Connect) => format!("{address} cannot be connected to; check the address"),
         Some(ErrorKind::Reset | ErrorKind::Closed) => format!(
-            "{address} closed the connections without an answer; is it an HTTP server, and do its limits let us in?"
+            "{address} closed the connections without a response; is it an HTTP server, and do its limits let us in?"
         ),
         Some(ErrorKind::Timeout) => format!(
             "{address} did not answer within {}; raise --timeout, or look at the server",
@@ -303,10 +303,10 @@ fn nothing_answered(plan: &Plan, outcome: &Outcome) -> String {
             "what answers at {address} is no HTTP/1.1 ({why}); check the port, and whether it speaks TLS"
         ),
         Some(ErrorKind::Status(status)) => format!(
-            "answers had status {status}; check the path and method, or say --expect-status {status}"
+            "responses had status {status}; check the path and method, or say --expect-status {status}"
         ),
         Some(kind @ (ErrorKind::BodyLength | ErrorKind::BodyHash)) => {
-            format!("answers had a {kind}; check --expect-bytes and --expect-sha256")
+            format!("responses had a {kind}; check --expect-bytes and --expect-sha256")
         }
     };
     format!("no request was answered rightly: {why}")

@@ -26,7 +26,7 @@ pub enum StartError {
     Spawn {
         /// The command.
         command: String,
-        /// The system's answer.
+        /// The system's error.
         error: io::Error,
     },
     /// It is over before it has served.

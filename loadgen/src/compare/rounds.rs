@@ -25,7 +25,7 @@ pub struct Contestant {
 /// Figures of a round. Latencies are in nanoseconds, from the intended time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Round {
-    /// Right answers per second.
+    /// Right responses per second.
     pub requests_per_s: f64,
     /// Median latency.
     pub p50_ns: f64,
@@ -35,9 +35,9 @@ pub struct Round {
     pub p99_ns: f64,
     /// 99.9th percentile.
     pub p99_9_ns: f64,
-    /// CPU time of the target per answer, where its command was started here.
+    /// CPU time of the target per response, where its command was started here.
     pub cpu_ns: Option<f64>,
-    /// Wrong and missing answers.
+    /// Wrong and missing responses.
     pub errors: u64,
     /// Requests of an open loop that were due and never sent.
     #[serde(default)]
@@ -208,14 +208,14 @@ fn figures_of(outcome: &Outcome, cpu: Option<Duration>, warmup: Duration) -> Rou
     // The target was at work during the warm-up as well, and as busily.
     let measured = outcome.elapsed.as_secs_f64();
     let share = measured / (measured + warmup.as_secs_f64());
-    let answers = outcome.total.answered_count.max(1) as f64;
+    let responses = outcome.total.response_count.max(1) as f64;
     Round {
         requests_per_s: outcome.rate(),
         p50_ns: at(0.5),
         p90_ns: at(0.9),
         p99_ns: at(0.99),
         p99_9_ns: at(0.999),
-        cpu_ns: cpu.map(|cpu| cpu.as_nanos() as f64 * share / answers),
+        cpu_ns: cpu.map(|cpu| cpu.as_nanos() as f64 * share / responses),
         errors: outcome.errors().count(),
         unsent: outcome.unsent_count,
     }

@@ -14,7 +14,7 @@ pub enum Verdict {
     Worse,
     /// The interval has both.
     NoDifferenceSeen,
-    /// Not enough rounds, or no answers.
+    /// Not enough rounds, or no responses.
     Unknown,
 }
 

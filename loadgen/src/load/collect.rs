@@ -20,7 +20,7 @@ pub struct Collector<'a> {
     pending: Vec<VecDeque<(u64, Box<Interval>)>>,
     is_done: Vec<bool>,
     merged_until_ns: u64,
-    last_answer_ns: u64,
+    last_response_ns: u64,
 }
 
 impl<'a> Collector<'a> {
@@ -35,7 +35,7 @@ impl<'a> Collector<'a> {
             pending: vec![VecDeque::new(); plan.thread_count],
             is_done: vec![false; plan.thread_count],
             merged_until_ns: times.measure_ns,
-            last_answer_ns: times.measure_ns,
+            last_response_ns: times.measure_ns,
         }
     }
 
@@ -55,14 +55,14 @@ impl<'a> Collector<'a> {
                 }
                 Message::Done {
                     unsent_count,
-                    last_answer_ns,
+                    last_response_ns,
                     usage,
                 } => {
                     self.is_done[thread] = true;
                     self.outcome.unsent_count += unsent_count;
                     self.outcome.cpu += Duration::from_nanos(usage.cpu_ns);
                     self.outcome.busy += Duration::from_nanos(usage.busy_ns);
-                    self.last_answer_ns = self.last_answer_ns.max(last_answer_ns);
+                    self.last_response_ns = self.last_response_ns.max(last_response_ns);
                     self.merge_pending(observer);
                 }
             }
@@ -90,7 +90,7 @@ impl<'a> Collector<'a> {
             let point = Point {
                 from_seconds: self.seconds_measured(self.merged_until_ns),
                 seconds: (until_ns - self.merged_until_ns) as f64 / 1e9,
-                answered_count: interval.answered_count,
+                response_count: interval.response_count,
                 error_count: interval.errors.count(),
                 p50_ns: interval.latency.value_at_quantile(0.5),
                 p99_ns: interval.latency.value_at_quantile(0.99),
@@ -98,9 +98,9 @@ impl<'a> Collector<'a> {
             };
             self.merged_until_ns = until_ns;
             self.outcome.total.merge(&interval);
-            // The last interval of a run is a stub of the last answers.
+            // The last interval of a run is a stub of the last responses.
             let is_stub = point.seconds * 1e9 < self.times.interval_ns as f64 / 2.0;
-            // Nor do those count in which only late answers came.
+            // Nor do those count in which only late responses came.
             let planned = self.times.end_ns.saturating_sub(self.times.measure_ns) as f64 / 1e9;
             let is_behind = point.from_seconds + point.seconds / 2.0 > planned;
             if !(is_stub || is_behind) || self.outcome.points.is_empty() {
@@ -121,11 +121,11 @@ impl<'a> Collector<'a> {
             plan,
             times,
             mut outcome,
-            last_answer_ns,
+            last_response_ns,
             ..
         } = self;
         let end_ns = match plan.length {
-            Length::Count(_) if !stop.is_requested() => last_answer_ns,
+            Length::Count(_) if !stop.is_requested() => last_response_ns,
             Length::Time(_) if !stop.is_requested() => times.end_ns,
             _ => times.end_ns.min(monotonic_ns()),
         };

@@ -21,16 +21,16 @@ pub struct Connection {
     buffer: Vec<u8>,
 }
 
-/// A right answer.
+/// A right response.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer {
+pub struct Response {
     /// Whether the connection serves another request.
     pub keep_alive: bool,
     /// From Server-Timing.
     pub phases: Option<Phases>,
 }
 
-/// An exchange without a right answer.
+/// An exchange without a right response.
 #[derive(Clone, Copy, Debug)]
 pub struct Failure {
     /// What went wrong.
@@ -77,9 +77,9 @@ impl Connection {
         &mut self,
         request: &Request,
         expected: &Expected,
-    ) -> Result<Answer, Failure> {
-        // A server may answer, and close, before it has read the whole body:
-        // so an answer is looked for even if not all could be sent, and what the
+    ) -> Result<Response, Failure> {
+        // A server may respond, and close, before it has read the whole body:
+        // so a response is looked for even if not all could be sent, and what the
         // failed write would say, the read says too.
         let _ = self.stream.write_shared_now(&request.bytes).await;
         let head = self
@@ -102,7 +102,7 @@ impl Connection {
             )));
         }
         match judge(&head, body, expected) {
-            None => Ok(Answer {
+            None => Ok(Response {
                 keep_alive: head.keep_alive,
                 phases: head.phases,
             }),

@@ -34,8 +34,8 @@ pub enum Message {
     Done {
         /// Requests that were due and never sent.
         unsent_count: u64,
-        /// When its last answer, or error, came.
-        last_answer_ns: u64,
+        /// When its last response, or error, came.
+        last_response_ns: u64,
         /// What it used since the start of measuring, as closely as its step
         /// allows.
         usage: Usage,

@@ -44,7 +44,7 @@ pub async fn connect_within(setup: &Setup) -> Result<Stream, (ErrorKind, io::Err
         Ok(Err(error)) => Err((ErrorKind::of_connect(&error), error)),
         Err(_) => Err((
             ErrorKind::Connect,
-            io::Error::new(io::ErrorKind::TimedOut, "no answer to connecting"),
+            io::Error::new(io::ErrorKind::TimedOut, "no response to connecting"),
         )),
     }
 }

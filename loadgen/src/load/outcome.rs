@@ -15,9 +15,9 @@ pub struct Point {
     pub from_seconds: f64,
     /// Its length in seconds.
     pub seconds: f64,
-    /// Right answers.
-    pub answered_count: u64,
-    /// Wrong and missing answers.
+    /// Right responses.
+    pub response_count: u64,
+    /// Wrong and missing responses.
     pub error_count: u64,
     /// Median latency in nanoseconds.
     pub p50_ns: u64,
@@ -69,9 +69,9 @@ impl Outcome {
         }
     }
 
-    /// Right answers per second.
+    /// Right responses per second.
     pub fn rate(&self) -> f64 {
-        self.total.answered_count as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
+        self.total.response_count as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// Service times: from sending. In a closed loop they are the latencies.

@@ -21,13 +21,13 @@ pub struct Interval {
     pub lag: Histogram<u64>,
     /// Server-Timing, if the server sends it.
     pub phases: Option<Box<[Histogram<u64>; 4]>>,
-    /// Right answers: in an open loop to requests that were due in the time
+    /// Right responses: in an open loop to requests that were due in the time
     /// measured, in a closed loop those that came in that time.
-    pub answered_count: u64,
-    /// Requests that were due and had no answer when the run ended. Their
+    pub response_count: u64,
+    /// Requests that were due and had no response when the run ended. Their
     /// latencies are the times they had waited, so at least that.
     pub waited_count: u64,
-    /// Wrong and missing answers.
+    /// Wrong and missing responses.
     pub errors: Errors,
 }
 
@@ -50,7 +50,7 @@ impl Interval {
             service: new_histogram(),
             lag: new_histogram(),
             phases: None,
-            answered_count: 0,
+            response_count: 0,
             waited_count: 0,
             errors: Errors::default(),
         }
@@ -86,7 +86,7 @@ impl Interval {
                 histogram.add(more).expect("the same bounds");
             }
         }
-        self.answered_count += other.answered_count;
+        self.response_count += other.response_count;
         self.waited_count += other.waited_count;
         self.errors.merge(&other.errors);
     }

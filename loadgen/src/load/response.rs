@@ -153,7 +153,7 @@ mod tests {
         let head = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", true)
             .unwrap()
             .unwrap();
-        assert_eq!(head.framing, Framing::Length(0), "an answer to HEAD");
+        assert_eq!(head.framing, Framing::Length(0), "a response to HEAD");
         let empty = of("HTTP/1.1 204 No Content\r\n\r\n").unwrap().unwrap();
         assert_eq!(
             (empty.framing, empty.keep_alive),

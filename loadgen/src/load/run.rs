@@ -27,7 +27,7 @@ pub enum RunFailure {
         address: String,
         /// What kind.
         what: &'static str,
-        /// The system's answer.
+        /// The system's error.
         error: io::Error,
     },
     /// Too many connections for the process.

@@ -11,7 +11,7 @@ use slotway_net::{Stream, Timer, monotonic_ns};
 use tokio::sync::{Notify, oneshot};
 
 use crate::limits::RECONNECT_PAUSE;
-use crate::load::connection::{Answer, Connection, Failure};
+use crate::load::connection::{Connection, Failure, Response};
 use crate::load::errors::ErrorKind;
 use crate::load::message::{Message, Times};
 use crate::load::opening::{connect_within, open};
@@ -33,7 +33,7 @@ pub(super) struct Thread {
     pub(super) end_ns: Cell<u64>,
     pub(super) is_stopped: Cell<bool>,
     pub(super) unsent_count: Cell<u64>,
-    pub(super) last_answer_ns: Cell<u64>,
+    pub(super) last_response_ns: Cell<u64>,
     pub(super) live_count: Cell<usize>,
     pub(super) all_ended: Notify,
     /// The earliest moment at which the next connection may be opened.
@@ -93,7 +93,7 @@ pub async fn run(
         });
     tell(Message::Done {
         unsent_count,
-        last_answer_ns: thread.last_answer_ns.get(),
+        last_response_ns: thread.last_response_ns.get(),
         usage: Usage::now().since(thread.usage_before.get()),
     });
     Ok(())
@@ -119,7 +119,7 @@ impl Thread {
             end_ns: Cell::new(times.end_ns),
             is_stopped: Cell::new(false),
             unsent_count: Cell::new(0),
-            last_answer_ns: Cell::new(times.measure_ns),
+            last_response_ns: Cell::new(times.measure_ns),
             live_count: Cell::new(connections.len()),
             all_ended: Notify::new(),
             next_connect_ns: Cell::new(0),
@@ -212,9 +212,9 @@ impl Thread {
                     self.record_error(due_ns, ErrorKind::Timeout);
                     false
                 }
-                Ok(answer) => {
-                    self.record(due_ns, sent_ns, now_ns, &answer);
-                    answer.keep_alive
+                Ok(response) => {
+                    self.record(due_ns, sent_ns, now_ns, &response);
+                    response.keep_alive
                 }
                 Err(Failure { kind, keep_alive }) => {
                     self.record_error(due_ns, kind);
@@ -325,7 +325,7 @@ impl Thread {
         due_ns >= self.times.measure_ns && due_ns < self.end_ns.get()
     }
 
-    fn record(&self, due_ns: u64, sent_ns: u64, answered_ns: u64, answer: &Answer) {
+    fn record(&self, due_ns: u64, sent_ns: u64, responded_ns: u64, response: &Response) {
         if self.is_stopped.get() {
             return;
         }
@@ -334,31 +334,31 @@ impl Thread {
         // asked for; what was asked for then has its latency counted.
         if self.pacer.is_none()
             && is_timed
-            && (self.times.measure_ns..=self.times.end_ns).contains(&answered_ns)
+            && (self.times.measure_ns..=self.times.end_ns).contains(&responded_ns)
         {
-            self.interval.borrow_mut().answered_count += 1;
+            self.interval.borrow_mut().response_count += 1;
         }
         if !self.is_measured(due_ns) {
             return;
         }
         let mut interval = self.interval.borrow_mut();
-        interval.latency.saturating_record(answered_ns - due_ns);
+        interval.latency.saturating_record(responded_ns - due_ns);
         if self.pacer.is_some() {
-            interval.service.saturating_record(answered_ns - sent_ns);
+            interval.service.saturating_record(responded_ns - sent_ns);
         }
-        if let Some(phases) = &answer.phases {
+        if let Some(phases) = &response.phases {
             interval.record_phases(phases);
         }
         if self.pacer.is_some() || !is_timed {
-            interval.answered_count += 1;
+            interval.response_count += 1;
         }
-        self.last_answer_ns.set(answered_ns);
+        self.last_response_ns.set(responded_ns);
     }
 
     fn record_error(&self, due_ns: u64, kind: ErrorKind) {
         if self.is_measured(due_ns) && !self.is_stopped.get() {
             self.interval.borrow_mut().errors.add(kind);
-            self.last_answer_ns.set(monotonic_ns());
+            self.last_response_ns.set(monotonic_ns());
         }
     }
 }
@@ -417,7 +417,7 @@ mod tests {
         let answered: u64 = messages
             .iter()
             .map(|(_, message)| match message {
-                Message::Interval { interval, .. } => interval.answered_count,
+                Message::Interval { interval, .. } => interval.response_count,
                 _ => 0,
             })
             .sum();

@@ -25,7 +25,7 @@ pub fn render(report: &Report<'_>) -> String {
     body.push_str(&tiles(report));
     body.push_str(&figure("Latency by percentile", &percentile_curve(report)));
     body.push_str(&figure("Latency over time", &latency_over_time(report)));
-    body.push_str(&figure("Answers over time", &rate_over_time(report)));
+    body.push_str(&figure("Responses over time", &rate_over_time(report)));
     body.push_str(&errors(report));
     body.push_str(&percentile_table(report));
     body.push_str(&environment_table(report));
@@ -173,7 +173,7 @@ fn latency_over_time(report: &Report<'_>) -> String {
 
 fn rate_over_time(report: &Report<'_>) -> String {
     let rate = |point: &crate::load::outcome::Point| {
-        point.answered_count as f64 / point.seconds.max(f64::MIN_POSITIVE)
+        point.response_count as f64 / point.seconds.max(f64::MIN_POSITIVE)
     };
     let mut lines = vec![Series {
         name: "answered/s".to_owned(),
@@ -201,7 +201,7 @@ fn rate_over_time(report: &Report<'_>) -> String {
     let y = Axis::linear(high, "requests/s", |value| {
         units::count(value.round() as u64)
     });
-    chart::lines("Answers over time", &seconds_axis(report), &y, &lines)
+    chart::lines("Responses over time", &seconds_axis(report), &y, &lines)
 }
 
 fn errors(report: &Report<'_>) -> String {
@@ -283,7 +283,7 @@ fn percentile_table(report: &Report<'_>) -> String {
 fn environment_table(report: &Report<'_>) -> String {
     let environment = report.environment;
     let outcome = report.outcome;
-    let answered = outcome.total.answered_count;
+    let answered = outcome.total.response_count;
     let rows: String = [
         ("command", environment.command.clone()),
         ("slotway-loadgen", environment.version.clone()),

@@ -149,7 +149,7 @@ pub fn render(report: &Report<'_>) -> String {
         warnings: report.warnings(),
         partial: outcome.partial.is_some(),
         trustworthy: report.trust.distrust.is_none(),
-        requests: outcome.total.answered_count,
+        requests: outcome.total.response_count,
         requests_per_s: outcome.rate(),
         unsent: outcome.unsent_count,
         waited: outcome.total.waited_count,
@@ -181,7 +181,7 @@ pub fn render(report: &Report<'_>) -> String {
             .map(|point| IntervalPart {
                 from_s: point.from_seconds,
                 seconds: point.seconds,
-                requests: point.answered_count,
+                requests: point.response_count,
                 errors: point.error_count,
                 p50_ns: point.p50_ns,
                 p99_ns: point.p99_ns,

@@ -132,7 +132,7 @@ impl Report<'_> {
         }
         if outcome.total.waited_count > 0 {
             warnings.push(format!(
-                "{} had no answer when the run ended, {} of them never sent; they count with the time they had waited until then",
+                "{} had no response when the run ended, {} of them never sent; they count with the time they had waited until then",
                 units::plural(outcome.total.waited_count, "request"),
                 units::count(outcome.unsent_count),
             ));
@@ -158,7 +158,7 @@ impl Report<'_> {
         let remedy = if self.generator_was_busy() || self.trust.p99_share > self.trust.share_max {
             "the generator could not keep up: give it more threads (-t) or a quieter machine"
         } else {
-            "every connection was waiting for an answer: the target is slower than the rate, or needs more connections (-c)"
+            "every connection was waiting for a response: the target is slower than the rate, or needs more connections (-c)"
         };
         format!(
             "RATE NOT REACHED: {} of {} requests/s, {} due and never sent; {remedy}",

@@ -63,18 +63,18 @@ impl Observer for Progress {
 }
 
 fn line(length: Length, point: &Point, so_far: &Outcome) -> String {
-    let rate = point.answered_count as f64 / point.seconds.max(f64::MIN_POSITIVE);
+    let rate = point.response_count as f64 / point.seconds.max(f64::MIN_POSITIVE);
     let left = match length {
         Length::Time(time) => {
             let left = time.saturating_sub(so_far.elapsed);
             if left.is_zero() {
-                "last answers".to_owned()
+                "last responses".to_owned()
             } else {
                 format!("{:.1} s left", left.as_secs_f64())
             }
         }
         Length::Count(count) => {
-            let done = so_far.total.answered_count + so_far.errors().count();
+            let done = so_far.total.response_count + so_far.errors().count();
             format!("{} left", units::count(count.saturating_sub(done)))
         }
     };
@@ -110,6 +110,6 @@ mod tests {
         let counted = line(Length::Count(10_000), point, &outcome);
         assert!(counted.ends_with("3,197 left"), "{counted}");
         let over = line(Length::Time(Duration::from_secs(2)), point, &outcome);
-        assert!(over.ends_with("last answers"), "{over}");
+        assert!(over.ends_with("last responses"), "{over}");
     }
 }

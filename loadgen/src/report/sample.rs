@@ -48,7 +48,7 @@ pub fn interval(error_count: u64) -> Interval {
     interval.service.record_n(70_000, 3_400).unwrap();
     interval.lag.record_n(5_000, 3_400).unwrap();
     interval.record_phases(&[Some(2_000), Some(11_000), Some(3_000), Some(14_000)]);
-    interval.answered_count = 3_400;
+    interval.response_count = 3_400;
     for _ in 0..error_count {
         interval.errors.add(ErrorKind::Status(503));
     }
@@ -62,7 +62,7 @@ pub fn outcome() -> Outcome {
     let point = |from_seconds, error_count| Point {
         from_seconds,
         seconds: 1.0,
-        answered_count: 3_400,
+        response_count: 3_400,
         error_count,
         p50_ns: 80_000,
         p99_ns: 9_000_000,

@@ -50,7 +50,7 @@ pub fn table(report: &Report<'_>) -> String {
         "requests/s",
         format!("{}{asked}", units::rate(outcome.rate())),
     );
-    let answered = outcome.total.answered_count;
+    let answered = outcome.total.response_count;
     fact(
         "requests",
         format!(

@@ -15,8 +15,8 @@ use slotway_tests::system::{Folder, HubPart, PATIENCE, Part, address_in};
 /// What the hub accepts and both others refuse, and why that is right.
 const EXPLAINED: &[(&str, &str)] = &[];
 
-/// How long an answer is waited for. Peers that wait for more of a body answer
-/// later than this, which counts as no answer.
+/// How long a response is waited for. Peers that wait for more of a body answer
+/// later than this, which counts as no response.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
 /// A server that is compared.

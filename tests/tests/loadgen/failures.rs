@@ -31,7 +31,7 @@ fn every_dead_target_is_said_in_a_sentence_with_what_to_do() {
             &answering(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nabc"),
             "no HTTP/1.1",
         ),
-        (&server(drop), "closed the connections without an answer"),
+        (&server(drop), "closed the connections without a response"),
         (&silent, "raise --timeout"),
         (
             &answering(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),

@@ -1,4 +1,4 @@
-//! An answer's body that its handler writes while it is on its way.
+//! A response's body that its handler writes while it is on its way.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,11 +10,11 @@ use crate::exchange::block_on::block_on;
 use crate::session::stream::{self, BodyClosed};
 use crate::session::{Session, SlotKey};
 
-/// Writes the body of an answer begun with
+/// Writes the body of a response begun with
 /// [`ResponseBuilder::stream`](crate::ResponseBuilder::stream). It may go to another
-/// task: what is written travels once the handler has returned the answer. A
+/// task: what is written travels once the handler has returned the response. A
 /// client that reads slowly holds the writer back. Dropped without
-/// [`BodySender::finish`], it cuts the answer off, and the client can tell.
+/// [`BodySender::finish`], it cuts the response off, and the client can tell.
 ///
 /// It is also a blocking [`std::io::Write`].
 ///
@@ -33,7 +33,7 @@ use crate::session::{Session, SlotKey};
 ///     response
 /// }
 /// ```
-#[must_use = "dropping it cuts the answer off"]
+#[must_use = "dropping it cuts the response off"]
 pub struct BodySender {
     session: Arc<Session>,
     key: SlotKey,

@@ -1,12 +1,12 @@
-//! Telling a handler that its answer is not wanted any more.
+//! Telling a handler that its response is not wanted any more.
 
 use crate::exchange::request::Request;
 #[cfg(feature = "tokio")]
 pub use crate::session::slot_state::CancellationToken;
 
 impl Request {
-    /// Whether the answer is probably not wanted any more: the deadline has passed,
-    /// the client has left, or the session with the hub is over. An answer is still
+    /// Whether the response is probably not wanted any more: the deadline has passed,
+    /// the client has left, or the session with the hub is over. A response is still
     /// due, or the slot stays taken; it may be any.
     pub fn is_cancelled(&self) -> bool {
         self.session.is_perhaps_unwanted(self.key) || self.session.has_ended()

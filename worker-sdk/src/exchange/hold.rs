@@ -7,7 +7,7 @@ use slotway_shm_proto::ring::CompletionKind;
 
 use crate::session::{Session, SlotKey, transfer};
 
-/// A request of an async handler, which may outlive its answer: the slot is
+/// A request of an async handler, which may outlive its response: the slot is
 /// the request's until both are done with it.
 pub(crate) struct Hold {
     pub session: Arc<Session>,
@@ -33,12 +33,12 @@ pub(super) fn let_go(session: &Session, key: SlotKey) -> bool {
     session.slot(key).holds.fetch_sub(1, Ordering::AcqRel) == 1
 }
 
-/// Publishes an answer that has been written.
+/// Publishes a response that has been written.
 pub(super) fn complete(session: &Session, key: SlotKey, streams: bool) {
     if streams {
-        session.publish(key, CompletionKind::AnswerStream);
+        session.publish(key, CompletionKind::ResponseStream);
         transfer::go_on_pushing(session, key);
     } else {
-        session.publish(key, CompletionKind::Answer);
+        session.publish(key, CompletionKind::Response);
     }
 }

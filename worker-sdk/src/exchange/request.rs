@@ -18,7 +18,7 @@ use crate::session::{Session, SlotKey};
 /// A request in its slot. Nothing of it has been copied or allocated: every
 /// accessor looks into the shared memory where the hub has put it.
 ///
-/// The slot is the request's until this value is dropped, so an answer that an
+/// The slot is the request's until this value is dropped, so a response that an
 /// async handler gives earlier leaves only then.
 ///
 /// ```

@@ -1,4 +1,4 @@
-//! An answer, written straight into its slot.
+//! A response, written straight into its slot.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -16,12 +16,12 @@ use crate::exchange::request::Request;
 use crate::session::SlotKey;
 use crate::session::stream;
 
-/// An answer that [`ResponseBuilder`] has made; a handler returns it.
+/// A response that [`ResponseBuilder`] has made; a handler returns it.
 ///
 /// It belongs to the request that it was made from: returned for another one
 /// it turns into a 500.
 #[derive(Debug)]
-#[must_use = "a handler answers by returning it"]
+#[must_use = "a handler responds by returning it"]
 pub struct Response {
     pub(crate) session_id: u64,
     pub(crate) key: SlotKey,
@@ -31,7 +31,7 @@ pub struct Response {
     pub(crate) fault: Option<&'static str>,
 }
 
-/// Where an answer's body is.
+/// Where a response's body is.
 #[derive(Debug)]
 pub(crate) enum Body {
     /// In the response arena, from [`body_offset`] on.
@@ -45,7 +45,7 @@ pub(crate) enum Body {
 /// Begun with [`Request::response`]; ended by one of the body methods.
 ///
 /// Field values must not hold control characters, and names must be tokens
-/// (RFC 9110 section 5); otherwise the answer becomes a 500 and the log says
+/// (RFC 9110 section 5); otherwise the response becomes a 500 and the log says
 /// why. `Content-Length`, `Date`, `Connection` and the like are the hub's and
 /// left out here, but for `Connection: close`, which ends the client's connection, and
 /// the `Upgrade` of a 426.
@@ -54,7 +54,7 @@ pub(crate) enum Body {
 pub struct ResponseBuilder<'r> {
     request: &'r Request,
     status: u16,
-    /// This builder, and no other, may write the slot's answer.
+    /// This builder, and no other, may write the slot's response.
     may_write: bool,
     fields_bytes: u32,
     fault: Option<&'static str>,
@@ -69,7 +69,7 @@ pub(crate) fn body_offset(fields_bytes: u32) -> u32 {
 }
 
 impl Request {
-    /// Begins the answer, written straight into the slot. `status` is 200 to
+    /// Begins the response, written straight into the slot. `status` is 200 to
     /// 599.
     pub fn response(&self, status: u16) -> ResponseBuilder<'_> {
         ResponseBuilder::new(self, status)
@@ -128,7 +128,7 @@ impl<'r> ResponseBuilder<'r> {
             .write(arena + u64::from(offset), bytes);
     }
 
-    /// Ends the answer without a body.
+    /// Ends the response without a body.
     pub fn empty(self) -> Response {
         self.end(Body::InSlot(0))
     }
@@ -193,7 +193,7 @@ impl<'r> ResponseBuilder<'r> {
     }
 
     /// Like [`ResponseBuilder::stream`], for a body of this many bytes: clients get
-    /// a Content-Length. Another number of bytes cuts the answer off.
+    /// a Content-Length. Another number of bytes cuts the response off.
     pub fn stream_of_length(self, bytes: u64) -> (Response, BodySender) {
         self.end_streaming(Some(bytes))
     }

@@ -1,5 +1,5 @@
-//! The duty to answer one request, which nobody gets out of: a ticket that is
-//! dropped without an answer answers 500.
+//! The duty to respond to one request, which nobody gets out of: a ticket that is
+//! dropped without a response sends 500.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use crate::session::{Session, SlotKey, stream, transfer};
 pub(crate) struct Ticket {
     session: Arc<Session>,
     key: SlotKey,
-    /// Request and answer of an async handler each hold the slot.
+    /// Request and response of an async handler each hold the slot.
     is_held: bool,
     /// The handler reads the request's body itself.
     pub reads_body: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Ticket {
     done: bool,
 }
 
-/// Whether an answer went to the hub, so that its lane has to be rung.
+/// Whether a response went to the hub, so that its lane has to be rung.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Published {
@@ -63,8 +63,8 @@ impl Ticket {
         }
     }
 
-    /// Gives the answer.
-    pub fn answer(mut self, response: Response) -> Published {
+    /// Gives the response.
+    pub fn respond(mut self, response: Response) -> Published {
         let fault = response.fault.or_else(|| {
             let own = response.session_id == self.session.id && response.key == self.key;
             (!own).then_some("a response to another request")
@@ -79,25 +79,25 @@ impl Ticket {
         }
     }
 
-    /// Answers 500.
-    pub fn answer_failed(mut self, why: &str) -> Published {
+    /// Responds with 500.
+    pub fn respond_failed(mut self, why: &str) -> Published {
         stream::forget(&self.session, self.key);
         self.fail(500, "", why)
     }
 
-    /// Answers 503, since the bodies of other requests take all memory.
-    pub fn answer_no_room(mut self) -> Published {
+    /// Responds with 503, since the bodies of other requests take all memory.
+    pub fn respond_no_room(mut self) -> Published {
         let why = "the worker has no memory for the body; try again later";
         self.fail(503, "retry-after: 1\r\n", why)
     }
 
-    /// Answers the hub's question whether this worker is alive.
-    pub fn answer_ping(mut self) -> Published {
+    /// Responds to the hub's question whether this worker is alive.
+    pub fn respond_ping(mut self) -> Published {
         self.publish(200, 0, Body::InSlot(0))
     }
 
-    /// Answers a request that nobody waits for, so that its slot comes back.
-    pub fn answer_abandoned(mut self) -> Published {
+    /// Responds to a request that nobody waits for, so that its slot comes back.
+    pub fn respond_abandoned(mut self) -> Published {
         self.publish(503, 0, Body::InSlot(0))
     }
 
@@ -127,7 +127,7 @@ impl Ticket {
         };
         if let Some(taken_ns) = self.taken_ns {
             head.taken_ns = taken_ns;
-            head.answered_ns = clock::monotonic_ns();
+            head.responded_ns = clock::monotonic_ns();
         }
         let streams = !matches!(body, Body::InSlot(_));
         match body {

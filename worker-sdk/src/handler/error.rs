@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// An answer that says what is wrong: a status and `{"error": …}`.
+/// A response that says what is wrong: a status and `{"error": …}`.
 ///
 /// ```
 /// use slotway_worker_sdk::{Error, Path};

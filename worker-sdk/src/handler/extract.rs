@@ -9,7 +9,7 @@ use super::error::Error;
 use crate::exchange::request::Request;
 use crate::handler::path_params::{PathError, PathParams};
 
-/// An argument of a handler. The error is the answer instead of the handler's.
+/// An argument of a handler. The error is the response instead of the handler's.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -121,7 +121,7 @@ impl<S, T: DeserializeOwned> FromRequest<S> for Query<T> {
     }
 }
 
-/// The body as JSON; as an answer, `application/json`. 415 if the request's
+/// The body as JSON; as a response, `application/json`. 415 if the request's
 /// Content-Type is not JSON, 400 if the body is none, 422 with the field if it does
 /// not fit.
 ///

@@ -120,9 +120,9 @@ fn begin(
     }));
     match polled {
         Ok((Poll::Ready(response), future)) => {
-            let published = ticket.answer(response);
+            let published = ticket.respond(response);
             // A finished future may still own its request, which then holds
-            // the answer back: it must go.
+            // the response back: it must go.
             scratch.future = (published == Published::Yes).then_some(future);
             Some(published)
         }
@@ -132,7 +132,7 @@ fn begin(
                 .spawn(finish_later(Arc::clone(session), ticket, future, offloaded));
             None
         }
-        Err(_) => Some(ticket.answer_failed(PANICKED)),
+        Err(_) => Some(ticket.respond_failed(PANICKED)),
     }
 }
 
@@ -143,7 +143,7 @@ async fn finish_later(
     mut offloaded: Option<Arc<AtomicU32>>,
 ) {
     let lane_index = ticket.lane_index();
-    // A panic here unwinds through the task, and the ticket answers 500.
+    // A panic here unwinds through the task, and the ticket responds with 500.
     let response = poll_fn(|cx| {
         // The first step, which the receiving thread would have made.
         let started = offloaded.is_some().then(Instant::now);
@@ -155,7 +155,7 @@ async fn finish_later(
     })
     .await;
     drop(future);
-    if ticket.answer(response) == Published::Yes {
+    if ticket.respond(response) == Published::Yes {
         session.ring(lane_index);
     }
 }

@@ -26,7 +26,7 @@ use crate::handler::owned::HandlerResponse;
 /// }
 /// ```
 pub trait IntoResponse {
-    /// Makes the answer.
+    /// Makes the response.
     fn into_response(self, request: &Request) -> Response;
 }
 
@@ -105,7 +105,7 @@ impl IntoResponse for HandlerResponse {
 impl<T: IntoResponse, E: IntoResponse> IntoResponse for Result<T, E> {
     fn into_response(self, request: &Request) -> Response {
         match self {
-            Ok(answer) => answer.into_response(request),
+            Ok(response) => response.into_response(request),
             Err(error) => error.into_response(request),
         }
     }

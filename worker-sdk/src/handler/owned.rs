@@ -1,4 +1,4 @@
-//! The answer of a handler registered with [`crate::HubWorker::route`]: owned
+//! The response of a handler registered with [`crate::HubWorker::route`]: owned
 //! parts, as the seed has it.
 
 use serde::Serialize;
@@ -11,9 +11,9 @@ use crate::exchange::response::Response;
 /// ```
 /// use slotway_worker_sdk::HandlerResponse;
 ///
-/// let answer = HandlerResponse::error(404, "no such item");
-/// assert_eq!(answer.status, 404);
-/// assert_eq!(answer.body, br#"{"error":"no such item"}"#);
+/// let response = HandlerResponse::error(404, "no such item");
+/// assert_eq!(response.status, 404);
+/// assert_eq!(response.body, br#"{"error":"no such item"}"#);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerResponse {

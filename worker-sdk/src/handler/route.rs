@@ -135,7 +135,7 @@ impl<S: Send + Sync + 'static> Route<S> {
         }
     }
 
-    /// Whether answers that wait to be rung should not wait for this handler.
+    /// Whether responses that wait to be rung should not wait for this handler.
     pub fn is_slow(&self) -> bool {
         self.usual_ns.load(Ordering::Relaxed) > SLOW_HANDLER_NS
     }
@@ -145,7 +145,7 @@ impl<S: Send + Sync + 'static> Route<S> {
         scratch::learn(&self.usual_ns, started)
     }
 
-    /// Runs the handler for a request that was taken. `None`: the answer will
+    /// Runs the handler for a request that was taken. `None`: the response will
     /// come later, from the runtime.
     #[cfg_attr(not(feature = "tokio"), expect(clippy::unnecessary_wraps))]
     pub fn run(
@@ -163,8 +163,8 @@ impl<S: Send + Sync + 'static> Route<S> {
                 let result = catch_unwind(AssertUnwindSafe(|| handler(state, &request)));
                 drop(request);
                 Some(match result {
-                    Ok(response) => ticket.answer(response),
-                    Err(_) => ticket.answer_failed(PANICKED),
+                    Ok(response) => ticket.respond(response),
+                    Err(_) => ticket.respond_failed(PANICKED),
                 })
             }
             #[cfg(feature = "tokio")]

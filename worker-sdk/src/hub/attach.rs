@@ -11,7 +11,7 @@ use slotway_shm_proto::layout::Geometry;
 use slotway_shm_proto::message::{FromHub, Goodbye, Hello, MessageError, Refusal, WORKER_ID_BYTES};
 use slotway_shm_proto::packet;
 use slotway_shm_proto::region::WorkerRegions;
-use slotway_shm_proto::registration::{ANSWER_PACKET_BYTES_MAX, NotRegistered, Register};
+use slotway_shm_proto::registration::{NotRegistered, REPLY_PACKET_BYTES_MAX, Register};
 
 use crate::error::RunError;
 use crate::hub::register::Reservation;
@@ -112,7 +112,7 @@ pub(crate) fn attach(
     welcome(socket, path, sent)
 }
 
-/// Waits for the hub's answer, and maps what it passes. `sent` is how saying the first
+/// Waits for the hub's reply, and maps what it passes. `sent` is how saying the first
 /// word went.
 fn welcome(socket: OwnedFd, path: &Path, sent: io::Result<()>) -> Result<Attachment, RunError> {
     let failed = |error: io::Error| RunError::AttachSocket {
@@ -120,7 +120,7 @@ fn welcome(socket: OwnedFd, path: &Path, sent: io::Result<()>) -> Result<Attachm
         error,
     };
     let invalid = |error: MessageError| RunError::Message(error.to_string());
-    let welcome = packet::receive_up_to(&socket, ANSWER_PACKET_BYTES_MAX).map_err(failed)?;
+    let welcome = packet::receive_up_to(&socket, REPLY_PACKET_BYTES_MAX).map_err(failed)?;
     if welcome.bytes.is_empty() {
         // A hub that refuses may close before it is greeted; its refusal, if
         // there is one, counts more than that.

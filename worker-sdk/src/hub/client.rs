@@ -112,8 +112,8 @@ mod tests {
                         text += std::str::from_utf8(&bytes[..count]).unwrap();
                     }
                     seen.push(text);
-                    let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
-                    stream.write_all(answer.as_bytes()).unwrap();
+                    let response = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno";
+                    stream.write_all(response.as_bytes()).unwrap();
                 }
             }
             seen
@@ -121,8 +121,8 @@ mod tests {
         let url = HubUrl::parse(&format!("unix:{}", path.display())).unwrap();
         let client = HubClient::new(url, Duration::from_secs(20), 1);
         for _ in 0..3 {
-            let answer = client.post("/internal/x", b"{}").unwrap();
-            assert_eq!((answer.status, answer.text.as_str()), (404, "no"));
+            let response = client.post("/internal/x", b"{}").unwrap();
+            assert_eq!((response.status, response.text.as_str()), (404, "no"));
             // The close of the first must have arrived.
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -17,26 +17,26 @@ const PATH: &str = "/internal/register";
 
 /// Registers. Blocks, for as long as the client lets a request take.
 pub(crate) fn register(hub: &HubClient, document: &[u8]) -> Result<Reservation, RunError> {
-    let answer = hub
+    let response = hub
         .post(PATH, document)
         .map_err(|why| RunError::Unreachable {
             url: hub.url_of(PATH),
             why,
         })?;
-    if !(200..300).contains(&answer.status) {
+    if !(200..300).contains(&response.status) {
         return Err(RunError::Registration {
-            status: answer.status,
-            response: answer.text.trim().to_owned(),
+            status: response.status,
+            response: response.text.trim().to_owned(),
         });
     }
-    let answer: RegisterResponse = serde_json::from_str(&answer.text)
+    let response: RegisterResponse = serde_json::from_str(&response.text)
         .map_err(|error| RunError::RegistrationResponse(error.to_string()))?;
-    let worker_id = answer.worker_id.as_bytes().try_into().map_err(|_| {
-        let bytes = answer.worker_id.len();
+    let worker_id = response.worker_id.as_bytes().try_into().map_err(|_| {
+        let bytes = response.worker_id.len();
         RunError::RegistrationResponse(format!("a worker_id of {bytes} bytes"))
     })?;
     Ok(Reservation {
         worker_id,
-        attach: answer.attach.into(),
+        attach: response.attach.into(),
     })
 }

@@ -162,19 +162,19 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         }
     }
 
-    /// Answers a request whose body there is no memory for.
+    /// Responds to a request whose body there is no memory for.
     fn refuse(&self, key: SlotKey, unrung: &mut Unrung) {
         if !self.session.take(key) {
             return self.abandon(key, unrung);
         }
         let ticket = Ticket::new(Arc::clone(&self.session), key, false);
-        unrung.note(ticket.answer_no_room(), key.lane_index);
+        unrung.note(ticket.respond_no_room(), key.lane_index);
     }
 
     /// Gives the slot of a request back that nobody waits for.
     fn abandon(&self, key: SlotKey, unrung: &mut Unrung) {
         let ticket = Ticket::new(Arc::clone(&self.session), key, false);
-        unrung.note(ticket.answer_abandoned(), key.lane_index);
+        unrung.note(ticket.respond_abandoned(), key.lane_index);
     }
 
     fn reads_body(&self, head: &RequestHead) -> bool {
@@ -197,7 +197,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         }
         if head.route_index == PING_ROUTE_INDEX {
             let ticket = Ticket::new(Arc::clone(&self.session), key, false);
-            unrung.note(ticket.answer_ping(), key.lane_index);
+            unrung.note(ticket.respond_ping(), key.lane_index);
             return;
         }
         let Some(route) = self.routes.get(head.route_index as usize) else {
@@ -206,7 +206,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
                 "the hub named a route that does not exist"
             );
             let ticket = Ticket::new(Arc::clone(&self.session), key, false);
-            unrung.note(ticket.answer_failed("no such route"), key.lane_index);
+            unrung.note(ticket.respond_failed("no such route"), key.lane_index);
             return;
         };
         if unrung.count > 0 && route.is_slow() {

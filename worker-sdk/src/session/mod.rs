@@ -224,13 +224,13 @@ impl Session {
         self.request_word(key, offset_of!(RequestWords, cancelled))
     }
 
-    /// Nobody waits for the answer any more.
+    /// Nobody waits for the response any more.
     #[inline]
     pub fn is_cancelled(&self, key: SlotKey) -> bool {
         load_tagged(self.cancelled_word(key), key.generation) == Some(CANCELLED)
     }
 
-    /// Nobody waits for the answer, or the client may have left.
+    /// Nobody waits for the response, or the client may have left.
     pub fn is_perhaps_unwanted(&self, key: SlotKey) -> bool {
         load_tagged(self.cancelled_word(key), key.generation).is_some()
     }
@@ -243,7 +243,7 @@ impl Session {
         claim::take(taken, self.cancelled_word(key), key.generation)
     }
 
-    /// Writes the head of the slot's answer.
+    /// Writes the head of the slot's response.
     #[inline]
     pub fn write_head(&self, key: SlotKey, head: &ResponseHead) {
         self.regions

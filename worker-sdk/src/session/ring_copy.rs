@@ -56,7 +56,7 @@ pub(crate) fn take_ready(
     store_tagged(word, key.generation, *consumed);
 }
 
-/// Puts as much of `bytes` into an answer body's ring as there is room for, and
+/// Puts as much of `bytes` into a response body's ring as there is room for, and
 /// publishes the cursor. Returns how much that was.
 pub(crate) fn put(
     session: &Session,

@@ -32,8 +32,8 @@ impl CancellationToken {
 pub(crate) struct SlotState {
     /// A body that streams, in either direction.
     pub transfer: Mutex<TransferState>,
-    /// Who has yet to let go before the answer may be published: an async
-    /// handler's request, and its answer.
+    /// Who has yet to let go before the response may be published: an async
+    /// handler's request, and its response.
     pub holds: AtomicU32,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct SlotState {
 pub(crate) struct TransferState {
     pub transfer: Option<Transfer>,
     pub notices: NoticeGate,
-    /// Told when the answer is not wanted any more, if the handler asked for it.
+    /// Told when the response is not wanted any more, if the handler asked for it.
     pub cancellation: Option<CancellationToken>,
     /// Which use of the slot the notices and the token are about.
     pub generation: u32,
@@ -70,7 +70,7 @@ pub(crate) struct Collect {
 
 pub(crate) struct Push {
     pub generation: u32,
-    /// The hub knows of the answer: until then nothing may be said of it, not
+    /// The hub knows of the response: until then nothing may be said of it, not
     /// even that it was given up, since its slot could be used again.
     pub published: bool,
     pub ring: ByteRing,
@@ -89,15 +89,15 @@ pub(crate) struct StreamIn {
     pub waker: Option<Waker>,
 }
 
-/// An answer's body that its handler writes.
+/// A response's body that its handler writes.
 pub(crate) struct StreamOut {
     pub generation: u32,
-    /// The hub knows of the answer: until then nothing may be said of it.
+    /// The hub knows of the response: until then nothing may be said of it.
     pub published: bool,
     pub ring: ByteRing,
     pub ring_offset: u32,
     pub produced: u32,
-    /// The writer has ended before the hub knew of the answer.
+    /// The writer has ended before the hub knew of the response.
     pub ended: Option<BodyEnd>,
     pub waker: Option<Waker>,
 }

@@ -38,7 +38,7 @@ pub(crate) fn begin_in(session: &Session, key: SlotKey, head: &RequestHead) {
     }));
 }
 
-/// Begins to let a handler write its answer's body.
+/// Begins to let a handler write its response's body.
 pub(crate) fn begin_out(session: &Session, key: SlotKey, ring_offset: u32, ring: ByteRing) {
     let mut state = session.lock_transfer(key);
     state.begin(key);
@@ -55,14 +55,14 @@ pub(crate) fn begin_out(session: &Session, key: SlotKey, ring_offset: u32, ring:
     }));
 }
 
-/// Forgets a body whose answer turned out to be another.
+/// Forgets a body whose response turned out to be another.
 pub(crate) fn forget(session: &Session, key: SlotKey) {
     let mut state = session.lock_transfer(key);
     state.wake();
     state.transfer = None;
 }
 
-/// The answer is given: what was not read of the request's body is dropped.
+/// The response is given: what was not read of the request's body is dropped.
 pub(crate) fn end_in(session: &Session, key: SlotKey) {
     let mut state = session.lock_transfer(key);
     let is_it =
@@ -164,7 +164,7 @@ pub(crate) fn end_out(session: &Session, key: SlotKey, end: BodyEnd) {
     say_end(session, key, state, end);
 }
 
-/// Nobody reads the answer any more: the hub gets its slot back.
+/// Nobody reads the response any more: the hub gets its slot back.
 pub(crate) fn give_up_out(session: &Session, key: SlotKey, state: &mut TransferState) {
     match &mut state.transfer {
         Some(Transfer::Out(stream)) if stream.published => {
@@ -183,7 +183,7 @@ fn say_end(session: &Session, key: SlotKey, state: &mut TransferState, end: Body
     session.ring(key.lane_index);
 }
 
-/// The hub has been told of the answer.
+/// The hub has been told of the response.
 pub(crate) fn publish_out(session: &Session, key: SlotKey, state: &mut TransferState) {
     let Some(Transfer::Out(stream)) = &mut state.transfer else {
         return;

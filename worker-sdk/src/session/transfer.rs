@@ -1,5 +1,5 @@
 //! Bodies that do not fit their arena: a request's is collected from the hub's
-//! ring, an answer's is pushed into the worker's, piece by piece, whenever a
+//! ring, a response's is pushed into the worker's, piece by piece, whenever a
 //! notice says that the other side has moved. No thread ever waits for it.
 
 use std::mem::offset_of;
@@ -42,7 +42,7 @@ pub(crate) fn collect(session: &Session, key: SlotKey, head: RequestHead) -> Ste
     step(session, key, &mut state)
 }
 
-/// Begins to push an answer's body; its head has been written and is published
+/// Begins to push a response's body; its head has been written and is published
 /// by the caller after this.
 pub(crate) fn begin_push(
     session: &Session,
@@ -68,7 +68,7 @@ pub(crate) fn begin_push(
     state.transfer = Some(Transfer::Push(push));
 }
 
-/// Whether the slot has an answer whose body is still to go.
+/// Whether the slot has a response whose body is still to go.
 pub(crate) fn has_body_to_send(session: &Session, key: SlotKey) -> bool {
     match &session.lock_transfer(key).transfer {
         Some(Transfer::Push(push)) => push.generation == key.generation,
@@ -77,7 +77,7 @@ pub(crate) fn has_body_to_send(session: &Session, key: SlotKey) -> bool {
     }
 }
 
-/// The hub has been told of the answer: its body may go on, or be given up.
+/// The hub has been told of the response: its body may go on, or be given up.
 pub(crate) fn go_on_pushing(session: &Session, key: SlotKey) {
     let mut state = session.lock_transfer(key);
     match &mut state.transfer {

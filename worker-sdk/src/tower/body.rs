@@ -25,7 +25,7 @@ pub struct Body {
 pub(crate) struct Unread(Weak<AtomicBool>);
 
 impl Unread {
-    /// It does: the rest would be lost by an answer that begins now.
+    /// It does: the rest would be lost by a response that begins now.
     pub(crate) fn is_kept(&self) -> bool {
         let is_here = self.0.upgrade();
         is_here.is_some_and(|is_here| !is_here.load(Ordering::Relaxed))

@@ -1,5 +1,5 @@
 //! Services of tower ([`tower_service::Service`]), such as an axum `Router`, as
-//! handlers: the request becomes an [`http::Request`], the [`http::Response`] an answer.
+//! handlers: the request becomes an [`http::Request`], the [`http::Response`] a response.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -110,14 +110,14 @@ where
     let Some(http_request) = to_http(&request, context, body) else {
         return request.response(400).text("not a URI");
     };
-    let answering = async {
+    let responding = async {
         let Ok(()) = poll_fn(|cx| service.poll_ready(cx)).await;
         let Ok(response) = service.call(http_request).await;
         response
     };
     tokio::select! {
         biased;
-        response = answering => answer(&request, response, &unread, cancellation),
+        response = responding => respond(&request, response, &unread, cancellation),
         // Nobody waits; it may be any.
         () = cancellation.cancelled() => request.response(503).empty(),
     }
@@ -153,7 +153,7 @@ fn to_http(request: &Request, context: RequestContext, body: Body) -> Option<htt
     Some(http_request)
 }
 
-fn answer<Rsp>(
+fn respond<Rsp>(
     request: &Request,
     response: http::Response<Rsp>,
     unread: &Unread,
@@ -167,7 +167,7 @@ where
     for (name, value) in &parts.headers {
         builder = builder.header(name.as_str(), value.as_bytes());
     }
-    // A service leaves the body of an answer to HEAD out, and its length there.
+    // A service leaves the body of a response to HEAD out, and its length there.
     let told_length = parts
         .headers
         .get(header::CONTENT_LENGTH)
@@ -204,7 +204,7 @@ where
         return builder.body(first.chunk());
     }
     if unread.is_kept() {
-        // The rest of the request's body would end here, and an answer made of it would
+        // The rest of the request's body would end here, and a response made of it would
         // be cut short under this status.
         tracing::error!("500: {READS_WHILE_ANSWERING}");
         drop(builder);

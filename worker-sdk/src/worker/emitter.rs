@@ -161,7 +161,7 @@ impl HubEmitter {
     }
 
     /// The packet for a session's connection; only of what the hub will take, since it
-    /// does not answer there.
+    /// does not respond there.
     fn packet(&self, event_type: &str, document: &[u8]) -> Option<Vec<u8>> {
         let is_plain = (1..=EVENT_NAME_BYTES_MAX).contains(&event_type.len())
             && self.source.len() <= EVENT_NAME_BYTES_MAX
@@ -184,13 +184,13 @@ impl HubEmitter {
 
     fn post(&self, path: &str, document: &[u8]) -> Result<(), EmitError> {
         let hub = self.hub.as_ref().ok_or(EmitError::Url)?;
-        let answer = hub.post(path, document).map_err(EmitError::Unreachable)?;
-        if (200..300).contains(&answer.status) {
+        let response = hub.post(path, document).map_err(EmitError::Unreachable)?;
+        if (200..300).contains(&response.status) {
             return Ok(());
         }
         Err(EmitError::Refused {
-            status: answer.status,
-            response: answer.text.trim().to_owned(),
+            status: response.status,
+            response: response.text.trim().to_owned(),
         })
     }
 }

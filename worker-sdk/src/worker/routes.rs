@@ -35,8 +35,8 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     ///
     /// When the client leaves, or its deadline passes, the service's future is dropped.
     ///
-    /// What differs from a listener of one's own: an answer that begins ends the
-    /// request's body, so a service reads what it wants of that first (an answer that
+    /// What differs from a listener of one's own: a response that begins ends the
+    /// request's body, so a service reads what it wants of that first (a response that
     /// streams while the service still has a body that has not all arrived is 500); there are no
     /// upgrades, no trailers, no methods but those of a hub's routes, and no status
     /// above 599.
@@ -99,7 +99,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     }
 
     /// Adds a route with a function of extractors: each argument is made of the request
-    /// ([`FromRequest`](crate::FromRequest)), and what it returns becomes the answer ([`IntoResponse`](crate::IntoResponse)).
+    /// ([`FromRequest`](crate::FromRequest)), and what it returns becomes the response ([`IntoResponse`](crate::IntoResponse)).
     /// Runs on the thread that received the request, like [`HubWorker::handle`].
     ///
     /// ```
@@ -183,7 +183,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     ///  "connection": "…", "last_event_id": "41"}
     /// ```
     ///
-    /// (or `"disconnect"`; `last_event_id` only where there is one). Its answer to
+    /// (or `"disconnect"`; `last_event_id` only where there is one). Its response to
     /// `connect` lets the client in if the status is 2xx, else the client gets it. A
     /// worker that takes over is told of all clients that are there.
     ///
@@ -221,7 +221,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
 
     /// Adds a route with an async function that reads the request's body while it
     /// arrives, however long it is. [`Request::body`] is empty there. Read the body,
-    /// or as much of it as is wanted, before the answer is begun: what has not been
+    /// or as much of it as is wanted, before the response is begun: what has not been
     /// read then is dropped.
     ///
     /// ```
