@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+    SendAncillaryMessage, SendFlags, Shutdown,
 };
 
 use crate::limits::LANE_COUNT_MAX;
@@ -41,6 +41,18 @@ pub fn send(socket: impl AsFd, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Res
         SendFlags::NOSIGNAL,
     )?;
     debug_assert_eq!(sent, packet.len(), "a packet goes whole or not at all");
+    Ok(())
+}
+
+/// Sends the last packet of a connection, which the caller closes next. What the other
+/// side has sent is dropped, and what it sends from here on fails there: a close over
+/// unread packets resets the connection, and the other side would read that
+/// (`ECONNRESET`) in place of the packet.
+pub fn send_last(socket: impl AsFd, packet: &[u8]) -> io::Result<()> {
+    send(&socket, packet, &[])?;
+    rustix::net::shutdown(&socket, Shutdown::Read)?;
+    let mut byte = [0];
+    while let Ok((1.., _)) = rustix::net::recv(&socket, &mut byte, RecvFlags::DONTWAIT) {}
     Ok(())
 }
 
@@ -94,6 +106,19 @@ mod tests {
             None,
         )
         .unwrap()
+    }
+
+    #[test]
+    fn a_last_packet_is_read_whatever_the_other_side_has_sent() {
+        let (hub, worker) = pair();
+        for _ in 0..3 {
+            send(&worker, b"unread", &[]).unwrap();
+        }
+        send_last(&hub, b"the last").unwrap();
+        assert!(send(&worker, b"too late", &[]).is_err());
+        drop(hub);
+        assert_eq!(receive(&worker).unwrap().bytes, b"the last");
+        assert_eq!(receive(&worker).unwrap().bytes, b"");
     }
 
     #[test]

@@ -19,6 +19,7 @@ use slotway_worker_sdk::{HubWorker, RunError};
 slotway_tests::on_both_engines! {
     a_worker_registers_and_attaches_in_one_go
     a_wrong_document_is_refused_as_over_http
+    a_refused_worker_reads_why_whatever_else_it_has_sent
     another_user_may_use_routes_and_nothing_internal
 }
 
@@ -88,6 +89,17 @@ fn a_worker_registers_and_attaches_in_one_go(io: &str) {
     let worker = hub.start_worker("echo", "echo");
     worker.wait_for_log("attached");
     assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
+}
+
+fn a_refused_worker_reads_why_whatever_else_it_has_sent(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io]);
+    for _ in 0..20 {
+        let socket = connect(&hub);
+        // Some may come too late.
+        let _ = (0..8).try_for_each(|_| packet::send(&socket, b"no message", &[]));
+        let said = FromHub::from_packet(&answer(&socket).bytes);
+        assert_eq!(said, Ok(FromHub::Refused(Refusal::Garbage)));
+    }
 }
 
 fn a_wrong_document_is_refused_as_over_http(io: &str) {

@@ -80,7 +80,7 @@ async fn greet(socket: OwnedFd, control: mpsc::UnboundedSender<ControlMessage>) 
 pub fn refuse(socket: &OwnedFd, refusal: Refusal) {
     tracing::warn!("attach refused: {refusal}");
     // In vain if the peer has left.
-    let _ = packet::send(socket, &FromHub::Refused(refusal).to_packet(), &[]);
+    let _ = packet::send_last(socket, &FromHub::Refused(refusal).to_packet());
 }
 
 async fn read_opening(socket: &OwnedFd) -> Result<(Opening, PeerCredentials), Refusal> {

@@ -385,11 +385,7 @@ fn tell(waits: Option<oneshot::Sender<()>>) {
 
 fn say_goodbye(attached: &Attached, goodbye: Goodbye) {
     // In vain if the worker does not read; the close that follows says enough.
-    let _ = packet::send(
-        &attached.socket,
-        &FromHub::Goodbye(goodbye).to_packet(),
-        &[],
-    );
+    let _ = packet::send_last(&attached.socket, &FromHub::Goodbye(goodbye).to_packet());
 }
 
 /// What shows in `/proc/PID/maps`. Names may have any visible character, but a

@@ -63,7 +63,7 @@ impl Sessions {
                 let status = reply.status;
                 tracing::warn!("registration refused with {status}: {text}");
                 // In vain if the peer has left.
-                let _ = packet::send(&socket, &NotRegistered { status, text }.to_packet(), &[]);
+                let _ = packet::send_last(&socket, &NotRegistered { status, text }.to_packet());
             }
         }
     }
