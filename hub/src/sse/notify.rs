@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use slotway_shm_proto::api::SseLifecycle;
 
+use super::notice::Next;
 use super::subscriber::{Owner, Subscriber};
 use crate::clock;
 use crate::http::local_reply::LocalReply;
@@ -101,8 +102,7 @@ async fn notify(
     let lanes = &subscriber.reactor.lanes;
     let deadline_ms = clock::coarse_ms() + lanes.shared.config.timeout_ms();
     loop {
-        subscriber.is_submitted.set(false);
-        if to == To::Any && subscriber.has_left.get() {
+        if to == To::Any && subscriber.notice.borrow_mut().begin() == Next::Drop {
             return Err(LocalReply::error(503, "the client has left").into());
         }
         let exchange = submit(subscriber, document, to, deadline_ms).await?;
@@ -242,7 +242,7 @@ fn try_submit(
         fill::write(&request, &exchange, &mut Vec::new())
             .map_err(|error| LocalReply::error(error.status(), error.to_string()))?;
         lanes.submit(&exchange, deadline_ms);
-        subscriber.is_submitted.set(true);
+        subscriber.notice.borrow_mut().submitted();
         Ok(Ok(exchange))
     })
 }

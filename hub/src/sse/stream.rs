@@ -1,6 +1,6 @@
 //! A connection that serves one client of an event stream, until either side ends.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::net::Shutdown;
 use std::pin::pin;
 use std::rc::Rc;
@@ -12,6 +12,7 @@ use slotway_net::Hangup;
 use slotway_shm_proto::Method;
 use tokio::task::{JoinError, JoinHandle};
 
+use super::notice::{AfterHangup, Notice};
 use super::notify::{self, NotNotified, Notified};
 use super::ownership::{Next, NotifyEnd, Ownership};
 use super::send::{send_events, send_piece, send_stream_head};
@@ -142,7 +143,7 @@ pub async fn serve_route(
     listening.feed.close();
     drop(listening);
     if let Some(task) = served.ownership.task()
-        && !served.subscriber.is_submitted.get()
+        && !served.subscriber.notice.borrow().is_submitted()
         && !task.is_finished()
     {
         // No worker has begun with it.
@@ -197,12 +198,11 @@ async fn connect(
             notified = &mut notifying => break notified,
             hangup = wire.state.hangup() => {
                 seen = Some(hangup);
-                if subscriber.is_submitted.get() {
-                    // A worker that has begun must get to its end.
-                    let has_left = hangup == Hangup::Gone || wire.is_client_gone() == Some(true);
-                    subscriber.has_left.set(has_left);
-                } else {
-                    wait::after_hangup(wire, call, hangup)?;
+                let is_gone = hangup == Hangup::Gone || wire.is_client_gone() == Some(true);
+                let next = subscriber.notice.borrow_mut().hung_up(is_gone);
+                match next {
+                    AfterHangup::MayEnd => wait::after_hangup(wire, call, hangup)?,
+                    AfterHangup::GoOn => {}
                 }
             }
         }
@@ -261,8 +261,7 @@ fn subscriber(wire: &Wire, call: &Call, route: RouteSpec) -> Result<Subscriber, 
         head: head_for_worker(&call.head, &wire.input),
         head_bytes: wire.input[..call.head.bytes].to_vec(),
         client: wire.client,
-        is_submitted: Cell::new(false),
-        has_left: Cell::new(false),
+        notice: RefCell::new(Notice::Waiting),
     })
 }
 

@@ -1,6 +1,6 @@
 //! A client of an SSE route, with all that its workers are told of it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 
@@ -8,6 +8,7 @@ use slotway_shm_proto::Method;
 use slotway_shm_proto::api::{SseLifecycle, SseNotification};
 use slotway_shm_proto::layout::FieldEntry;
 
+use super::notice::Notice;
 use crate::events::registry;
 use crate::http::forwarded;
 use crate::http::head::{RequestHead, bytes_of, text_of};
@@ -39,10 +40,8 @@ pub struct Subscriber {
     pub head_bytes: Vec<u8>,
     /// Who asks.
     pub client: forwarded::Client,
-    /// A worker has its notification: from here on it may know of the subscriber.
-    pub is_submitted: Cell<bool>,
-    /// The client has gone, and no further worker need know of it.
-    pub has_left: Cell<bool>,
+    /// How far the notification that it is there has got.
+    pub notice: RefCell<Notice>,
 }
 
 impl Subscriber {
