@@ -4,7 +4,9 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, Shutdown,
@@ -23,6 +25,14 @@ pub struct Packet {
     pub bytes: Vec<u8>,
     /// Descriptors that came with it.
     pub fds: Vec<OwnedFd>,
+}
+
+/// Bounds how long a call may wait to send or to receive.
+pub fn set_timeout(socket: impl AsFd, limit: Duration) -> io::Result<()> {
+    for direction in [Timeout::Recv, Timeout::Send] {
+        set_socket_timeout(&socket, direction, Some(limit))?;
+    }
+    Ok(())
 }
 
 /// Sends one packet, never raising SIGPIPE.

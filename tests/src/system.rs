@@ -304,6 +304,13 @@ impl HubPart {
         Self::start_role(program, "hub", flags)
     }
 
+    /// Starts a hub with these flags on an engine, and a worker of a role.
+    pub fn start_with_worker(program: &Path, io: &str, role: &str, flags: &[&str]) -> (Self, Part) {
+        let hub = Self::start(program, &[&["--io", io], flags].concat());
+        let worker = hub.start_worker(role, role);
+        (hub, worker)
+    }
+
     /// Starts one that listens where its flags say; its first URL is TCP.
     pub fn start_listening(program: &Path, flags: &[&str]) -> Self {
         Self::start_with(program, "hub", &[], flags, "")

@@ -15,11 +15,8 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-/// A hub with these flags on an engine, and a worker of a role.
 fn start(io: &str, role: &str, flags: &[&str]) -> (HubPart, Part) {
-    let hub = HubPart::start(program(), &[&["--io", io], flags].concat());
-    let worker = hub.start_worker(role, role);
-    (hub, worker)
+    HubPart::start_with_worker(program(), io, role, flags)
 }
 
 slotway_tests::on_both_engines! {

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::process::Pid;
+use slotway_shm_proto::packet;
 
 use crate::lifecycle::handover::{self, Description, ENVIRONMENT, Step};
 use crate::limits::{HANDOVER_TIME, MOVE_TIME};
@@ -59,9 +60,7 @@ impl Successor {
             SocketFlags::CLOEXEC,
             None,
         )?;
-        for direction in [sockopt::Timeout::Recv, sockopt::Timeout::Send] {
-            sockopt::set_socket_timeout(&ours, direction, Some(HANDOVER_TIME))?;
-        }
+        packet::set_timeout(&ours, HANDOVER_TIME)?;
         let child = Command::new(program.path())
             .args(std::env::args_os().skip(1))
             .env(ENVIRONMENT, "stdin")
