@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use axum::{Router, body};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::{Deserialize, Serialize};
-use slotway_worker_sdk::RequestContext;
+use slotway_worker_sdk::tower::RequestContext;
 
 /// Pieces of the download, and bytes of each.
 pub const DOWNLOAD: (usize, usize) = (50, 20_000);

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use slotway_worker_sdk::{
-    Error, FromRequest, Headers, HubWorker, IntoResponse, Json, Path, Query, Request, RequestBody,
-    Response, State,
-};
+use slotway_worker_sdk::extract::{FromRequest, Headers, Json, Path, Query, State};
+use slotway_worker_sdk::response::{IntoResponse, Rejection, Response};
+use slotway_worker_sdk::{CancellationToken, HubWorker, Method, Request, RequestBody};
 
 #[derive(Debug, Deserialize, Serialize)]
 struct Order {
@@ -25,16 +24,16 @@ struct Page {
 struct ApiKey(String);
 
 impl<S> FromRequest<S> for ApiKey {
-    fn from_request(_: &std::sync::Arc<S>, request: &Request) -> Result<Self, Error> {
+    fn from_request(_: &std::sync::Arc<S>, request: &Request) -> Result<Self, Rejection> {
         let key = request.header("x-api-key");
-        let key = key.ok_or_else(|| Error::new(401, "x-api-key is missing"))?;
+        let key = key.ok_or_else(|| Rejection::new(401, "x-api-key is missing"))?;
         Ok(Self(key.to_owned()))
     }
 
     fn from_request_if_any(
         _: &std::sync::Arc<S>,
         request: &Request,
-    ) -> Result<Option<Self>, Error> {
+    ) -> Result<Option<Self>, Rejection> {
         let key = request.header("x-api-key");
         Ok(key.map(|key| Self(key.to_owned())))
     }
@@ -56,65 +55,59 @@ impl IntoResponse for Refusal {
 /// The worker, for a hub at `hub_url`.
 pub fn worker(hub_url: &str, name: &str) -> HubWorker<String> {
     HubWorker::new(hub_url, name, "the state".to_owned())
-        .on("GET", "/x/state", async |State(state): State<String>| {
+        .get("/x/state", async |State(state): State<String>| {
             state.to_string()
         })
-        .on("GET", "/x/one/{n}", async |Path(n): Path<u64>| {
-            (n + 1).to_string()
+        .get("/x/one/{n}", async |Path(n): Path<u64>| (n + 1).to_string())
+        .get("/x/two/{a}/{b}", |Path((a, b)): Path<(u8, String)>| {
+            format!("{a} {b}")
         })
-        .on_blocking(
-            "GET",
-            "/x/two/{a}/{b}",
-            |Path((a, b)): Path<(u8, String)>| format!("{a} {b}"),
-        )
-        .on_blocking(
-            "GET",
+        .get(
             "/x/map/{a}/{*b}",
             |Path(all): Path<BTreeMap<String, String>>| Json(all),
         )
-        .on("GET", "/x/page", async |Query(page): Query<Page>| {
+        .get("/x/page", async |Query(page): Query<Page>| {
             format!("{} {:?}", page.page, page.size)
         })
-        .on("POST", "/x/order", async |Json(order): Json<Order>| {
+        .post("/x/order", async |Json(order): Json<Order>| {
             (201, Json(order))
         })
-        .on_blocking("POST", "/x/text", |text: String| text)
-        .on_blocking("POST", "/x/bytes", |bytes: Vec<u8>| bytes)
-        .on("GET", "/x/headers", async |headers: Headers| {
+        .post("/x/text", |text: String| text)
+        .post("/x/bytes", |bytes: Vec<u8>| bytes)
+        .get("/x/headers", async |headers: Headers| {
             headers.get("x-one").unwrap_or("none").to_owned()
         })
-        .on("GET", "/x/key", async |ApiKey(key): ApiKey| key)
-        .on("GET", "/x/maybe", async |key: Option<ApiKey>| {
+        .get("/x/key", async |ApiKey(key): ApiKey| key)
+        .get("/x/maybe", async |key: Option<ApiKey>| {
             key.map_or("nobody".to_owned(), |key| key.0)
         })
-        .on("GET", "/x/page-maybe", async |page: Option<Query<Page>>| {
+        .get("/x/page-maybe", async |page: Option<Query<Page>>| {
             page.map_or("none".to_owned(), |Query(page)| page.page.to_string())
         })
-        .on(
-            "POST",
-            "/x/order-maybe",
-            async |order: Option<Json<Order>>| {
-                order.map_or("none".to_owned(), |Json(order)| order.name)
-            },
-        )
-        .on("GET", "/x/mistake/{a}/{b}", async |Path(one): Path<u8>| {
+        .post("/x/order-maybe", async |order: Option<Json<Order>>| {
+            order.map_or("none".to_owned(), |Json(order)| order.name)
+        })
+        .get("/x/mistake/{a}/{b}", async |Path(one): Path<u8>| {
             one.to_string()
         })
-        .on("GET", "/x/later", async || {
+        .get("/x/later", async || {
             tokio::time::sleep(Duration::from_millis(5)).await;
             "later"
         })
-        .on("GET", "/x/teapot", async || Err::<(), _>(Refusal::Teapot))
-        .on_blocking("GET", "/x/nothing", || ())
-        .on_stream(
-            "POST",
+        .get("/x/teapot", async || Err::<(), _>(Refusal::Teapot))
+        .get("/x/nothing", || ())
+        .options("/x/method", |method: Method| method.to_string())
+        .get("/x/cancelled", async |token: CancellationToken| {
+            token.is_cancelled().to_string()
+        })
+        .post(
             "/x/count/{name}",
             async |Path(name): Path<String>, mut body: RequestBody| {
                 let mut bytes = 0;
-                while let Some(piece) = body.next().await.map_err(Error::internal)? {
+                while let Some(piece) = body.next().await.map_err(Rejection::internal)? {
                     bytes += piece.len();
                 }
-                Ok::<_, Error>(format!("{name} {bytes}"))
+                Ok::<_, Rejection>(format!("{name} {bytes}"))
             },
         )
 }

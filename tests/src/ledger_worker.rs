@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use slotway_net::monotonic_ns;
-use slotway_worker_sdk::{HubWorker, Request, Response};
+use slotway_worker_sdk::response::Response;
+use slotway_worker_sdk::{HubWorker, Method, Request, Route};
 
 use crate::ledger::{ID_FIELD, WORKER_FIELD};
 
@@ -36,29 +37,36 @@ pub fn worker(hub_url: &str, name: &str, log: &Path) -> HubWorker<Log> {
         worker: format!("{name}#{}", std::process::id()),
     };
     HubWorker::new(hub_url, name, log)
-        .handle_async("GET", "/ledger/{ms}", |log, request| async move {
+        .in_place_async(Method::Get, "/ledger/{ms}", |log, request| async move {
             serve(&log, &request).await
         })
-        .handle_async("POST", "/ledger/{ms}", |log, request| async move {
+        .in_place_async(Method::Post, "/ledger/{ms}", |log, request| async move {
             serve(&log, &request).await
         })
-        .handle("GET", "/ledger/block/{ms}", |log, request| {
+        .in_place(Method::Get, "/ledger/block/{ms}", |log, request| {
             let id = take(log, request);
             std::thread::sleep(time(request));
             answer(log, request, &id)
         })
-        .handle_async("GET", "/ledger/again/{ms}", |log, request| async move {
-            serve(&log, &request).await
-        })
-        .retry()
-        .handle("GET", "/ledger/poison", |_, _| std::process::abort())
-        .retry()
+        .routes([
+            Route::in_place_async(
+                Method::Get,
+                "/ledger/again/{ms}",
+                |log, request| async move { serve(&log, &request).await },
+            )
+            .retry(),
+            Route::in_place(Method::Get, "/ledger/poison", |_, _| std::process::abort()).retry(),
+        ])
         // Its handler alone decides when it ends.
-        .handle_async("GET", "/ledger/deaf/{ms}", |log, request| async move {
-            let id = take(&log, &request);
-            tokio::time::sleep(time(&request)).await;
-            answer(&log, &request, &id)
-        })
+        .in_place_async(
+            Method::Get,
+            "/ledger/deaf/{ms}",
+            |log, request| async move {
+                let id = take(&log, &request);
+                tokio::time::sleep(time(&request)).await;
+                answer(&log, &request, &id)
+            },
+        )
 }
 
 async fn serve(log: &Log, request: &Request) -> Response {

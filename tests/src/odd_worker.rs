@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
-use slotway_worker_sdk::{HubWorker, Request, Response};
+use slotway_worker_sdk::response::Response;
+use slotway_worker_sdk::{HubWorker, Method, Request};
 
 /// What the handlers share.
 #[derive(Debug, Default)]
@@ -27,20 +28,24 @@ pub struct State {
 pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
     let worker = HubWorker::new(hub_url, name, State::default()).threads(2);
     writing(reading(misbehaving(worker)))
-        .handle("GET", "/odd/describe/{first}/{*rest}", |_, request| {
-            describe(request)
-        })
-        .handle("POST", "/odd/describe/{first}/{*rest}", |_, request| {
-            describe(request)
-        })
-        .handle("POST", "/odd/echo", |_, request| {
+        .in_place(
+            Method::Get,
+            "/odd/describe/{first}/{*rest}",
+            |_, request| describe(request),
+        )
+        .in_place(
+            Method::Post,
+            "/odd/describe/{first}/{*rest}",
+            |_, request| describe(request),
+        )
+        .in_place(Method::Post, "/odd/echo", |_, request| {
             request.response(200).body(request.body())
         })
-        .handle_async("POST", "/odd/echo-later", |_, request| async move {
+        .in_place_async(Method::Post, "/odd/echo-later", |_, request| async move {
             tokio::time::sleep(Duration::from_micros(300)).await;
             request.response(200).body(request.body())
         })
-        .handle("GET", "/odd/block/{ms}", |state, request| {
+        .in_place(Method::Get, "/odd/block/{ms}", |state, request| {
             state.runs.fetch_add(1, Ordering::Relaxed);
             let ms = request
                 .param("ms")
@@ -49,25 +54,25 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
             std::thread::sleep(Duration::from_millis(ms));
             request.response(200).text(format_args!("blocked {ms} ms"))
         })
-        .handle("GET", "/odd/runs", |state, request| {
+        .in_place(Method::Get, "/odd/runs", |state, request| {
             request
                 .response(200)
                 .text(state.runs.load(Ordering::Relaxed))
         })
-        .handle("GET", "/odd/canary", |state, request| {
+        .in_place(Method::Get, "/odd/canary", |state, request| {
             state.canaries.fetch_add(1, Ordering::Relaxed);
             request.response(200).empty()
         })
-        .handle("POST", "/odd/canary", |state, request| {
+        .in_place(Method::Post, "/odd/canary", |state, request| {
             state.canaries.fetch_add(1, Ordering::Relaxed);
             request.response(200).empty()
         })
-        .handle("GET", "/odd/canaries", |state, request| {
+        .in_place(Method::Get, "/odd/canaries", |state, request| {
             request
                 .response(200)
                 .text(state.canaries.load(Ordering::Relaxed))
         })
-        .handle_async("GET", "/odd/stash", |state, request| async move {
+        .in_place_async(Method::Get, "/odd/stash", |state, request| async move {
             let response = request
                 .response(200)
                 .text("answered while the request is kept");
@@ -79,7 +84,7 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
             });
             response
         })
-        .handle("GET", "/odd/large-text/{n}", |_, request| {
+        .in_place(Method::Get, "/odd/large-text/{n}", |_, request| {
             let n = request.param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
             request.response(200).text(Repeated(n))
         })
@@ -88,39 +93,41 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
 /// Handlers that panic, or respond as they must not.
 fn misbehaving(worker: HubWorker<State>) -> HubWorker<State> {
     worker
-        .handle("GET", "/odd/panic", |_, _| panic!("a handler that panics"))
-        .handle_async("GET", "/odd/panic-async", |_, _| async {
+        .in_place(Method::Get, "/odd/panic", |_, _| {
+            panic!("a handler that panics")
+        })
+        .in_place_async(Method::Get, "/odd/panic-async", |_, _| async {
             panic!("before any await")
         })
-        .handle_async("GET", "/odd/panic-later", |_, _| async {
+        .in_place_async(Method::Get, "/odd/panic-later", |_, _| async {
             tokio::time::sleep(Duration::from_millis(5)).await;
             panic!("after an await")
         })
-        .handle("GET", "/odd/twice", |_, request| {
+        .in_place(Method::Get, "/odd/twice", |_, request| {
             let _ = request.response(200).text("first");
             request.response(200).text("second")
         })
-        .handle("GET", "/odd/changed-mind", |_, request| {
+        .in_place(Method::Get, "/odd/changed-mind", |_, request| {
             let _ = request.response(500).header("x-no", "1");
             request
                 .response(200)
                 .header("x-yes", "1")
                 .text("second thought")
         })
-        .handle("GET", "/odd/split", |_, request| {
+        .in_place(Method::Get, "/odd/split", |_, request| {
             request
                 .response(200)
                 .header("x", "a\r\nInjected: 1")
                 .text("split")
         })
-        .handle("GET", "/odd/status/{code}", |_, request| {
+        .in_place(Method::Get, "/odd/status/{code}", |_, request| {
             let code = request
                 .param("code")
                 .and_then(|code| code.parse().ok())
                 .unwrap_or(0);
             request.response(code).empty()
         })
-        .handle("GET", "/odd/framing", |_, request| {
+        .in_place(Method::Get, "/odd/framing", |_, request| {
             let response = request.response(200).header("Content-Length", "9999");
             response
                 .header("Connection", "close")
@@ -132,27 +139,31 @@ fn misbehaving(worker: HubWorker<State>) -> HubWorker<State> {
 /// Handlers that read bodies while they are under way.
 fn reading(worker: HubWorker<State>) -> HubWorker<State> {
     worker
-        .handle_stream("POST", "/odd/sum", |state, request, mut body| async move {
-            let (mut sum, mut bytes) = (0_u64, 0);
-            loop {
-                match body.next().await {
-                    Ok(Some(piece)) => {
-                        bytes += piece.len();
-                        sum += piece.iter().map(|byte| u64::from(*byte)).sum::<u64>();
-                    }
-                    Ok(None) => break,
-                    Err(_) => {
-                        state.closed.fetch_add(1, Ordering::Relaxed);
-                        return request.response(500).text("cut");
+        .in_place_stream(
+            Method::Post,
+            "/odd/sum",
+            |state, request, mut body| async move {
+                let (mut sum, mut bytes) = (0_u64, 0);
+                loop {
+                    match body.next().await {
+                        Ok(Some(piece)) => {
+                            bytes += piece.len();
+                            sum += piece.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+                        }
+                        Ok(None) => break,
+                        Err(_) => {
+                            state.closed.fetch_add(1, Ordering::Relaxed);
+                            return request.response(500).text("cut");
+                        }
                     }
                 }
-            }
-            let rest = request.body().len();
-            request
-                .response(200)
-                .text(format_args!("{bytes} {sum} {rest}"))
-        })
-        .handle_stream("POST", "/odd/read", |_, request, body| async move {
+                let rest = request.body().len();
+                request
+                    .response(200)
+                    .text(format_args!("{bytes} {sum} {rest}"))
+            },
+        )
+        .in_place_stream(Method::Post, "/odd/read", |_, request, body| async move {
             let read = move || {
                 let mut all = Vec::new();
                 body.into_read().read_to_end(&mut all).map(|_| all)
@@ -160,8 +171,8 @@ fn reading(worker: HubWorker<State>) -> HubWorker<State> {
             let all = tokio::task::spawn_blocking(read).await;
             request.response(200).body_vec(all.unwrap().unwrap())
         })
-        .handle_stream(
-            "POST",
+        .in_place_stream(
+            Method::Post,
             "/odd/first-piece",
             |_, request, mut body| async move {
                 let first = body.next().await.ok().flatten().map_or(0, <[u8]>::len);
@@ -174,8 +185,8 @@ fn reading(worker: HubWorker<State>) -> HubWorker<State> {
 /// Handlers that write bodies while they are under way.
 fn writing(worker: HubWorker<State>) -> HubWorker<State> {
     worker
-        .handle_async(
-            "GET",
+        .in_place_async(
+            Method::Get,
             "/odd/stream/{n}/{how}",
             |state, request| async move {
                 let n: u64 = request.param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
@@ -211,7 +222,7 @@ fn writing(worker: HubWorker<State>) -> HubWorker<State> {
                 response
             },
         )
-        .handle_async("GET", "/odd/pieces/{n}", |_, request| async move {
+        .in_place_async(Method::Get, "/odd/pieces/{n}", |_, request| async move {
             let n: u64 = request.param("n").and_then(|n| n.parse().ok()).unwrap_or(0);
             let (response, mut body) = request.response(200).stream_of_length(n << 20);
             drop(request);
@@ -228,7 +239,7 @@ fn writing(worker: HubWorker<State>) -> HubWorker<State> {
             });
             response
         })
-        .handle("GET", "/odd/stream-counts", |state, request| {
+        .in_place(Method::Get, "/odd/stream-counts", |state, request| {
             request.response(200).json(&json!({
                 "sent": state.sent.load(Ordering::Relaxed),
                 "closed": state.closed.load(Ordering::Relaxed),

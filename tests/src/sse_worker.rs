@@ -3,7 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
-use slotway_worker_sdk::{HubWorker, SseEvent, SseTarget};
+use slotway_worker_sdk::extract::{self, Headers, Json};
+use slotway_worker_sdk::{HubWorker, Method, SseEvent, SseTarget};
 
 use crate::http::{self, Response};
 use crate::system::{HubPart, wait_until};
@@ -38,34 +39,24 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
     let worker = HubWorker::new(hub_url, name, State::default());
     let (pusher, emitter) = (worker.emitter(), worker.emitter());
     worker
-        .handle_sse("/sse/{room}", |state, request| {
-            let mut told: Value = serde_json::from_slice(request.body()).expect("JSON");
-            if told["params"]["room"] == "forbidden" {
-                return request.response(403).text("not you");
-            }
-            told["method"] = request.method().into();
-            told["cookie"] = request.header("cookie").into();
-            let mut all = state.told.lock().unwrap_or_else(PoisonError::into_inner);
-            all.push(told);
-            request.response(204).empty()
-        })
-        .handle("GET", "/sse-told", |state, request| {
+        .sse("/sse/{room}", notice)
+        .in_place(Method::Get, "/sse-told", |state, request| {
             let told = state.told.lock().unwrap_or_else(PoisonError::into_inner);
             request.response(200).json(&*told)
         })
-        .handle("GET", "/browser", |_, request| {
+        .in_place(Method::Get, "/browser", |_, request| {
             request.response(200).bytes("text/html", PAGE.as_bytes())
         })
-        .handle("POST", "/browser-seen/{text}", |state, request| {
+        .in_place(Method::Post, "/browser-seen/{text}", |state, request| {
             let mut seen = state.seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.push(request.param("text").unwrap_or_default().to_owned());
             request.response(200).empty()
         })
-        .handle("GET", "/browser-seen", |state, request| {
+        .in_place(Method::Get, "/browser-seen", |state, request| {
             let seen = state.seen.lock().unwrap_or_else(PoisonError::into_inner);
             request.response(200).json(&*seen)
         })
-        .handle_async("GET", "/sse-push/{room}/{type}", move |_, request| {
+        .in_place_async(Method::Get, "/sse-push/{room}/{type}", move |_, request| {
             let emitter = pusher.clone();
             async move {
                 let room = request.param("room").unwrap_or_default();
@@ -78,7 +69,7 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
                 }
             }
         })
-        .handle_async("GET", "/sse-emit/{type}", move |_, request| {
+        .in_place_async(Method::Get, "/sse-emit/{type}", move |_, request| {
             let emitter = emitter.clone();
             async move {
                 let data = json!({"channel": "jobs", "n": 1}).to_string();
@@ -89,6 +80,27 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
                 }
             }
         })
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a handler's arguments are its own"
+)]
+fn notice(
+    extract::State(state): extract::State<State>,
+    method: Method,
+    headers: Headers,
+    Json(mut told): Json<Value>,
+) -> Result<(), (u16, &'static str)> {
+    if told["params"]["room"] == "forbidden" {
+        return Err((403, "not you"));
+    }
+    told["method"] = method.as_str().into();
+    told["cookie"] = headers.get("cookie").into();
+    told["content-type"] = headers.get("content-type").into();
+    let mut all = state.told.lock().unwrap_or_else(PoisonError::into_inner);
+    all.push(told);
+    Ok(())
 }
 
 /// Posts a document.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use slotway_shm_proto::layout::ResponseHead;
+use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 use slotway_tests::event_stream::{Asked, EventStream};
 use slotway_tests::fake_worker::FakeWorker;
 use slotway_tests::http::{self, Connection};
@@ -122,7 +123,7 @@ fn the_seeds_api_has_event_streams(io: &str) {
 
 fn a_worker_is_told_of_a_client_and_that_it_left_once(io: &str) {
     let (hub, _worker) = start(io, &["--sse-sweep-interval-ms", "50"]);
-    let fields = "Cookie: a=b\r\nLast-Event-ID: 41\r\n";
+    let fields = "Cookie: a=b\r\nContent-Type: of/none\r\nLast-Event-ID: 41\r\n";
     let stream = EventStream::open_with(hub.address, "/sse/a%20room?x=1", fields);
     assert_eq!(stream.head.status, 200);
     let connect = &told(&hub)[0];
@@ -134,6 +135,7 @@ fn a_worker_is_told_of_a_client_and_that_it_left_once(io: &str) {
         (&connect["method"], &connect["cookie"]),
         (&json!("POST"), &json!("a=b"))
     );
+    assert_eq!(connect["content-type"], "application/json");
     drop(stream);
     let all = await_told(&hub, 2);
     assert_eq!(all[1]["sse_lifecycle"], "disconnect");
@@ -341,7 +343,13 @@ fn a_client_whose_head_does_not_fit_its_workers_slots_gets_431(io: &str) {
         ));
         assert_eq!(greedy.read_response("GET").unwrap().status, 431);
     }
-    assert_eq!(told(&hub).len(), 1);
+    // What is said of the document is a field more.
+    let fields = "x: y\r\n".repeat(REQUEST_FIELD_COUNT_MAX - 2);
+    let many = EventStream::open_with(hub.address, "/sse/many", &fields);
+    assert_eq!(many.head.status, 431);
+    let full = EventStream::open_with(hub.address, "/sse/full", &fields["x: y\r\n".len()..]);
+    assert_eq!(full.head.status, 200);
+    assert_eq!(await_told(&hub, 2).len(), 2);
     assert_eq!(
         push(&hub, &json!({"path": "/sse/beside"}), "e", "").status,
         200
@@ -459,10 +467,7 @@ fn events_of_one_thread_stay_in_their_order(io: &str) {
     let hub = HubPart::start(program(), &["--io", io, "--sse-buffer", "4000"]);
     let worker = HubWorker::new(&hub.url(), "emits", ());
     let emitter = worker.emitter();
-    let worker = worker
-        .handle("GET", "/emits", |(), request| request.response(200).empty())
-        .start()
-        .unwrap();
+    let worker = worker.get("/emits", || ()).start().unwrap();
     wait_until("it has attached", || hub.health().contains("emits"));
     let mut events = EventStream::open(hub.address, "/events");
     let emitting = std::thread::spawn(move || {

@@ -139,9 +139,7 @@ fn a_wrong_document_is_refused_as_over_http(io: &str) {
     // And a worker of the SDK says what the hub said.
     let worker = HubWorker::new(&hub.url(), "sdk", ())
         .hub_socket(&hub.socket)
-        .handle("GET", "/a/{z}/b", |(), request| {
-            request.response(200).empty()
-        });
+        .get("/a/{z}/b", || ());
     match worker.run_blocking() {
         Err(RunError::Registration {
             status,
@@ -219,9 +217,7 @@ fn a_worker_does_not_attach_to_an_impostor() {
     assert!(listening.is_some());
     let worker = HubWorker::new("http://127.0.0.1:1", "w", ())
         .hub_socket(&path)
-        .handle("GET", "/secret", |(), request| {
-            request.response(200).empty()
-        });
+        .get("/secret", || ());
     let running = worker.start().unwrap();
     for _ in 0..2 {
         // It comes, looks who is there, and goes without a word; the real hub may come yet.

@@ -8,7 +8,7 @@ use slotway_tests::event_stream::EventStream;
 use slotway_tests::http::{self, Connection, Response};
 use slotway_tests::successor::Successor;
 use slotway_tests::system::{HubPart, wait_until};
-use slotway_worker_sdk::{HubWorker, RunError};
+use slotway_worker_sdk::{HubWorker, Method, RunError};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -52,7 +52,7 @@ fn a_worker_collects_so_many_bytes_of_bodies_and_no_more() {
     let worker = HubWorker::new(&hub.url(), "collector", ())
         .hub_socket(&hub.socket)
         .collected_bytes_max(3 * MIB)
-        .handle("POST", "/length", |(), request| {
+        .in_place(Method::Post, "/length", |(), request| {
             let length = request.body().len();
             request.response(200).text(length)
         });
@@ -193,6 +193,8 @@ fn arguments_are_made_of_the_request_and_errors_are_json() {
         ("GET", "/x/later", "", "", 200, "later"),
         ("GET", "/x/teapot", "", "", 418, "a teapot"),
         ("GET", "/x/nothing", "", "", 200, ""),
+        ("OPTIONS", "/x/method", "", "", 200, "OPTIONS"),
+        ("GET", "/x/cancelled", "", "", 200, "false"),
         ("POST", "/x/count/a", "", "12345", 200, "a 5"),
     ];
     for (method, path, fields, body, status, expected) in cases {
@@ -220,7 +222,7 @@ fn arguments_are_made_of_the_request_and_errors_are_json() {
 fn a_worker_without_a_runtime_serves_and_stops() {
     let hub = HubPart::start(program(), &[]);
     let worker = HubWorker::new(&hub.url(), "plain", 7)
-        .handle("GET", "/plain", |seven, request| {
+        .in_place(Method::Get, "/plain", |seven, request| {
             request.response(200).text(seven)
         })
         .spin(std::time::Duration::from_micros(50))
@@ -242,10 +244,10 @@ fn a_worker_that_is_told_to_stop_again_and_again_still_finishes_what_it_has() {
         let mut hub = HubPart::start(program(), &[]);
         let (entered, has_entered) = std::sync::mpsc::channel();
         let worker = HubWorker::new(&hub.url(), "slow", ())
-            .handle("GET", "/slow", move |(), request| {
+            .get("/slow", move || {
                 entered.send(()).unwrap();
                 std::thread::sleep(std::time::Duration::from_millis(500));
-                request.response(200).text("finished")
+                "finished"
             })
             .start()
             .unwrap();
@@ -274,7 +276,7 @@ fn a_worker_that_is_told_to_stop_again_and_again_still_finishes_what_it_has() {
 fn a_worker_that_is_dropped_is_gone() {
     let hub = HubPart::start(program(), &[]);
     let worker = HubWorker::new(&hub.url(), "dropped", ())
-        .handle("GET", "/plain", |(), request| request.response(200).empty())
+        .get("/plain", || ())
         .start()
         .unwrap();
     wait_until("it has attached", || hub.health().contains("dropped"));
@@ -285,9 +287,7 @@ fn a_worker_that_is_dropped_is_gone() {
 #[test]
 fn a_worker_that_the_hub_refuses_says_why() {
     let hub = HubPart::start(program(), &[]);
-    let worker = HubWorker::new(&hub.url(), "w", ()).handle("GET", "/health", |(), request| {
-        request.response(200).empty()
-    });
+    let worker = HubWorker::new(&hub.url(), "w", ()).get("/health", || ());
     let error = worker.run_blocking().unwrap_err();
     assert!(
         matches!(error, RunError::Registration { status: 400, .. }),
@@ -300,10 +300,7 @@ fn a_worker_that_the_hub_refuses_says_why() {
 fn a_worker_survives_that_its_hub_is_killed_and_started_again() {
     let mut hub = HubPart::start(program(), &[]);
     let port = hub.address.port().to_string();
-    let worker =
-        HubWorker::new(&hub.url(), "survivor", ()).handle("GET", "/survivor", |(), request| {
-            request.response(200).text("here")
-        });
+    let worker = HubWorker::new(&hub.url(), "survivor", ()).get("/survivor", || "here");
     let emitter = worker.emitter();
     let worker = worker.start().unwrap();
     wait_until("it has attached", || hub.health().contains("survivor"));

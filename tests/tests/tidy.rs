@@ -41,6 +41,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
             &["handler"],
             &["serve", "tower"],
             &["worker"],
+            &["seed"],
         ],
     ),
     (

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use slotway_worker_sdk::{HubWorker, Request, Response, RunError};
+use slotway_worker_sdk::response::Response;
+use slotway_worker_sdk::{HubWorker, Method, Request, RunError};
 
 /// Largest body that `/api/bytes/{n}` makes.
 const BYTES_MAX: usize = 1 << 30;
@@ -27,24 +28,24 @@ async fn main() -> Result<(), RunError> {
 /// The worker, for a hub at `hub_url`.
 pub fn worker(hub_url: &str, name: &str) -> HubWorker<()> {
     HubWorker::new(hub_url, name, ())
-        .handle("GET", "/api/items/{id}", |(), request| {
+        .in_place(Method::Get, "/api/items/{id}", |(), request| {
             let id = request.param("id").unwrap_or_default();
             request.response(200).text(format_args!("item {id}"))
         })
-        .handle("POST", "/api/echo", |(), request| {
+        .in_place(Method::Post, "/api/echo", |(), request| {
             let content_type = request
                 .header("content-type")
                 .unwrap_or("application/octet-stream");
             request.response(200).bytes(content_type, request.body())
         })
-        .handle_async("GET", "/api/sleep/{ms}", |_, request| async move {
+        .in_place_async(Method::Get, "/api/sleep/{ms}", |_, request| async move {
             let Some(ms) = number(&request, "ms") else {
                 return not_a_number(&request);
             };
             tokio::time::sleep(Duration::from_millis(ms)).await;
             request.response(200).text(format_args!("slept {ms} ms"))
         })
-        .handle("GET", "/api/bytes/{n}", |(), request| {
+        .in_place(Method::Get, "/api/bytes/{n}", |(), request| {
             let Some(n) = number(request, "n") else {
                 return not_a_number(request);
             };

@@ -3,9 +3,9 @@
 use std::sync::RwLock;
 
 use serde::{Deserialize, Serialize};
-use slotway_worker_sdk::{
-    Error, HubEmitter, HubWorker, Json, Path, RunError, SseEvent, SseTarget, State,
-};
+use slotway_worker_sdk::extract::{Json, Path, State};
+use slotway_worker_sdk::response::Rejection;
+use slotway_worker_sdk::{HubEmitter, HubWorker, RunError, SseEvent, SseTarget};
 
 /// What there is to know of an item.
 #[derive(Clone, Serialize, Deserialize)]
@@ -24,19 +24,19 @@ fn main() -> Result<(), RunError> {
 pub fn worker(worker: HubWorker<Items>) -> HubWorker<Items> {
     let emitter = worker.emitter();
     worker
-        .on_blocking("GET", "/items/{id}", find)
-        .on_blocking("POST", "/items", move |items, item| {
+        .get("/items/{id}", find)
+        .post("/items", move |items: State<Items>, item: Json<Item>| {
             add(&emitter, items, item)
         })
-        .handle_sse("/items/changes", |_, request| request.response(200).empty())
+        .sse("/items/changes", || ())
         .threads(2)
 }
 
-fn find(State(items): State<Items>, Path(id): Path<usize>) -> Result<Json<Item>, Error> {
-    let items = items.read().map_err(Error::internal)?;
+fn find(State(items): State<Items>, Path(id): Path<usize>) -> Result<Json<Item>, Rejection> {
+    let items = items.read().map_err(Rejection::internal)?;
     let item = items
         .get(id)
-        .ok_or_else(|| Error::not_found("no such item"))?;
+        .ok_or_else(|| Rejection::not_found("no such item"))?;
     Ok(Json(item.clone()))
 }
 
@@ -44,10 +44,10 @@ fn add(
     emitter: &HubEmitter,
     State(items): State<Items>,
     Json(item): Json<Item>,
-) -> Result<(u16, Json<usize>), Error> {
+) -> Result<(u16, Json<usize>), Rejection> {
     let event = SseEvent::new("added", &item.name);
     let id = {
-        let mut items = items.write().map_err(Error::internal)?;
+        let mut items = items.write().map_err(Rejection::internal)?;
         items.push(item);
         items.len() - 1
     };

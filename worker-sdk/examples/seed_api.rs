@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use slotway_worker_sdk::{HandlerResponse, HubEmitter, HubWorker};
+use slotway_worker_sdk::seed::{HandlerResponse, HubEmitter, HubWorker};
 
 /// What the handlers share.
 pub struct Counter {

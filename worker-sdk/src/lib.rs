@@ -1,15 +1,13 @@
-//! Answers HTTP requests that `slotway-hub` hands over through shared memory.
+//! Responds to HTTP requests that `slotway-hub` hands over through shared memory.
 //!
 //! ```no_run
+//! use slotway_worker_sdk::extract::Path;
 //! use slotway_worker_sdk::{HubWorker, RunError};
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), RunError> {
 //!     HubWorker::new("http://127.0.0.1:3200", "items", ())
-//!         .handle("GET", "/api/items/{id}", |(), request| {
-//!             let id = request.param("id").unwrap_or_default();
-//!             request.response(200).text(format_args!("item {id}"))
-//!         })
+//!         .get("/api/items/{id}", async |Path(id): Path<u64>| format!("item {id}"))
 //!         .run()
 //!         .await
 //! }
@@ -17,17 +15,17 @@
 //!
 //! Ways to write a handler:
 //!
-//! - [`HubWorker::handle`]: a plain function over a [`Request`] that is read
-//!   in place and a [`Response`] that is written in place;
-//! - [`HubWorker::handle_async`]: the same, async;
-//! - [`HubWorker::handle_stream`]: async, reading the body while it arrives;
-//! - [`HubWorker::on`], [`HubWorker::on_blocking`], [`HubWorker::on_stream`]: functions of
-//!   extractors ([`Path`], [`Query`], [`Json`] …);
-//! - [`HubWorker::handle_sse`]: event streams, fed by a [`HubEmitter`];
+//! - [`HubWorker::get`], [`HubWorker::post`] … and [`HubWorker::route`]: a function, plain or
+//!   async, whose arguments are made of the request ([`extract`]) and whose result becomes
+//!   the response ([`response`]); see [`Handler`];
+//! - [`HubWorker::in_place`], [`HubWorker::in_place_async`], [`HubWorker::in_place_stream`]: a function
+//!   over a [`Request`] that is read in place and a [`response::Response`] that is written in place;
+//! - [`HubWorker::sse`]: event streams, fed by a [`HubEmitter`];
 //! - `HubWorker::service` and `serve` (feature `tower`): an axum `Router` or any
 //!   service of tower;
-//! - [`HubWorker::route`] and [`HubWorker::sse_route`]: async over owned copies, answering
-//!   with a [`HandlerResponse`].
+//! - [`HubWorker::routes`]: any of them as a value, a [`Route`], which may be run again
+//!   ([`Route::retry`]);
+//! - [`seed`]: the API of the crate that Slotway grew out of.
 //!
 //! [`Request::cancellation`] tells a handler that nobody waits any more,
 //! [`HubWorker::instance`] joins workers of the same name, [`HubWorker::run_until`]
@@ -36,6 +34,7 @@
 //! The way of a request, by folder; a line imports from those below it:
 //!
 //! ```text
+//! seed      HubWorker as the crate has it that Slotway grew out of
 //! worker    HubWorker: routes and options; the supervisor that keeps it attached
 //! serve     the threads that take requests from the rings
 //! tower     services of tower, such as axum's Router, as handlers
@@ -61,10 +60,12 @@ mod exchange;
 mod handler;
 mod hub;
 pub mod limits;
+#[cfg(feature = "tokio")]
+pub mod seed;
 mod serve;
 mod session;
 #[cfg(feature = "tower")]
-mod tower;
+pub mod tower;
 mod worker;
 
 pub use error::{EmitError, RunError};
@@ -74,23 +75,27 @@ pub use exchange::cancellation::CancellationToken;
 pub use exchange::request::Request;
 #[cfg(feature = "tokio")]
 pub use exchange::request_body::RequestBody;
-pub use exchange::response::{Response, ResponseBuilder};
-pub use handler::error::Error;
-pub use handler::extract::{FromRequest, Headers, Json, Path, Query, State};
-pub use handler::function::BlockingHandler;
-#[cfg(feature = "tokio")]
-pub use handler::function::{AsyncHandler, StreamHandler};
-pub use handler::into_response::IntoResponse;
-pub use handler::owned::HandlerResponse;
+pub use handler::function::Handler;
+pub use handler::route::Route;
 pub use session::stream::BodyClosed;
 pub use slotway_shm_proto::message::{Goodbye, Refusal};
 pub use slotway_shm_proto::{Method, api};
-#[cfg(feature = "tower")]
-pub use tower::body::Body;
-#[cfg(feature = "tower")]
-pub use tower::service::{BoxError, RequestContext};
 pub use worker::HubWorker;
 pub use worker::emitter::{HubEmitter, SseEvent, SseTarget};
 pub use worker::running::{RunningWorker, Stopper};
 #[cfg(feature = "tower")]
 pub use worker::service::{Serve, ServeUntil, serve};
+
+/// What the arguments of a [`Handler`] may be.
+pub mod extract {
+    pub use crate::handler::extract::{FromRequest, Headers, Json, Path, Query, State};
+    pub use crate::handler::rejection::Rejection;
+}
+
+/// What a handler returns.
+pub mod response {
+    pub use crate::exchange::response::{Response, ResponseBuilder};
+    pub use crate::handler::extract::Json;
+    pub use crate::handler::into_response::IntoResponse;
+    pub use crate::handler::rejection::Rejection;
+}

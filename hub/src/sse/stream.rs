@@ -252,14 +252,15 @@ fn subscriber(wire: &Wire, call: &Call, route: RouteSpec) -> Result<Subscriber, 
         .collect::<Result<_, LocalReply>>()?;
     let connection =
         new_id().map_err(|error| outcome::overloaded(&format!("cannot create an id: {error}")))?;
+    let (head, head_bytes) = head_for_worker(&call.head, &wire.input[..call.head.bytes]);
     Ok(Subscriber {
         reactor: Rc::clone(&wire.reactor),
         connection,
         route,
         params,
         raw_params: call.params.clone(),
-        head: head_for_worker(&call.head, &wire.input),
-        head_bytes: wire.input[..call.head.bytes].to_vec(),
+        head,
+        head_bytes,
         client: wire.client,
         notice: RefCell::new(Notice::Waiting),
     })

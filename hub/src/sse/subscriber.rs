@@ -6,13 +6,14 @@ use std::sync::{Arc, Weak};
 
 use slotway_shm_proto::Method;
 use slotway_shm_proto::api::{SseLifecycle, SseNotification};
-use slotway_shm_proto::layout::FieldEntry;
+use slotway_shm_proto::layout::{FieldEntry, Span};
+use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 
 use super::notice::Notice;
 use crate::events::registry;
 use crate::http::forwarded;
 use crate::http::head::{RequestHead, bytes_of, text_of};
-use crate::limits::EVENT_NAME_BYTES_MAX;
+use crate::limits::{EVENT_NAME_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::proxy::fill;
 use crate::reactor::Reactor;
 use crate::routing::params::Params;
@@ -67,6 +68,9 @@ impl Subscriber {
     pub fn fits(&self) -> bool {
         let arena_bytes = self.reactor.shared.geometry.arena_bytes();
         let field_count = self.head.fields.len();
+        if field_count > REQUEST_FIELD_COUNT_MAX || self.head_bytes.len() > HEAD_BYTES_MAX {
+            return false;
+        }
         let room = fill::body_room(arena_bytes, self.head_bytes.len(), field_count);
         // No character of an id is longer than that in JSON.
         let id_bytes = EVENT_NAME_BYTES_MAX * "\\u0000".len();
@@ -86,14 +90,32 @@ impl Subscriber {
     }
 }
 
-/// A client's head as the worker sees it: POST, and a body that is not the client's.
-pub fn head_for_worker(head: &RequestHead, bytes: &[u8]) -> RequestHead {
-    let mut head = head.clone();
+/// A client's head as the worker sees it, with its bytes: POST, and what it says of the
+/// body is of the document's.
+pub fn head_for_worker(head: &RequestHead, bytes: &[u8]) -> (RequestHead, Vec<u8>) {
+    let (mut head, mut bytes) = (head.clone(), bytes.to_vec());
     head.method = Some(Method::Post);
-    let is_length = |field: &mut FieldEntry| {
-        bytes_of(bytes, field.name).eq_ignore_ascii_case(b"content-length")
+    let is_of_body = |field: &mut FieldEntry| {
+        let name = bytes_of(&bytes, field.name);
+        let is = |of_body: &&[u8]| name.eq_ignore_ascii_case(of_body);
+        OF_BODY.iter().any(is)
     };
-    let lengths = head.fields.extract_if(.., is_length);
-    head.dropped.extend(lengths);
-    head
+    let of_body = head.fields.extract_if(.., is_of_body);
+    head.dropped.extend(of_body);
+    let mut append = |text: &[u8]| {
+        let offset = bytes.len() as u32;
+        bytes.extend_from_slice(text);
+        Span {
+            offset,
+            bytes: text.len() as u32,
+        }
+    };
+    head.fields.push(FieldEntry {
+        name: append(b"content-type"),
+        value: append(b"application/json"),
+    });
+    (head, bytes)
 }
+
+/// Fields that say something of a request's own body.
+const OF_BODY: [&[u8]; 3] = [b"content-length", b"content-type", b"content-encoding"];

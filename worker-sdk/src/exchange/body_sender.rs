@@ -11,7 +11,7 @@ use crate::session::stream::{self, BodyClosed};
 use crate::session::{Session, SlotKey};
 
 /// Writes the body of a response begun with
-/// [`ResponseBuilder::stream`](crate::ResponseBuilder::stream). It may go to another
+/// [`ResponseBuilder::stream`](crate::response::ResponseBuilder::stream). It may go to another
 /// task: what is written travels once the handler has returned the response. A
 /// client that reads slowly holds the writer back. Dropped without
 /// [`BodySender::finish`], it cuts the response off, and the client can tell.
@@ -19,7 +19,8 @@ use crate::session::{Session, SlotKey};
 /// It is also a blocking [`std::io::Write`].
 ///
 /// ```
-/// use slotway_worker_sdk::{Request, Response};
+/// use slotway_worker_sdk::Request;
+/// use slotway_worker_sdk::response::Response;
 ///
 /// fn count_up(request: &Request) -> Response {
 ///     let (response, mut body) = request.response(200).stream();

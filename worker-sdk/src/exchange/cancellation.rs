@@ -17,7 +17,8 @@ impl Request {
     ///
     /// ```
     /// # async fn ask_the_database(id: &str) -> String { id.to_owned() }
-    /// use slotway_worker_sdk::{HubWorker, Request, Response};
+    /// use slotway_worker_sdk::response::Response;
+    /// use slotway_worker_sdk::{HubWorker, Method, Request};
     ///
     /// async fn find(request: Request) -> Response {
     ///     let id = request.param("id").unwrap_or_default();
@@ -28,7 +29,7 @@ impl Request {
     /// }
     ///
     /// HubWorker::new("http://127.0.0.1:3200", "finder", ())
-    ///     .handle_async("GET", "/find/{id}", |_, request| find(request));
+    ///     .in_place_async(Method::Get, "/find/{id}", |_, request| find(request));
     /// ```
     #[cfg(feature = "tokio")]
     pub fn cancellation(&self) -> CancellationToken {

@@ -22,7 +22,8 @@ use crate::session::{Session, SlotKey};
 /// async handler gives earlier leaves only then.
 ///
 /// ```
-/// use slotway_worker_sdk::{Request, Response};
+/// use slotway_worker_sdk::Request;
+/// use slotway_worker_sdk::response::Response;
 ///
 /// fn greet(request: &Request) -> Response {
 ///     let name = request.param("name").unwrap_or("stranger");

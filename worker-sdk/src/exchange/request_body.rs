@@ -9,8 +9,8 @@ use crate::exchange::block_on::block_on;
 use crate::session::stream::{self, BodyClosed};
 use crate::session::{Session, SlotKey};
 
-/// The body of a request, given to handlers of
-/// [`HubWorker::handle_stream`](crate::HubWorker::handle_stream). A body that fits
+/// The body of a request while it arrives, given to a [`Handler`](crate::Handler) whose last
+/// argument it is. A body that fits
 /// its slot is there at once; a larger one comes through the slot's arena as the
 /// client sends it, and the client is held back while the handler does not read:
 /// however long the body, it takes no more memory than that.

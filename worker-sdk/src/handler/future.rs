@@ -24,7 +24,7 @@ type Whole<S> = Box<dyn Fn(Arc<S>, Request, Option<FutureCell>) -> FutureCell + 
 type Reading<S> = Box<dyn Fn(Arc<S>, Request, RequestBody) -> FutureCell + Send + Sync>;
 
 /// An async handler, of either kind.
-pub(crate) enum AsyncHandler<S> {
+pub enum AsyncHandler<S> {
     /// Gets the body with the request.
     Whole(Whole<S>),
     /// Reads the body itself.
@@ -32,7 +32,7 @@ pub(crate) enum AsyncHandler<S> {
 }
 
 impl<S: Send + Sync + 'static> AsyncHandler<S> {
-    pub fn whole<F, Fut>(handler: F) -> Self
+    pub(crate) fn whole<F, Fut>(handler: F) -> Self
     where
         F: Fn(Arc<S>, Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Response> + Send + 'static,
@@ -49,7 +49,7 @@ impl<S: Send + Sync + 'static> AsyncHandler<S> {
         }))
     }
 
-    pub fn reading<F, Fut>(handler: F) -> Self
+    pub(crate) fn reading<F, Fut>(handler: F) -> Self
     where
         F: Fn(Arc<S>, Request, RequestBody) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Response> + Send + 'static,
@@ -61,11 +61,11 @@ impl<S: Send + Sync + 'static> AsyncHandler<S> {
 }
 
 impl<S> AsyncHandler<S> {
-    pub fn reads_body(&self) -> bool {
+    pub(crate) fn reads_body(&self) -> bool {
         matches!(self, Self::Reading(_))
     }
 
-    pub fn run(
+    pub(crate) fn run(
         &self,
         state: &Arc<S>,
         taken: TakenRequest<'_>,

@@ -1,25 +1,25 @@
-//! What handlers of [`HubWorker::on`](crate::HubWorker::on) return.
+//! What handlers return.
 
 use serde::Serialize;
 
-use super::error::Error;
 use super::extract::Json;
+use super::rejection::Rejection;
 use crate::exchange::request::Request;
 use crate::exchange::response::Response;
-use crate::handler::owned::HandlerResponse;
 
 /// Something that a handler may return.
 ///
 /// ```
-/// use slotway_worker_sdk::{Error, IntoResponse, Request, Response};
+/// use slotway_worker_sdk::Request;
+/// use slotway_worker_sdk::response::{IntoResponse, Rejection, Response};
 ///
 /// enum DatabaseError { NotFound, Broken }
 ///
 /// impl IntoResponse for DatabaseError {
 ///     fn into_response(self, request: &Request) -> Response {
 ///         match self {
-///             Self::NotFound => Error::new(404, "no such row"),
-///             Self::Broken => Error::new(500, "the database is away"),
+///             Self::NotFound => Rejection::new(404, "no such row"),
+///             Self::Broken => Rejection::new(500, "the database is away"),
 ///         }
 ///         .into_response(request)
 ///     }
@@ -30,7 +30,7 @@ pub trait IntoResponse {
     fn into_response(self, request: &Request) -> Response;
 }
 
-impl IntoResponse for Error {
+impl IntoResponse for Rejection {
     fn into_response(self, request: &Request) -> Response {
         let document = serde_json::json!({ "error": self.message });
         request.response(self.status).json(&document)
@@ -93,12 +93,6 @@ impl IntoResponse for (u16, &str) {
 impl IntoResponse for (u16, String) {
     fn into_response(self, request: &Request) -> Response {
         request.response(self.0).text(self.1)
-    }
-}
-
-impl IntoResponse for HandlerResponse {
-    fn into_response(self, request: &Request) -> Response {
-        self.into_response(request)
     }
 }
 

@@ -1,19 +1,18 @@
 //! Handlers: the functions that a service writes, behind one type.
 //!
-//! [`route`] is a route with its handler, [`function`] makes handlers of functions whose
-//! arguments are [`extract`]ed ([`path_params`]) and whose result becomes a response
-//! ([`into_response`], [`error`]), [`owned`] are those over owned copies, [`future`] runs
-//! async ones (on the [`runtime`] where they are not ready at once), and [`scratch`] is what
-//! a thread keeps between requests.
+//! [`route`] is a route with its handler, [`boxed`]; [`function`] makes handlers of functions
+//! whose arguments are [`extract`]ed ([`path_params`]) and whose result becomes a response
+//! ([`into_response`], [`rejection`]); [`future`] runs async ones (on the [`runtime`] where
+//! they are not ready at once), and [`scratch`] is what a thread keeps between requests.
 
-pub(crate) mod error;
+mod boxed;
 pub(crate) mod extract;
 pub(crate) mod function;
 #[cfg(feature = "tokio")]
 pub(crate) mod future;
 pub(crate) mod into_response;
-pub(crate) mod owned;
 mod path_params;
+pub(crate) mod rejection;
 pub(crate) mod route;
 pub(crate) mod runtime;
 pub(crate) mod scratch;

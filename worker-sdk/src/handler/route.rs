@@ -1,15 +1,16 @@
-//! Handlers behind one type, and how they are run.
+//! A route: a method, a pattern and a handler, and how requests are run by it.
 
-#[cfg(feature = "tokio")]
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use slotway_shm_proto::Method;
 use slotway_shm_proto::api::RouteRegistration;
 use slotway_shm_proto::layout::request_flags;
 
+use super::boxed::BoxedHandler;
+use super::function::{Handler, Seal};
 #[cfg(feature = "tokio")]
 use super::future::AsyncHandler;
 use super::scratch::{self, HandlerScratch, PANICKED, UNKNOWN_NS};
@@ -20,98 +21,126 @@ use crate::exchange::request_body::RequestBody;
 use crate::exchange::response::Response;
 use crate::exchange::ticket::{Published, Ticket};
 #[cfg(feature = "tokio")]
-use crate::handler::owned::HandlerResponse;
-#[cfg(feature = "tokio")]
 use crate::limits::OFFLOAD_NS;
 use crate::limits::SLOW_HANDLER_NS;
 
-type PlainHandler<S> = Box<dyn Fn(&Arc<S>, &Request) -> Response + Send + Sync>;
-
-enum Kind<S> {
-    Plain(PlainHandler<S>),
-    #[cfg(feature = "tokio")]
-    Async(AsyncHandler<S>),
-}
-
-/// A route and its handler.
-pub(crate) struct Route<S> {
-    pub method: String,
-    pub pattern: Arc<RoutePattern>,
-    /// See [`crate::HubWorker::retry`].
-    pub may_retry: bool,
-    /// See [`crate::HubWorker::handle_sse`].
-    pub is_sse: bool,
-    /// The handler looks at the path itself: parameters that cannot be decoded are no
-    /// reason to refuse a request.
-    pub raw_params: bool,
-    kind: Kind<S>,
+/// A method, a pattern and their handler; [`HubWorker::routes`](crate::HubWorker::routes)
+/// adds it to a worker.
+///
+/// A pattern's segments are text, a parameter `{name}` with text around it or without, or, as
+/// the last, the rest of the path: `{*name}`.
+///
+/// ```
+/// use slotway_worker_sdk::extract::Path;
+/// use slotway_worker_sdk::{HubWorker, Method, Route};
+///
+/// async fn total(Path(year): Path<u16>) -> String {
+///     format!("the total of {year}")
+/// }
+///
+/// HubWorker::new("http://127.0.0.1:3200", "totals", ())
+///     .routes([Route::new(Method::Get, "/totals/{year}", total).retry()]);
+/// ```
+pub struct Route<S> {
+    /// Its method's token, or another word that the hub will refuse.
+    pub(crate) method: String,
+    pub(crate) pattern: Arc<RoutePattern>,
+    may_retry: bool,
+    is_sse: bool,
+    raw_params: bool,
+    handler: BoxedHandler<S>,
     /// What the handler usually takes on the receiving thread; unknown counts
     /// as long.
     usual_ns: Arc<AtomicU32>,
 }
 
 impl<S: Send + Sync + 'static> Route<S> {
-    pub fn plain<F>(method: &str, path: &str, handler: F) -> Self
-    where
-        F: Fn(&Arc<S>, &Request) -> Response + Send + Sync + 'static,
-    {
-        Self::new(method, path, Kind::Plain(Box::new(handler)))
+    /// A route with a function of extractors; see [`Handler`].
+    pub fn new<Kind>(method: Method, path: &str, handler: impl Handler<Kind, S>) -> Self {
+        Self::boxed(method.as_str(), path, handler.boxed(Seal))
     }
 
+    /// An event stream; see [`HubWorker::sse`](crate::HubWorker::sse).
+    pub fn sse<Kind>(path: &str, handler: impl Handler<Kind, S>) -> Self {
+        Self::new(Method::Get, path, handler).into_sse()
+    }
+
+    /// See [`HubWorker::in_place`](crate::HubWorker::in_place).
+    pub fn in_place<F>(method: Method, path: &str, handler: F) -> Self
+    where
+        F: Fn(&S, &Request) -> Response + Send + Sync + 'static,
+    {
+        let handler = move |state: &Arc<S>, request: &Request| handler(state, request);
+        Self::boxed(method.as_str(), path, BoxedHandler::plain(handler))
+    }
+
+    /// See [`HubWorker::in_place_async`](crate::HubWorker::in_place_async).
     #[cfg(feature = "tokio")]
-    pub fn asynchronous<F, Fut>(method: &str, path: &str, handler: F) -> Self
+    pub fn in_place_async<F, Fut>(method: Method, path: &str, handler: F) -> Self
     where
         F: Fn(Arc<S>, Request) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Response> + Send + 'static,
     {
-        Self::new(method, path, Kind::Async(AsyncHandler::whole(handler)))
+        Self::of_any_method(method.as_str(), path, handler)
     }
 
-    /// A handler that reads the body itself.
+    /// See [`HubWorker::in_place_stream`](crate::HubWorker::in_place_stream).
     #[cfg(feature = "tokio")]
-    pub fn streaming<F, Fut>(method: &str, path: &str, handler: F) -> Self
+    pub fn in_place_stream<F, Fut>(method: Method, path: &str, handler: F) -> Self
     where
         F: Fn(Arc<S>, Request, RequestBody) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Response> + Send + 'static,
     {
-        Self::new(method, path, Kind::Async(AsyncHandler::reading(handler)))
+        let handler = BoxedHandler::Async(AsyncHandler::reading(handler));
+        Self::boxed(method.as_str(), path, handler)
     }
 
-    /// A handler of the seed's form, which gets owned copies.
+    /// Lets requests of this route run again on another instance when a worker dies with
+    /// them, if their method is safe (GET, HEAD, OPTIONS). A request that its handler had
+    /// not begun goes to another instance anyway.
+    pub fn retry(mut self) -> Self {
+        self.may_retry = true;
+        self
+    }
+
+    /// Like [`Route::in_place_async`], with a method that is perhaps none: the hub says so.
     #[cfg(feature = "tokio")]
-    pub fn owned<F, Fut>(method: &str, path: &str, handler: F) -> Self
+    pub(crate) fn of_any_method<F, Fut>(method: &str, path: &str, handler: F) -> Self
     where
-        F: Fn(Arc<S>, HashMap<String, String>, Option<String>, Vec<u8>) -> Fut
-            + Send
-            + Sync
-            + 'static,
-        Fut: Future<Output = HandlerResponse> + Send + 'static,
+        F: Fn(Arc<S>, Request) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Response> + Send + 'static,
     {
-        Self::asynchronous(method, path, move |state, request| {
-            let params = request
-                .params()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect();
-            let query = request.query().map(str::to_owned);
-            let future = handler(state, params, query, request.body().to_vec());
-            async move { future.await.into_response(&request) }
-        })
+        let handler = BoxedHandler::Async(AsyncHandler::whole(handler));
+        Self::boxed(method, path, handler)
     }
 
-    fn new(method: &str, path: &str, kind: Kind<S>) -> Self {
+    fn boxed(method: &str, path: &str, handler: BoxedHandler<S>) -> Self {
         Self {
             method: method.to_owned(),
             pattern: Arc::new(RoutePattern::new(path)),
             may_retry: false,
             is_sse: false,
             raw_params: false,
-            kind,
+            handler,
             usual_ns: Arc::new(AtomicU32::new(UNKNOWN_NS)),
         }
     }
 
+    /// As an event stream.
+    pub(crate) fn into_sse(mut self) -> Self {
+        self.is_sse = true;
+        self
+    }
+
+    /// The handler looks at the path itself: parameters that cannot be decoded are no
+    /// reason to refuse a request.
+    pub(crate) fn with_raw_params(mut self) -> Self {
+        self.raw_params = true;
+        self
+    }
+
     /// What the hub is told of it.
-    pub fn registration(&self) -> RouteRegistration {
+    pub(crate) fn registration(&self) -> RouteRegistration {
         RouteRegistration {
             method: self.method.clone(),
             path: self.pattern.path().to_owned(),
@@ -122,33 +151,29 @@ impl<S: Send + Sync + 'static> Route<S> {
     }
 
     /// Whether the handler is async.
-    pub fn is_async(&self) -> bool {
-        !matches!(self.kind, Kind::Plain(_))
+    pub(crate) fn is_async(&self) -> bool {
+        !matches!(self.handler, BoxedHandler::Plain(_))
     }
 
     /// Whether the handler reads the body itself.
-    pub fn reads_body(&self) -> bool {
-        match &self.kind {
-            Kind::Plain(_) => false,
-            #[cfg(feature = "tokio")]
-            Kind::Async(handler) => handler.reads_body(),
-        }
+    pub(crate) fn reads_body(&self) -> bool {
+        self.handler.reads_body()
     }
 
     /// Whether responses that wait to be rung should not wait for this handler.
-    pub fn is_slow(&self) -> bool {
+    pub(crate) fn is_slow(&self) -> bool {
         self.usual_ns.load(Ordering::Relaxed) > SLOW_HANDLER_NS
     }
 
     /// Learns from one run; returns the time now.
-    pub fn learn(&self, started: Instant) -> Instant {
+    pub(crate) fn learn(&self, started: Instant) -> Instant {
         scratch::learn(&self.usual_ns, started)
     }
 
     /// Runs the handler for a request that was taken. `None`: the response will
     /// come later, from the runtime.
     #[cfg_attr(not(feature = "tokio"), expect(clippy::unnecessary_wraps))]
-    pub fn run(
+    pub(crate) fn run(
         &self,
         state: &Arc<S>,
         taken: TakenRequest<'_>,
@@ -156,8 +181,8 @@ impl<S: Send + Sync + 'static> Route<S> {
     ) -> Option<Published> {
         let wants_times = taken.head.flags & request_flags::WANTS_TIMES != 0;
         let ticket = Ticket::new(Arc::clone(taken.session), taken.key, wants_times);
-        match &self.kind {
-            Kind::Plain(handler) => {
+        match &self.handler {
+            BoxedHandler::Plain(handler) => {
                 scratch.offloaded = false;
                 let request = Request::new(taken, None);
                 let result = catch_unwind(AssertUnwindSafe(|| handler(state, &request)));
@@ -168,7 +193,7 @@ impl<S: Send + Sync + 'static> Route<S> {
                 })
             }
             #[cfg(feature = "tokio")]
-            Kind::Async(handler) => {
+            BoxedHandler::Async(handler) => {
                 let usual_ns = self.usual_ns.load(Ordering::Relaxed);
                 let is_long = scratch.offloads && usual_ns != UNKNOWN_NS && usual_ns > OFFLOAD_NS;
                 scratch.offloaded = is_long;

@@ -27,7 +27,7 @@ use crate::tower::body::{Body, Unread};
 ///
 /// ```
 /// use axum::{Extension, Router, routing::get};
-/// use slotway_worker_sdk::RequestContext;
+/// use slotway_worker_sdk::tower::RequestContext;
 ///
 /// async fn who(Extension(context): Extension<RequestContext>) -> String {
 ///     format!("{} over {}", context.peer.ip(), context.scheme)
@@ -54,17 +54,59 @@ pub struct RequestContext {
 /// Any error, as tower has it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The routes by which a service answers everything below a prefix, and that itself.
-pub(crate) fn routes<S, Svc, Rsp>(prefix: &str, service: Svc) -> Vec<Route<S>>
+/// The body of a service's response.
+pub trait ResponseBody: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static {}
+
+impl<T: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static> ResponseBody for T {}
+
+/// A service of tower that can stand behind a hub, such as an axum `Router`. Implemented for
+/// all that fit, not to be implemented by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot serve requests of a hub",
+    label = "not such a service",
+    note = "it must be a `tower::Service<http::Request<slotway_worker_sdk::tower::Body>>` that is \
+            `Clone + Send`, responds with an `http::Response` and never fails (`Error = Infallible`)"
+)]
+pub trait HttpService:
+    Service<
+        http::Request<Body>,
+        Response = http::Response<<Self as HttpService>::ResponseBody>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone
+    + Send
+    + 'static
+{
+    /// The body of its responses.
+    type ResponseBody: ResponseBody;
+}
+
+impl<Svc, Rsp> HttpService for Svc
 where
-    S: Send + Sync + 'static,
     Svc: Service<http::Request<Body>, Response = http::Response<Rsp>, Error = Infallible>
         + Clone
         + Send
         + 'static,
     Svc::Future: Send,
-    Rsp: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    Rsp: ResponseBody,
 {
+    type ResponseBody = Rsp;
+}
+
+/// The routes by which a service responds to everything below a prefix, and to that itself:
+/// what [`HubWorker::service`](crate::HubWorker::service) adds.
+///
+/// ```
+/// use slotway_worker_sdk::{HubWorker, Route, tower};
+///
+/// let router: axum::Router = axum::Router::new();
+/// HubWorker::new("http://127.0.0.1:3200", "items", ())
+///     .routes(tower::routes("/items", router).map(Route::retry));
+/// ```
+pub fn routes<S: Send + Sync + 'static>(
+    prefix: &str,
+    service: impl HttpService,
+) -> impl Iterator<Item = Route<S>> {
     let prefix = prefix.trim_end_matches('/');
     let below: Arc<str> = format!("{prefix}/{{*path}}").into();
     let itself: Arc<str> = if prefix.is_empty() { "/" } else { prefix }.into();
@@ -79,25 +121,19 @@ where
                 let service = service.lock().unwrap_or_else(PoisonError::into_inner);
                 call(service.clone(), request, body, Arc::clone(&route_pattern))
             };
-            let mut route = Route::streaming(method.as_str(), &pattern, handler);
             // Services decode paths as they like.
-            route.raw_params = true;
-            routes.push(route);
+            routes.push(Route::in_place_stream(method, &pattern, handler).with_raw_params());
         }
     }
-    routes
+    routes.into_iter()
 }
 
-async fn call<Svc, Rsp>(
-    mut service: Svc,
+async fn call(
+    mut service: impl HttpService,
     request: Request,
     body: RequestBody,
     route_pattern: Arc<str>,
-) -> Response
-where
-    Svc: Service<http::Request<Body>, Response = http::Response<Rsp>, Error = Infallible>,
-    Rsp: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
-{
+) -> Response {
     let cancellation = request.cancellation();
     let context = RequestContext {
         peer: request.peer(),
@@ -153,15 +189,12 @@ fn to_http(request: &Request, context: RequestContext, body: Body) -> Option<htt
     Some(http_request)
 }
 
-fn respond<Rsp>(
+fn respond(
     request: &Request,
-    response: http::Response<Rsp>,
+    response: http::Response<impl ResponseBody>,
     unread: &Unread,
     cancellation: CancellationToken,
-) -> Response
-where
-    Rsp: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
-{
+) -> Response {
     let (parts, body) = response.into_parts();
     let mut builder = request.response(parts.status.as_u16());
     for (name, value) in &parts.headers {
@@ -231,20 +264,18 @@ fn has_no_body(status: StatusCode) -> bool {
 }
 
 /// Sends a body as it comes. One that fails is cut off, and the client can tell.
-async fn send<Rsp>(
+async fn send<B: ResponseBody>(
     mut sender: BodySender,
-    first: Option<Rsp::Data>,
-    mut body: Pin<Box<Rsp>>,
+    first: Option<B::Data>,
+    mut body: Pin<Box<B>>,
     cancellation: CancellationToken,
-) where
-    Rsp: HttpBody<Error: Into<BoxError>>,
-{
+) {
     let sending = async move {
         if let Some(first) = first {
             send_data(&mut sender, first).await?;
         }
         // Trailers are not passed on.
-        let data_of = |frame: Result<Frame<_>, Rsp::Error>| match frame {
+        let data_of = |frame: Result<Frame<_>, B::Error>| match frame {
             Ok(frame) => Ok::<_, BoxError>(frame.into_data().ok()),
             Err(error) => Err(error.into()),
         };

@@ -38,15 +38,13 @@ use supervisor::Supervisor;
 /// A worker of a hub: answers the routes it registers.
 ///
 /// ```no_run
+/// use slotway_worker_sdk::extract::Path;
 /// use slotway_worker_sdk::{HubWorker, RunError};
 ///
 /// #[tokio::main]
 /// async fn main() -> Result<(), RunError> {
 ///     HubWorker::new("http://127.0.0.1:3200", "hello", ())
-///         .handle("GET", "/hello/{name}", |(), request| {
-///             let name = request.param("name").unwrap_or("stranger");
-///             request.response(200).text(format_args!("hello {name}\n"))
-///         })
+///         .get("/hello/{name}", |Path(name): Path<String>| format!("hello {name}\n"))
 ///         .run()
 ///         .await
 /// }
@@ -56,8 +54,6 @@ pub struct HubWorker<S: Send + Sync + 'static> {
     name: String,
     state: Arc<S>,
     routes: Vec<Route<S>>,
-    /// Where the routes begin that were added last.
-    group_start: usize,
     thread_count: u32,
     follows_hub: bool,
     is_instance: bool,
@@ -80,7 +76,6 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             name: name.to_owned(),
             state: Arc::new(state),
             routes: Vec::new(),
-            group_start: 0,
             thread_count: THREAD_COUNT_DEFAULT,
             follows_hub: true,
             is_instance: false,
@@ -146,7 +141,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// How much memory the bodies of requests may take, in bytes, that are collected for
     /// their handlers since they do not fit their slots; 256 MiB unless this says
     /// otherwise. A request beyond that is answered with 503. Bodies that handlers read
-    /// themselves ([`HubWorker::handle_stream`]) take none of it.
+    /// themselves ([`RequestBody`](crate::RequestBody)) take none of it.
     pub fn collected_bytes_max(mut self, bytes: usize) -> Self {
         self.collected_bytes_max = bytes;
         self
@@ -268,7 +263,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// # use slotway_worker_sdk::{HubWorker, RunError};
     /// # async fn example() -> Result<(), RunError> {
     /// HubWorker::new("http://127.0.0.1:3200", "hello", ())
-    ///     .handle("GET", "/hello", |(), request| request.response(200).text("hello"))
+    ///     .get("/hello", || "hello")
     ///     .run_until(async { tokio::signal::ctrl_c().await.expect("a handler of SIGINT") })
     ///     .await
     /// # }
@@ -304,9 +299,7 @@ mod tests {
     #[test]
     fn async_handlers_without_a_runtime_are_an_error_at_once() {
         let worker = HubWorker::new("http://127.0.0.1:9", "w", ());
-        let worker = worker.handle_async("GET", "/", |_, request| async move {
-            request.response(200).empty()
-        });
+        let worker = worker.get("/", async || ());
         assert!(matches!(worker.start(), Err(RunError::NoRuntime)));
     }
 

@@ -14,7 +14,7 @@ use crate::error::RunError;
 /// # use slotway_worker_sdk::{HubWorker, RunError};
 /// # fn example() -> Result<(), RunError> {
 /// let worker = HubWorker::from_env("hello", ())
-///     .handle("GET", "/hello", |(), request| request.response(200).text("hello"))
+///     .get("/hello", || "hello")
 ///     .start()?;
 /// std::thread::sleep(std::time::Duration::from_secs(3600));
 /// worker.stop();

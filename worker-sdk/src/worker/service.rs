@@ -1,16 +1,11 @@
 //! Serves a service of tower, such as an axum `Router`, until it is told to stop.
 
-use std::convert::Infallible;
 use std::path::Path;
 use std::pin::Pin;
 
-use http_body::Body as HttpBody;
-use tower_service::Service;
-
 use super::HubWorker;
 use crate::error::RunError;
-use crate::tower::body::Body;
-use crate::tower::service::BoxError;
+use crate::tower::service::HttpService;
 
 /// Runs a service behind the hub, as `axum::serve` runs it behind a listener: every
 /// path of the hub that no other worker has more specifically is the service's.
@@ -87,14 +82,9 @@ where
     }
 }
 
-impl<Svc, Rsp, F> IntoFuture for ServeUntil<Svc, F>
+impl<Svc, F> IntoFuture for ServeUntil<Svc, F>
 where
-    Svc: Service<http::Request<Body>, Response = http::Response<Rsp>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    Svc::Future: Send,
-    Rsp: HttpBody<Data: Send, Error: Into<BoxError>> + Send + 'static,
+    Svc: HttpService,
     F: Future<Output = ()> + Send + 'static,
 {
     type Output = Result<(), RunError>;

@@ -5,23 +5,24 @@ use std::fmt;
 /// A response that says what is wrong: a status and `{"error": …}`.
 ///
 /// ```
-/// use slotway_worker_sdk::{Error, Path};
+/// use slotway_worker_sdk::extract::Path;
+/// use slotway_worker_sdk::response::Rejection;
 ///
-/// async fn half(Path(number): Path<u64>) -> Result<String, Error> {
+/// async fn half(Path(number): Path<u64>) -> Result<String, Rejection> {
 ///     if number % 2 == 1 {
-///         return Err(Error::new(422, "an odd number"));
+///         return Err(Rejection::new(422, "an odd number"));
 ///     }
 ///     Ok((number / 2).to_string())
 /// }
-/// # slotway_worker_sdk::HubWorker::new("http://h", "w", ()).on("GET", "/half/{n}", half);
+/// # slotway_worker_sdk::HubWorker::new("http://h", "w", ()).get("/half/{n}", half);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
+pub struct Rejection {
     pub(super) status: u16,
     pub(super) message: String,
 }
 
-impl Error {
+impl Rejection {
     /// With a status, 400 to 599.
     pub fn new(status: u16, message: impl Into<String>) -> Self {
         Self {
@@ -47,10 +48,10 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.status, self.message)
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Rejection {}

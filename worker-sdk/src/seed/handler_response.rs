@@ -1,15 +1,15 @@
-//! The response of a handler registered with [`crate::HubWorker::route`]: owned
-//! parts, as the seed has it.
+//! A response in owned parts.
 
 use serde::Serialize;
 
 use crate::exchange::request::Request;
 use crate::exchange::response::Response;
+use crate::handler::into_response::IntoResponse;
 
 /// Status, body, content type and further header fields.
 ///
 /// ```
-/// use slotway_worker_sdk::HandlerResponse;
+/// use slotway_worker_sdk::seed::HandlerResponse;
 ///
 /// let response = HandlerResponse::error(404, "no such item");
 /// assert_eq!(response.status, 404);
@@ -77,8 +77,10 @@ impl HandlerResponse {
     pub fn status(code: u16) -> Self {
         Self::bytes(code, Vec::new(), "application/json")
     }
+}
 
-    pub(crate) fn into_response(self, request: &Request) -> Response {
+impl IntoResponse for HandlerResponse {
+    fn into_response(self, request: &Request) -> Response {
         let start = request
             .response(self.status)
             .header("content-type", &self.content_type);
