@@ -129,7 +129,7 @@ impl Server {
                 if key == self.listener.as_raw_fd() as u64 {
                     self.accept_all()?;
                 } else if let Some(client) = self.clients.get_mut(&key)
-                    && !client.answer(&mut buffer)
+                    && !client.respond(&mut buffer)
                 {
                     // Closing takes it out of the epoll.
                     self.clients.remove(&key);
@@ -165,7 +165,7 @@ impl Server {
 
 impl Client {
     /// Answers each head that has come; false when the client is gone.
-    fn answer(&mut self, buffer: &mut [u8]) -> bool {
+    fn respond(&mut self, buffer: &mut [u8]) -> bool {
         let received = match rustix::net::recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
             Ok((0, _)) => return false,
             Ok((received, _)) => received,
@@ -228,8 +228,8 @@ mod tests {
         }
         let mut received = vec![0; 4 * RESPONSE.len()];
         client.read_exact(&mut received).unwrap();
-        for answer in received.chunks(RESPONSE.len()) {
-            assert_eq!(answer, RESPONSE);
+        for response in received.chunks(RESPONSE.len()) {
+            assert_eq!(response, RESPONSE);
             expected += 1;
         }
         assert_eq!(expected, 4);

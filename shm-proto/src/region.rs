@@ -251,10 +251,10 @@ mod tests {
             5
         );
         let slot = geometry.slot(&lane, 3);
-        worker.responses.write(slot.response_arena, b"answer");
+        worker.responses.write(slot.response_arena, b"response");
         let mut out = Vec::new();
-        hub.responses.append_to(slot.response_arena, 6, &mut out);
-        assert_eq!(out, b"answer");
+        hub.responses.append_to(slot.response_arena, 8, &mut out);
+        assert_eq!(out, b"response");
     }
 
     #[test]

@@ -97,7 +97,7 @@ pub struct Asked(Connection);
 impl Asked {
     /// Reads the head.
     pub fn finish(mut self) -> EventStream {
-        let head = self.0.read_head().expect("an answer");
+        let head = self.0.read_head().expect("a response");
         EventStream {
             connection: self.0,
             head,

@@ -41,13 +41,13 @@ fn register_route(hub: &HubPart, name: &str, path: &str, sse: bool) -> [u8; 32] 
     let body = document.to_string();
     let response = http::request(hub.address, "POST", "/internal/register", body.as_bytes());
     assert_eq!(response.status, 200, "{}", response.text());
-    let answer: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
+    let response: serde_json::Value = serde_json::from_slice(&response.body).expect("JSON");
     assert_eq!(
-        answer["attach"],
+        response["attach"],
         hub.socket.to_str().expect("a path of ours")
     );
-    assert_eq!(answer["shm_name"], format!("slotway-{name}"));
-    answer["worker_id"]
+    assert_eq!(response["shm_name"], format!("slotway-{name}"));
+    response["worker_id"]
         .as_str()
         .expect("text")
         .as_bytes()
@@ -149,7 +149,7 @@ impl FakeWorker {
     }
 
     /// Writes a head and publishes it as the whole response to a request.
-    pub fn answer(&self, request: &Entry<SubmissionKind>, head: &ResponseHead) {
+    pub fn respond(&self, request: &Entry<SubmissionKind>, head: &ResponseHead) {
         self.write_head(request.slot_index, head);
         self.complete(
             CompletionKind::Response,

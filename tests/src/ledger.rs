@@ -379,7 +379,7 @@ fn exchange(address: SocketAddr, kept: &mut Option<Connection>, id: &str, ask: &
         Err(error) if error.kind() == ErrorKind::ConnectionReset && is_new => {
             return Seen::Unheard(format!("not accepted: {error}"));
         }
-        Err(error) => return Seen::Lost(format!("no answer: {error}")),
+        Err(error) => return Seen::Lost(format!("no response: {error}")),
     };
     let closes = response.field("connection") == Some("close");
     if response.status == 200 {

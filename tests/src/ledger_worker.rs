@@ -46,7 +46,7 @@ pub fn worker(hub_url: &str, name: &str, log: &Path) -> HubWorker<Log> {
         .in_place(Method::Get, "/ledger/block/{ms}", |log, request| {
             let id = take(log, request);
             std::thread::sleep(time(request));
-            answer(log, request, &id)
+            respond(log, request, &id)
         })
         .routes([
             Route::in_place_async(
@@ -64,7 +64,7 @@ pub fn worker(hub_url: &str, name: &str, log: &Path) -> HubWorker<Log> {
             |log, request| async move {
                 let id = take(&log, &request);
                 tokio::time::sleep(time(&request)).await;
-                answer(&log, &request, &id)
+                respond(&log, &request, &id)
             },
         )
 }
@@ -81,7 +81,7 @@ async fn serve(log: &Log, request: &Request) -> Response {
             }
         }
     }
-    answer(log, request, &id)
+    respond(log, request, &id)
 }
 
 fn take(log: &Log, request: &Request) -> String {
@@ -95,7 +95,7 @@ fn time(request: &Request) -> Duration {
     Duration::from_millis(ms.unwrap_or(0))
 }
 
-fn answer(log: &Log, request: &Request, id: &str) -> Response {
+fn respond(log: &Log, request: &Request, id: &str) -> Response {
     log.write("done", id);
     request
         .response(200)

@@ -22,8 +22,8 @@ const PAGE: &str = r"<!doctype html><title>events</title><script>
 async function tell(text) {
     for (;;) {
         try {
-            const answer = await fetch('/browser-seen/' + encodeURIComponent(text), {method: 'POST'});
-            if (answer.ok) return;
+            const response = await fetch('/browser-seen/' + encodeURIComponent(text), {method: 'POST'});
+            if (response.ok) return;
         } catch (error) {}
         await new Promise((done) => setTimeout(done, 20));
     }

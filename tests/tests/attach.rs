@@ -18,10 +18,10 @@ fn program() -> &'static Path {
 fn say(hub: &HubPart, packet: &[u8]) -> Option<FromHub> {
     let socket = connect(hub);
     packet::send(&socket, packet, &[]).unwrap();
-    answer(&socket)
+    receive(&socket)
 }
 
-fn answer(socket: &OwnedFd) -> Option<FromHub> {
+fn receive(socket: &OwnedFd) -> Option<FromHub> {
     let packet = packet::receive(socket).unwrap();
     (!packet.bytes.is_empty()).then(|| FromHub::from_packet(&packet.bytes).unwrap())
 }
@@ -81,7 +81,7 @@ fn a_hello_with_descriptors_is_refused_and_they_are_closed() {
     let socket = connect(&hub);
     let fds: Vec<_> = std::iter::repeat_n(write.as_fd(), 60).collect();
     packet::send(&socket, &hello(id), &fds).unwrap();
-    assert_eq!(answer(&socket), Some(FromHub::Refused(Refusal::Garbage)));
+    assert_eq!(receive(&socket), Some(FromHub::Refused(Refusal::Garbage)));
     drop(write);
     // End of file: no copy of the writing end is open any more.
     assert_eq!(rustix::io::read(&read, &mut [0; 1]), Ok(0));
@@ -185,8 +185,8 @@ fn another_user_is_refused_even_where_the_file_lets_it_in() {
     };
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    let answer = FromHub::from_packet(&output.stdout).unwrap();
-    assert_eq!(answer, FromHub::Refused(Refusal::WrongUser));
+    let response = FromHub::from_packet(&output.stdout).unwrap();
+    assert_eq!(response, FromHub::Refused(Refusal::WrongUser));
 }
 
 #[test]

@@ -287,9 +287,9 @@ fn internal_paths_are_not_for_web_pages() {
 fn ask_over_unix(path: &Path, request: &str) -> String {
     let mut stream = UnixStream::connect(path).expect("the hub listens");
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response
 }
 
 #[test]
@@ -335,8 +335,8 @@ fn cross_origin_requests_are_answered_where_they_are_allowed() {
             ),
         )
     };
-    let answer = preflight(allowed, "/sse-told");
-    assert_eq!(answer.status, 204);
+    let response = preflight(allowed, "/sse-told");
+    assert_eq!(response.status, 204);
     for (field, value) in [
         ("access-control-allow-origin", allowed),
         ("access-control-allow-methods", "GET, HEAD"),
@@ -344,10 +344,10 @@ fn cross_origin_requests_are_answered_where_they_are_allowed() {
         ("vary", "Origin"),
     ] {
         assert_eq!(
-            answer.field(field),
+            response.field(field),
             Some(value),
             "{field}: {}",
-            answer.fields
+            response.fields
         );
     }
     assert_eq!(preflight(allowed, "/nowhere").status, 404);
@@ -362,8 +362,8 @@ fn cross_origin_requests_are_answered_where_they_are_allowed() {
         )
     };
     for path in ["/sse-told", "/health", "/nowhere"] {
-        let answer = get(allowed, path);
-        let told = answer.field("access-control-allow-origin");
+        let response = get(allowed, path);
+        let told = response.field("access-control-allow-origin");
         assert_eq!(told, Some(allowed), "{path}");
         let other = get("https://evil.example", path);
         assert_eq!(other.field("access-control-allow-origin"), None, "{path}");
@@ -391,12 +391,12 @@ fn cross_origin_requests_are_answered_where_they_are_allowed() {
     );
 
     let silent = HubPart::start(program(), &[]);
-    let answer = ask(
+    let response = ask(
         silent.address,
         &format!("GET /health HTTP/1.1\r\nHost: h\r\nOrigin: {allowed}\r\n\r\n"),
     );
     assert_eq!(
-        answer.field("access-control-allow-origin"),
+        response.field("access-control-allow-origin"),
         None,
         "off by default"
     );

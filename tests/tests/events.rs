@@ -156,8 +156,8 @@ fn pushes_reach_clients_by_path_by_pattern_and_by_connection(io: &str) {
     let queued = |target: Value, event_type: &str| {
         let response = push(&hub, &target, event_type, "d");
         assert_eq!(response.status, 200, "{}", response.text());
-        let answer: Value = serde_json::from_slice(&response.body).unwrap();
-        answer["queued"].as_u64().unwrap()
+        let response: Value = serde_json::from_slice(&response.body).unwrap();
+        response["queued"].as_u64().unwrap()
     };
     assert_eq!(queued(json!({"path": "/sse/a"}), "path"), 2);
     assert_eq!(
@@ -277,8 +277,8 @@ fn a_replaced_worker_knows_all_of_a_thousand_clients_and_one_push_reaches_them(i
         .collect();
     assert_eq!(connections.len(), COUNT);
     let response = push(&hub, &json!({"pattern": "/sse/{room}"}), "all", "d");
-    let answer: Value = serde_json::from_slice(&response.body).unwrap();
-    assert_eq!(answer, json!({"ok": true, "queued": COUNT, "lost": 0}));
+    let response: Value = serde_json::from_slice(&response.body).unwrap();
+    assert_eq!(response, json!({"ok": true, "queued": COUNT, "lost": 0}));
     for stream in &mut streams {
         assert_eq!(stream.event().event_type, "all");
     }
@@ -404,7 +404,7 @@ fn a_worker_that_is_asked_about_a_client_is_told_that_it_left_meanwhile(io: &str
         status: 204,
         ..ResponseHead::default()
     };
-    worker.answer(&connect, &ok);
+    worker.respond(&connect, &ok);
     let told = worker.take();
     assert!(worker.request_text(&told).contains("\"disconnect\""));
 }
@@ -428,7 +428,7 @@ fn events_go_on_while_a_new_worker_is_told_of_their_clients(io: &str) {
         status: 200,
         ..ResponseHead::default()
     };
-    silent.answer(&first, &ok);
+    silent.respond(&first, &ok);
     assert_eq!(
         push(&hub, &json!({"path": "/sse/a"}), "three", "").status,
         200

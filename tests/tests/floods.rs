@@ -31,8 +31,8 @@ fn attach(hub: &HubPart, name: &str) -> (FromHub, std::os::fd::OwnedFd) {
     for piece in Register::pieces(document.as_bytes(), 1) {
         packet::send(&socket, &piece.to_packet(), &[]).unwrap();
     }
-    let answer = packet::receive(&socket).unwrap();
-    (FromHub::from_packet(&answer.bytes).unwrap(), socket)
+    let response = packet::receive(&socket).unwrap();
+    (FromHub::from_packet(&response.bytes).unwrap(), socket)
 }
 
 fn one_process_cannot_take_the_descriptors_of_the_others(io: &str) {

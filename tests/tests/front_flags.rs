@@ -124,9 +124,9 @@ fn it_listens_on_several_addresses_and_on_a_unix_socket_whose_file_goes_with_it(
     for _ in 0..4 {
         let mut stream = UnixStream::connect(&http_socket).unwrap();
         stream.write_all(b"GET /health HTTP/1.0\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
     }
     hub.signal(Signal::TERM);
     assert_eq!(hub.wait().code(), Some(0));

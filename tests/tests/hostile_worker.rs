@@ -77,7 +77,7 @@ fn an_answer_made_by_hand_arrives_so_what_follows_is_about_the_lies(io: &str) {
         body_bytes: 5,
         ..ResponseHead::default()
     };
-    liar.answer(&request, &head);
+    liar.respond(&request, &head);
     let response = client.read_response("GET").unwrap();
     assert_eq!(
         (response.text().as_str(), response.field("x-by")),
@@ -156,7 +156,7 @@ fn fields_that_would_split_the_answer_are_502_and_nothing_of_them_is_sent(io: &s
             body_offset: fields_bytes,
             ..ResponseHead::default()
         };
-        liar.answer(&request, &head);
+        liar.respond(&request, &head);
         let response = client.read_response("GET").unwrap();
         assert_eq!(response.status, 502, "{fields:?}");
         assert!(!response.fields.contains("njected"));
@@ -388,7 +388,7 @@ fn an_answer_to_an_older_use_of_a_slot_reaches_nobody(io: &str) {
         status: 200,
         ..ResponseHead::default()
     };
-    liar.answer(&old, &late(old.generation));
+    liar.respond(&old, &late(old.generation));
     wait_until("the slot is free", || {
         !http::get(hub.address, "/internal/slots")
             .text()
@@ -399,7 +399,7 @@ fn an_answer_to_an_older_use_of_a_slot_reaches_nobody(io: &str) {
     assert_eq!(new.slot_index, old.slot_index);
     assert_ne!(new.generation, old.generation);
     // Once more for the older use: that is a lie.
-    liar.answer(&old, &late(old.generation));
+    liar.respond(&old, &late(old.generation));
     assert_eq!(third.read_response("GET").unwrap().status, 502);
     hub.part.wait_for_log("evicted");
     assert_well(&hub);

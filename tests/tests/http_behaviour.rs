@@ -74,10 +74,10 @@ fn case_56_a_body_cut_short_is_no_request_for_the_worker(io: &str) {
     let mut leaves = open(hub.address);
     leaves.write_all(request.as_bytes()).unwrap();
     leaves.shutdown(Shutdown::Write).unwrap();
-    let answer = rest(&leaves);
+    let response = rest(&leaves);
     assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 40"),
-        "{answer}"
+        response.is_empty() || response.starts_with("HTTP/1.1 40"),
+        "{response}"
     );
     let mut silent = open(hub.address);
     silent.write_all(request.as_bytes()).unwrap();
@@ -171,9 +171,9 @@ fn case_77_a_head_that_dribbles_in_gets_408_at_a_total_deadline(io: &str) {
             std::thread::sleep(Duration::from_millis(100));
         }
     });
-    let answer = rest(&stream);
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!(answer.to_ascii_lowercase().contains("connection: close"));
+    let response = rest(&stream);
+    assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
+    assert!(response.to_ascii_lowercase().contains("connection: close"));
     assert!(start.elapsed() >= Duration::from_secs(1));
     drop(stream);
     dribble.join().unwrap();
@@ -208,8 +208,8 @@ fn case_78_a_body_that_dribbles_in_gets_408(io: &str) {
             assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
             stream.shutdown(Shutdown::Both).unwrap();
         } else {
-            let answer = rest(&stream);
-            assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+            let response = rest(&stream);
+            assert!(response.starts_with("HTTP/1.1 408 "), "{response}");
         }
         drop(stream);
         dribble.join().unwrap();
@@ -305,10 +305,10 @@ fn case_81_an_early_answer_is_readable_while_the_client_still_sends(io: &str) {
             let piece = vec![b'x'; 100_000];
             (0..200).all(|_| (&writer).write_all(&piece).is_ok())
         });
-        let answer = rest(&stream);
+        let response = rest(&stream);
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {expected} ")),
-            "{answer}"
+            response.starts_with(&format!("HTTP/1.1 {expected} ")),
+            "{response}"
         );
         sender.join().unwrap();
     }

@@ -130,7 +130,7 @@ fn no_failure_of_waiting_leaves_half_a_hub(io: &str, call: &str, error: &str) {
         let answered = connection
             .try_send(request)
             .and_then(|()| connection.read_response("GET"));
-        served += u32::from(answered.is_ok_and(|answer| answer.status == 200));
+        served += u32::from(answered.is_ok_and(|response| response.status == 200));
     }
     drop(injection);
     if Connection::try_open(hub.address).is_ok() {

@@ -56,7 +56,7 @@ fn send_document(hub: &HubPart, document: &[u8]) -> OwnedFd {
     socket
 }
 
-fn answer(socket: &OwnedFd) -> packet::Packet {
+fn receive(socket: &OwnedFd) -> packet::Packet {
     packet::receive_up_to(socket, 4096).unwrap()
 }
 
@@ -76,7 +76,7 @@ fn a_worker_registers_and_attaches_in_one_go(io: &str) {
         let document = document(name, count);
         assert_eq!(document.len() > 32 * 1024, name == "large");
         let socket = send_document(&hub, &document);
-        let welcome = answer(&socket);
+        let welcome = receive(&socket);
         let said = FromHub::from_packet(&welcome.bytes);
         assert!(matches!(said, Ok(FromHub::Welcome(_))), "{said:?}");
         assert_eq!(welcome.fds.len(), 3);
@@ -97,7 +97,7 @@ fn a_refused_worker_reads_why_whatever_else_it_has_sent(io: &str) {
         let socket = connect(&hub);
         // Some may come too late.
         let _ = (0..8).try_for_each(|_| packet::send(&socket, b"no message", &[]));
-        let said = FromHub::from_packet(&answer(&socket).bytes);
+        let said = FromHub::from_packet(&receive(&socket).bytes);
         assert_eq!(said, Ok(FromHub::Refused(Refusal::Garbage)));
     }
 }
@@ -105,7 +105,7 @@ fn a_refused_worker_reads_why_whatever_else_it_has_sent(io: &str) {
 fn a_wrong_document_is_refused_as_over_http(io: &str) {
     let hub = HubPart::start(program(), &["--io", io]);
     let refused = |document: &[u8]| {
-        let packet = answer(&send_document(&hub, document));
+        let packet = receive(&send_document(&hub, document));
         NotRegistered::from_packet(&packet.bytes)
             .unwrap()
             .expect("it is refused")
@@ -122,7 +122,7 @@ fn a_wrong_document_is_refused_as_over_http(io: &str) {
             .into_bytes()
     };
     let first = send_document(&hub, &route("/a/{x}/b"));
-    assert_eq!(answer(&first).fds.len(), 3);
+    assert_eq!(receive(&first).fds.len(), 3);
     let conflict = refused(&route("/a/{y}/b"));
     assert_eq!(conflict.status, 409, "{}", conflict.text);
     // One that never ends.
@@ -134,20 +134,17 @@ fn a_wrong_document_is_refused_as_over_http(io: &str) {
     };
     let sent = (0..1000).try_for_each(|_| packet::send(&socket, &piece.to_packet(), &[]));
     assert!(sent.is_err(), "the hub closes");
-    let said = FromHub::from_packet(&answer(&socket).bytes);
+    let said = FromHub::from_packet(&receive(&socket).bytes);
     assert_eq!(said, Ok(FromHub::Refused(Refusal::Garbage)));
     // And a worker of the SDK says what the hub said.
     let worker = HubWorker::new(&hub.url(), "sdk", ())
         .hub_socket(&hub.socket)
         .get("/a/{z}/b", || ());
     match worker.run_blocking() {
-        Err(RunError::Registration {
-            status,
-            response: answer,
-        }) => {
+        Err(RunError::Registration { status, response }) => {
             assert!(
-                status == 409 && answer.contains("/a/{z}/b"),
-                "{status} {answer}"
+                status == 409 && response.contains("/a/{z}/b"),
+                "{status} {response}"
             );
         }
         other => panic!("{other:?}"),
@@ -177,9 +174,9 @@ fn another_user_may_use_routes_and_nothing_internal(io: &str) {
     let tried = as_nobody(|| {
         assert_eq!(ask("GET", "/api/items/1", "").status, 200);
         for (method, path, body) in internal {
-            let answer = ask(method, path, body);
-            assert_eq!(answer.status, 403, "{path}: {}", answer.text());
-            assert!(answer.text().contains("user"), "{}", answer.text());
+            let response = ask(method, path, body);
+            assert_eq!(response.status, 403, "{path}: {}", response.text());
+            assert!(response.text().contains("user"), "{}", response.text());
         }
         let socket = rustix::net::socket_with(
             AddressFamily::UNIX,

@@ -73,9 +73,9 @@ fn a_worker_collects_so_many_bytes_of_bodies_and_no_more() {
     let start = std::time::Instant::now();
     let refused = loop {
         // Until what the stalled ones have sent has arrived.
-        let answer = ask(&hub, "POST", "/length", "", &whole);
-        if answer.status != 200 || start.elapsed().as_secs() > 5 {
-            break answer;
+        let response = ask(&hub, "POST", "/length", "", &whole);
+        if response.status != 200 || start.elapsed().as_secs() > 5 {
+            break response;
         }
     };
     assert_eq!(refused.status, 503, "{}", refused.text());
@@ -85,8 +85,8 @@ fn a_worker_collects_so_many_bytes_of_bodies_and_no_more() {
     assert_eq!(ask(&hub, "POST", "/length", "", "small").text(), "5");
     for connection in &mut stalled {
         connection.send("x");
-        let answer = connection.read_response("POST").unwrap();
-        assert_eq!(answer.text(), MIB.to_string());
+        let response = connection.read_response("POST").unwrap();
+        assert_eq!(response.text(), MIB.to_string());
     }
     assert_eq!(ask(&hub, "POST", "/length", "", &whole).status, 200);
     running.stop();

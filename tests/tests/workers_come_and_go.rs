@@ -92,8 +92,8 @@ impl Bench {
 }
 
 fn statuses(connections: &mut [Connection]) -> Vec<u16> {
-    let answer = |connection: &mut Connection| connection.read_response("GET").unwrap().status;
-    connections.iter_mut().map(answer).collect()
+    let response = |connection: &mut Connection| connection.read_response("GET").unwrap().status;
+    connections.iter_mut().map(response).collect()
 }
 
 fn the_instance_with_the_fewest_requests_gets_the_next(io: &str) {

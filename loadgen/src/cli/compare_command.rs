@@ -264,7 +264,7 @@ fn wait_for_an_answer(target: &Named, stop: &Arc<Stop>) -> Result<(), String> {
         if start.elapsed() > START_PATIENCE {
             let why = outcome.errors().foremost();
             return Err(format!(
-                "{}: no right answer within {} s of its start, but: {}; see its URL, and --expect-status",
+                "{}: no valid response within {} s of its start, but: {}; see its URL, and --expect-status",
                 target.name,
                 START_PATIENCE.as_secs(),
                 why.map_or("nothing".to_owned(), |kind| kind.to_string())

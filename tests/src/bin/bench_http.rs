@@ -91,10 +91,10 @@ fn large_bodies() {
         for _ in 0..GIB >> 20 {
             stream.write_all(&piece).expect("it reads");
         }
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("it answers");
         let expected = format!("{GIB} {} 0", piece_sum * (GIB >> 20));
-        assert!(answer.ends_with(&expected), "{answer}");
+        assert!(response.ends_with(&expected), "{response}");
     });
     println!(
         "1 GiB upload to a handler that reads it as it comes:   hub memory +{growth:.1} MiB, {:.0} MB/s, its sum is right",

@@ -420,7 +420,7 @@ fn p99(hub: &HubPart, time: Duration) -> Duration {
     while start.elapsed() < time {
         let sent = Instant::now();
         connection.send("GET /ledger/0 HTTP/1.1\r\nHost: h\r\n\r\n");
-        let response = connection.read_response("GET").expect("an answer");
+        let response = connection.read_response("GET").expect("a response");
         assert_eq!(response.status, 200);
         latencies.push(sent.elapsed());
     }

@@ -252,8 +252,8 @@ fn a_unix_socket_is_asked_like_any_other_target() {
                     let text = String::from_utf8_lossy(&request).into_owned();
                     let found = text.starts_with("GET /some/path HTTP/1.1\r\nHost: localhost\r\n");
                     let status = if found { "200 OK" } else { "404 Not Found" };
-                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-                    let _ = stream.write_all(answer.as_bytes());
+                    let response = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                    let _ = stream.write_all(response.as_bytes());
                 }
             });
         }
