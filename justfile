@@ -13,6 +13,14 @@ clippy:
     cargo clippy -p slotway-worker-sdk --lib --no-default-features -- -D warnings
     cargo clippy -p slotway-worker-sdk --lib --features tower -- -D warnings
 
+# Licences, versions and sources of what the project depends on (needs cargo-deny)
+deny:
+    cargo deny check bans licenses sources
+
+# Known vulnerabilities of it (needs a network)
+audit:
+    cargo deny check advisories
+
 # The README's test command
 test:
     cargo test --workspace

@@ -222,6 +222,8 @@ fn just_and_ci_run_the_same_lines() {
     for recipe in [
         "fmt",
         "clippy",
+        "deny",
+        "audit",
         "test",
         "loom",
         "miri",
