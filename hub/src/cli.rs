@@ -12,7 +12,7 @@ use crate::lifecycle::upgrade::{Predecessor, Program};
 use crate::logging;
 use clap::Parser;
 use rustix::process::{Signal, kill_process};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 /// Runs the hub until SIGTERM or SIGINT. Exit codes: 0 after a graceful stop,
 /// 1 when it cannot start or its stop had to be cut short, 2 for wrong flags, 70 when it
@@ -122,6 +122,9 @@ fn serve(mut config: Config) -> Result<End, StartError> {
                 }
             }
         };
+        if why == "SIGTERM" {
+            serve_unready(&hub, &mut terminate, &mut interrupt).await;
+        }
         tracing::info!("{why}: finishing what is in flight (SIGTERM or SIGINT ends at once)");
         tokio::select! {
             has_ended = hub.stop() => {
@@ -138,4 +141,18 @@ fn serve(mut config: Config) -> Result<End, StartError> {
     // After a second signal the reactors may still be at work: do not wait.
     runtime.shutdown_background();
     served
+}
+
+/// Serves on for a while, so that balancers notice that the hub is about to stop.
+async fn serve_unready(hub: &Hub, terminate: &mut SignalStream, interrupt: &mut SignalStream) {
+    let delay = hub.say_unready();
+    if delay.is_zero() {
+        return;
+    }
+    tracing::info!("SIGTERM: /health says 503, and the hub serves on for {delay:?}");
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }

@@ -11,15 +11,6 @@ use slotway_shm_proto::limits::{
 /// Where the hub listens unless told otherwise.
 pub const PORT_DEFAULT: u16 = 3200;
 
-/// Time a worker has to respond.
-pub const TIMEOUT_SECONDS_DEFAULT: u64 = 30;
-
-/// Silence after which a worker is pinged.
-pub const PING_SECONDS_DEFAULT: u64 = 5;
-
-/// Time for requests in flight when the hub stops or a worker goes.
-pub const DRAIN_SECONDS_DEFAULT: u64 = 30;
-
 /// When the hub stops: how long an idle connection may still bring a request, which is
 /// answered as its last. A client that sends just when it is closed would lose one.
 pub const IDLE_GRACE: Duration = Duration::from_millis(500);
@@ -29,6 +20,12 @@ pub const HANDOVER_TIME: Duration = Duration::from_secs(20);
 
 /// How long a new hub waits for the workers of the old one before it accepts.
 pub const MOVE_TIME: Duration = Duration::from_secs(5);
+
+/// Shortest time that a flag may set for clients and workers: a few ticks of the coarse clock.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+
+/// Routes that are remembered after their workers have gone.
+pub const ABSENT_ROUTE_COUNT_MAX: usize = 16 * 1024;
 
 /// Slots of a lane: requests that one worker may have in flight per reactor.
 pub const SLOT_COUNT_DEFAULT: u32 = 256;
@@ -70,20 +67,8 @@ pub const SPARE_BUFFER_COUNT_MAX: usize = 256;
 /// See [`SPARE_BUFFER_COUNT_MAX`].
 pub const SPARE_BUFFER_BYTES_MAX: usize = 32 * 1024;
 
-/// How long a connection may wait for its next request.
-pub const IDLE_SECONDS_DEFAULT: u64 = 75;
-
-/// How long a request head may take, from its first byte.
-pub const HEAD_SECONDS_DEFAULT: u64 = 10;
-
-/// How long a request body may take before its least rate counts.
-pub const BODY_SECONDS_DEFAULT: u64 = 10;
-
 /// Least bytes per second of a request body.
 pub const BODY_RATE_MIN_DEFAULT: u64 = 500;
-
-/// How long a client may take for a piece of a response before its least rate counts.
-pub const WRITE_SECONDS_DEFAULT: u64 = 30;
 
 /// Least bytes per second that a client must take of a response.
 pub const WRITE_RATE_MIN_DEFAULT: u64 = 500;

@@ -18,6 +18,13 @@ pub struct RegisterRequest {
     /// It joins workers of the same name rather than replace them.
     #[serde(default)]
     pub instance: bool,
+    /// Workers of other names that say the same may serve the same routes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shares_routes: bool,
+    /// When the worker started, in milliseconds since 1970: one that started later is not
+    /// replaced by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
 }
 
 /// One route of a [`RegisterRequest`].
@@ -27,6 +34,10 @@ pub struct RouteRegistration {
     pub method: String,
     /// A pattern: `/items/{id}`.
     pub path: String,
+    /// Requests for this host alone, by its name without a port. Without it, for every host
+    /// that has no route of its own for the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// It is an event stream, which must be a GET route.
     #[serde(default)]
     pub sse: bool,
@@ -67,10 +78,14 @@ pub type HubEvent = WorkerEvent;
 /// What `GET /health` gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealthResponse {
-    /// False while the hub stops.
+    /// False while the hub stops, or while a worker is missing.
     pub ok: bool,
     /// Those that take requests.
     pub workers: Vec<WorkerInfo>,
+    /// Names of workers that are expected (`--expect-worker`) or were asked for
+    /// (`?worker=NAME`), and are not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// One worker of a [`HealthResponse`].
@@ -102,6 +117,9 @@ pub struct SsePushRequest {
     /// To one client, by the connection that its route's worker was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
+    /// Only to clients of routes of these hosts; to those of all routes if it is empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// The event's type.
     pub event_type: String,
     /// Its data.

@@ -176,7 +176,7 @@ pub struct ResponseHead {
     pub body_offset: u32,
     /// Size of the body ring; 0 when the whole body is in the arena.
     pub body_ring_bytes: u32,
-    /// Zero.
+    /// See [`response_flags`].
     pub flags: u32,
     /// Length of the body, [`BODY_BYTES_UNKNOWN`] when it is not known ahead.
     pub body_bytes: u64,
@@ -186,6 +186,13 @@ pub struct ResponseHead {
     pub responded_ns: u64,
     /// Zero.
     pub reserved: [u64; 2],
+}
+
+/// Bits of [`ResponseHead::flags`].
+pub mod response_flags {
+    /// The SDK made the response, since the handler panicked or what it returned was not
+    /// valid.
+    pub const FAILED: u32 = 1;
 }
 
 /// Words of a slot that the worker writes one by one, tagged as in

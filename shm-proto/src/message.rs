@@ -72,7 +72,8 @@ struct WelcomePacket {
     lane_count: u32,
     slot_count: u32,
     arena_bytes: u32,
-    reserved: u32,
+    /// 1: see [`FromHub::Welcome::hides_paths`].
+    hides_paths: u32,
 }
 
 #[repr(C)]
@@ -213,7 +214,12 @@ struct MovingPacket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FromHub {
     /// Attached; the descriptors travel with it.
-    Welcome(Geometry),
+    Welcome {
+        /// Layout of the memory.
+        geometry: Geometry,
+        /// The hub's own paths hide some that the worker's routes match.
+        hides_paths: bool,
+    },
     /// Not attached.
     Refused(Refusal),
     /// The session ends.
@@ -345,12 +351,15 @@ impl FromHub {
             .to_vec()
         };
         match self {
-            Self::Welcome(geometry) => bytemuck::bytes_of(&WelcomePacket {
+            Self::Welcome {
+                geometry,
+                hides_paths,
+            } => bytemuck::bytes_of(&WelcomePacket {
                 envelope: Envelope::new(KIND_WELCOME),
                 lane_count: geometry.lane_count(),
                 slot_count: geometry.slot_count(),
                 arena_bytes: geometry.arena_bytes(),
-                reserved: 0,
+                hides_paths: u32::from(hides_paths),
             })
             .to_vec(),
             Self::Refused(why) => reason(KIND_REFUSAL, why as u32),
@@ -368,11 +377,12 @@ impl FromHub {
         match read_kind(packet)? {
             KIND_WELCOME => {
                 let welcome: WelcomePacket = read(packet)?;
-                Ok(Self::Welcome(Geometry::new(
-                    welcome.lane_count,
-                    welcome.slot_count,
-                    welcome.arena_bytes,
-                )?))
+                let geometry =
+                    Geometry::new(welcome.lane_count, welcome.slot_count, welcome.arena_bytes)?;
+                Ok(Self::Welcome {
+                    geometry,
+                    hides_paths: welcome.hides_paths != 0,
+                })
             }
             KIND_REFUSAL => {
                 let number = read::<ReasonPacket>(packet)?.reason;
@@ -415,7 +425,13 @@ mod tests {
         assert_eq!(packet.len(), WORKER_PACKET_BYTES_MAX);
         assert!(Emit::from_packet(&[&packet[..], b"x"].concat()).is_err());
         let geometry = Geometry::new(2, 256, 65_536).unwrap();
-        let mut messages = vec![FromHub::Welcome(geometry), FromHub::Moving([b'm'; 32])];
+        let mut messages = vec![
+            FromHub::Welcome {
+                geometry,
+                hides_paths: true,
+            },
+            FromHub::Moving([b'm'; 32]),
+        ];
         messages.extend(Refusal::ALL.map(FromHub::Refused));
         messages.extend(Goodbye::ALL.map(FromHub::Goodbye));
         for message in messages {
@@ -462,7 +478,11 @@ mod tests {
 
     #[test]
     fn a_welcome_with_impossible_numbers_is_an_error() {
-        let mut packet = FromHub::Welcome(Geometry::new(1, 1, 65_536).unwrap()).to_packet();
+        let mut packet = FromHub::Welcome {
+            geometry: Geometry::new(1, 1, 65_536).unwrap(),
+            hides_paths: false,
+        }
+        .to_packet();
         packet[16..20].copy_from_slice(&9999_u32.to_le_bytes());
         assert_eq!(
             FromHub::from_packet(&packet),

@@ -4,9 +4,10 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use slotway_shm_proto::layout::{Geometry, ResponseHead};
-use slotway_shm_proto::message::{FromHub, Hello};
+use slotway_shm_proto::message::{FromHub, Goodbye, Hello};
 use slotway_shm_proto::packet;
 use slotway_shm_proto::region::WorkerRegions;
+use slotway_shm_proto::registration::Register;
 use slotway_shm_proto::ring::{
     CompletionKind, CompletionProducer, Entry, SubmissionIn, SubmissionKind,
 };
@@ -55,6 +56,16 @@ fn register_route(hub: &HubPart, name: &str, path: &str, sse: bool) -> [u8; 32] 
         .expect("32 characters")
 }
 
+/// Whether a worker that registers so is told that another has its place.
+pub fn is_told_that_it_is_replaced(hub: &HubPart, registration: &str) -> bool {
+    let socket = connect(hub);
+    for piece in Register::pieces(registration.as_bytes(), 1) {
+        packet::send(&socket, &piece.to_packet(), &[]).expect("the hub reads");
+    }
+    let reply = packet::receive(&socket).expect("a reply");
+    FromHub::from_packet(&reply.bytes) == Ok(FromHub::Goodbye(Goodbye::Replaced))
+}
+
 /// The hello of a worker with one thread.
 pub fn hello(worker_id: [u8; 32]) -> Vec<u8> {
     Hello {
@@ -93,7 +104,7 @@ impl FakeWorker {
         let socket = connect(hub);
         packet::send(&socket, &hello(worker_id), &[]).expect("the hub reads");
         let mut welcome = packet::receive(&socket).expect("the hub answers");
-        let Ok(FromHub::Welcome(geometry)) = FromHub::from_packet(&welcome.bytes) else {
+        let Ok(FromHub::Welcome { geometry, .. }) = FromHub::from_packet(&welcome.bytes) else {
             panic!("no welcome: {welcome:?}");
         };
         let eventfd = welcome.fds.remove(2);

@@ -37,6 +37,7 @@ pub fn worker(hub_url: &str, name: &str, log: &Path) -> HubWorker<Log> {
         worker: format!("{name}#{}", std::process::id()),
     };
     HubWorker::new(hub_url, name, log)
+        .share_routes()
         .in_place_async(Method::Get, "/ledger/{ms}", |log, request| async move {
             serve(&log, &request).await
         })

@@ -1,5 +1,6 @@
 //! The parts a process can play.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,6 +35,16 @@ pub fn play() -> Option<ExitCode> {
         return None;
     }
     let role = arguments.next()?.into_string().ok()?;
+    let arguments = std::iter::once(program).chain(arguments);
+    Some(match role.as_str() {
+        "loadgen" => slotway_loadgen::cli::run(arguments),
+        "quiet" => quiet(arguments.skip(1)),
+        _ if role.starts_with("hub") => play_hub(&role, arguments),
+        _ => play_worker(&role, arguments.skip(1)),
+    })
+}
+
+fn play_hub(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     if role == "hub-without-uring" {
         forbid_uring();
     }
@@ -41,16 +52,10 @@ pub fn play() -> Option<ExitCode> {
         // Yama allows tracing of children only, unless they agree. Fails without Yama.
         let _ = set_ptracer(PTracer::Any);
     }
-    if role.starts_with("hub") {
-        return Some(slotway_hub::cli::run(
-            std::iter::once(program).chain(arguments),
-        ));
-    }
-    if role == "loadgen" {
-        return Some(slotway_loadgen::cli::run(
-            std::iter::once(program).chain(arguments),
-        ));
-    }
+    slotway_hub::cli::run(arguments)
+}
+
+fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let _ = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)
@@ -60,7 +65,7 @@ pub fn play() -> Option<ExitCode> {
         .collect();
     let first = rest.first().map_or("", String::as_str);
     let second = rest.get(1).map_or("echo", String::as_str);
-    Some(match role.as_str() {
+    match role {
         "echo" => run(echo::worker(first, second).run()),
         "ledger" => {
             let log = rest.get(2).map_or("", String::as_str);
@@ -94,6 +99,10 @@ pub fn play() -> Option<ExitCode> {
             let worker = HubWorker::new(first, second, ());
             run(worker.service("/api", crate::axum_app::prefixed()).run())
         }
+        "site" => {
+            let at = rest.get(2).map_or("/", String::as_str);
+            serve_site(first, second, at, rest.get(3))
+        }
         "axum" => serve_axum(false),
         "catch-all" => serve_axum(true),
         "axum-echo" => serve_axum_echo(rest.first()),
@@ -102,6 +111,40 @@ pub fn play() -> Option<ExitCode> {
             eprintln!("there is no part {other}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// A worker as a first one is written: it says what it has to say on stderr.
+fn quiet(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.filter_map(|argument| argument.into_string().ok());
+    let (hub_url, name) = (arguments.next(), arguments.next());
+    let worker = HubWorker::new(&hub_url.unwrap_or_default(), &name.unwrap_or_default(), ());
+    // As `main` returns it.
+    match worker.get("/quiet", || "quiet").run_blocking() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("Error: {error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A service that says its name and the path that it sees, below a path and perhaps of one
+/// host.
+fn serve_site(hub_url: &str, name: &str, at: &str, host: Option<&String>) -> ExitCode {
+    let own = name.to_owned();
+    let router = axum::Router::new().fallback(move |uri: axum::http::Uri| {
+        let text = format!("{own} {uri}");
+        async move { text }
+    });
+    let worker = HubWorker::new(hub_url, name, ());
+    run_on(&two_threads(), async {
+        let stop = until_told();
+        let mut served = slotway_worker_sdk::serve(router).on(worker).at(at);
+        if let Some(host) = host {
+            served = served.host(host);
+        }
+        served.with_graceful_shutdown(stop).await
     })
 }
 

@@ -36,7 +36,7 @@ source.addEventListener('news', (event) => tell(event.data + ' ' + event.lastEve
 /// `/sse-push/{room}/{type}` pushes to a room, and of `/sse-emit/{type}` emits;
 /// `/browser` is a page that listens, and tells `/browser-seen`.
 pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
-    let worker = HubWorker::new(hub_url, name, State::default());
+    let worker = HubWorker::new(hub_url, name, State::default()).share_routes();
     let (pusher, emitter) = (worker.emitter(), worker.emitter());
     worker
         .sse("/sse/{room}", notice)

@@ -398,6 +398,15 @@ impl HubPart {
         self.start_worker_knowing(url, None, role, name, rest)
     }
 
+    /// Starts a worker, and does not wait for anything.
+    pub fn begin_worker(&self, role: &str, name: &str, rest: &[&str]) -> Part {
+        let url = self.url();
+        let socket = self.socket.to_str().expect("a path of ours is text");
+        let arguments = [&[url.as_str(), name], rest].concat();
+        let variables = [("HUB_URL", &*url), ("HUB_SOCKET", socket)];
+        Part::start_in(&self.program, role, &arguments, &variables)
+    }
+
     fn start_worker_knowing(
         &self,
         url: &str,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use slotway_shm_proto::message::{FromHub, Hello, Refusal};
 use slotway_shm_proto::packet;
+use slotway_shm_proto::registration::NotRegistered;
 use slotway_tests::fake_worker::{connect, hello, register};
 use slotway_tests::http;
 use slotway_tests::system::{HubPart, PATIENCE, Part};
@@ -101,7 +102,7 @@ fn a_worker_id_is_good_for_one_attachment() {
     let welcome = packet::receive(&socket).unwrap();
     assert!(matches!(
         FromHub::from_packet(&welcome.bytes),
-        Ok(FromHub::Welcome(_))
+        Ok(FromHub::Welcome { .. })
     ));
     assert_eq!(
         welcome.fds.len(),
@@ -185,8 +186,12 @@ fn another_user_is_refused_even_where_the_file_lets_it_in() {
     };
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
-    let response = FromHub::from_packet(&output.stdout).unwrap();
-    assert_eq!(response, FromHub::Refused(Refusal::WrongUser));
+    let refused = NotRegistered::from_packet(&output.stdout).unwrap().unwrap();
+    let own = rustix::process::geteuid().as_raw();
+    assert_eq!(refused.status, 403);
+    for user in [format!("as user {own}"), "as user 65534".to_owned()] {
+        assert!(refused.text.contains(&user), "{}", refused.text);
+    }
 }
 
 #[test]

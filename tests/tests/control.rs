@@ -192,7 +192,7 @@ fn a_path_is_an_event_stream_for_all_its_workers_or_for_none() {
     let _worker = hub.start_worker("sse", "rooms");
     let register = |name: &str, path: &str, sse: bool| {
         let route = json!({"method": "GET", "path": path, "sse": sse});
-        let document = json!({"name": name, "routes": [route]});
+        let document = json!({"name": name, "routes": [route], "shares_routes": true});
         post(hub.address, "/internal/register", &document.to_string())
     };
     let refused = register("other", "/sse/{room}", false);

@@ -48,7 +48,7 @@ fn one_process_cannot_take_the_descriptors_of_the_others(io: &str) {
     hub.part.wait_for_log("ulimit -n");
     let mut sessions = Vec::new();
     let refused = (0..512).find_map(|n| match attach(&hub, &format!("greedy{n}")) {
-        (FromHub::Welcome(_), socket) => {
+        (FromHub::Welcome { .. }, socket) => {
             sessions.push(socket);
             None
         }
@@ -67,7 +67,7 @@ fn one_process_cannot_take_the_descriptors_of_the_others(io: &str) {
     // Who lets go may come again.
     sessions.clear();
     let start = Instant::now();
-    while !matches!(attach(&hub, "again").0, FromHub::Welcome(_)) {
+    while !matches!(attach(&hub, "again").0, FromHub::Welcome { .. }) {
         assert!(
             start.elapsed() < Duration::from_secs(10),
             "{}",
@@ -81,7 +81,7 @@ fn a_flood_of_leavings_is_one_leaving(io: &str) {
     let hub = HubPart::start(program(), &["--io", io]);
     let _worker = hub.start_worker("echo", "echo");
     let (said, socket) = attach(&hub, "leaver");
-    assert!(matches!(said, FromHub::Welcome(_)));
+    assert!(matches!(said, FromHub::Welcome { .. }));
     wait_until("it is attached", || hub.health().contains("leaver"));
     // It has a request, so that its session drains for as long as that takes.
     let mut held = Connection::open(hub.address);
@@ -112,7 +112,7 @@ fn a_flood_of_leavings_is_one_leaving(io: &str) {
     let leavings = hub.part.log().matches("leaver").count();
     assert!(leavings < 10, "{}", hub.part.log());
     drop(socket);
-    assert_eq!(held.read_response("GET").unwrap().status, 502);
+    assert_eq!(held.read_response("GET").unwrap().status, 503);
 }
 
 fn what_the_attach_socket_is_told_cannot_flood_the_log(io: &str) {

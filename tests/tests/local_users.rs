@@ -78,7 +78,7 @@ fn a_worker_registers_and_attaches_in_one_go(io: &str) {
         let socket = send_document(&hub, &document);
         let welcome = receive(&socket);
         let said = FromHub::from_packet(&welcome.bytes);
-        assert!(matches!(said, Ok(FromHub::Welcome(_))), "{said:?}");
+        assert!(matches!(said, Ok(FromHub::Welcome { .. })), "{said:?}");
         assert_eq!(welcome.fds.len(), 3);
         // Its routes go live: nobody answers, but somebody could.
         wait_until("it is attached", || hub.health().contains(name));

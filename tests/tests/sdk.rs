@@ -235,7 +235,7 @@ fn a_worker_without_a_runtime_serves_and_stops() {
     let stopper = worker.stopper();
     std::thread::spawn(move || stopper.stop());
     worker.wait().unwrap();
-    assert_eq!(http::get(hub.address, "/plain").status, 404);
+    assert_eq!(http::get(hub.address, "/plain").status, 503);
 }
 
 #[test]

@@ -198,7 +198,7 @@ fn a_worker_that_is_told_to_stop_finishes_what_it_has(io: &str) {
     }
     worker.signal(Signal::TERM);
     wait_until("its routes are gone", || {
-        http::get(bench.hub.address, "/ledger/0").status == 404
+        http::get(bench.hub.address, "/ledger/0").status == 503
     });
     assert_eq!(statuses(&mut waiting), [200; 5]);
     assert!(worker.wait().success());
@@ -355,7 +355,7 @@ fn a_worker_that_stands_still_is_found_by_ping_and_put_out_though_nobody_asks_it
         !bench.hub.health().contains("\"still\"")
     });
     bench.hub.part.wait_for_log("does not answer pings");
-    assert_eq!(http::get(bench.hub.address, "/ledger/0").status, 404);
+    assert_eq!(http::get(bench.hub.address, "/ledger/0").status, 503);
     // Once it runs again it learns of it, and comes back.
     worker.signal(Signal::CONT);
     wait_until("it is back", || bench.hub.health().contains("\"still\""));

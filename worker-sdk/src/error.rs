@@ -1,12 +1,15 @@
 //! Why a worker stops.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use slotway_shm_proto::message::{Goodbye, Refusal};
 
 /// Why connecting to a hub failed, or why [`crate::HubWorker::run`] returned.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` is its text, so that it reads well where `main` returns it.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// The hub's URL is not valid.
@@ -18,7 +21,7 @@ pub enum RunError {
         why: String,
     },
     /// The hub did not respond to the registration.
-    #[error("cannot register at {url}: {why}")]
+    #[error("cannot register at {url}: {why} (is slotway-hub running there? HUB_URL names it)")]
     Unreachable {
         /// Where.
         url: String,
@@ -43,6 +46,20 @@ pub enum RunError {
         path: PathBuf,
         /// The system's error.
         error: io::Error,
+    },
+    /// The attach socket is not for this user.
+    #[error(
+        "this worker may not use the attach socket {path}: it is for its hub's user{} and root, \
+         and this worker runs as user {own}",
+        owner.map(|uid| format!(" ({uid})")).unwrap_or_default()
+    )]
+    AttachDenied {
+        /// The socket.
+        path: PathBuf,
+        /// Whose it is, if that may be known.
+        owner: Option<u32>,
+        /// This worker's user.
+        own: u32,
     },
     /// Another user listens where the hub should.
     #[error(
@@ -106,6 +123,7 @@ impl RunError {
                 )
             }
             Self::Url { .. }
+            | Self::AttachDenied { .. }
             | Self::RegistrationResponse(_)
             | Self::Message(_)
             | Self::Region(_)
@@ -115,8 +133,36 @@ impl RunError {
     }
 }
 
+impl fmt::Debug for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// For a `main` that returns text.
+impl From<RunError> for String {
+    fn from(error: RunError) -> Self {
+        error.to_string()
+    }
+}
+
+/// For a handler that returns text.
+impl From<EmitError> for String {
+    fn from(error: EmitError) -> Self {
+        error.to_string()
+    }
+}
+
+impl fmt::Debug for EmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 /// Why an event was not passed on.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` is its text.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EmitError {
     /// The worker's hub URL is not valid; running it says what is wrong.

@@ -86,6 +86,11 @@ pub use worker::running::{RunningWorker, Stopper};
 #[cfg(feature = "tower")]
 pub use worker::service::{Serve, ServeUntil, serve};
 
+/// The documents of the hub's own paths, under the name that the seed's crate has for them.
+pub mod types {
+    pub use slotway_shm_proto::api::*;
+}
+
 /// What the arguments of a [`Handler`] may be.
 pub mod extract {
     pub use crate::handler::extract::{FromRequest, Headers, Json, Path, Query, State};

@@ -1,8 +1,9 @@
 //! Flags of `slotway-hub` and what they mean once checked.
 //!
 //! [`secret`] is what peers from other hosts must send, [`origin`] the web origins that
-//! may read responses, and [`error`] says why a configuration cannot be used.
+//! may read responses, [`duration`] reads times, and [`error`] says why a configuration cannot be used.
 
+pub mod duration;
 pub mod error;
 pub mod origin;
 pub mod secret;
@@ -20,13 +21,16 @@ use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 use crate::http::forwarded::TrustedProxy;
 use crate::http::head::HeadLimits;
 use crate::limits::{
-    ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, BODY_RATE_MIN_DEFAULT, BODY_SECONDS_DEFAULT,
-    DRAIN_SECONDS_DEFAULT, HEAD_BYTES_MAX, HEAD_SECONDS_DEFAULT, IDLE_SECONDS_DEFAULT,
-    LINE_BYTES_MAX, PING_SECONDS_DEFAULT, PORT_DEFAULT, QUEUE_COUNT_DEFAULT, SLOT_COUNT_DEFAULT,
-    SSE_BUFFER_COUNT_DEFAULT, SSE_SWEEP_MS_DEFAULT, TIMEOUT_SECONDS_DEFAULT,
-    WRITE_RATE_MIN_DEFAULT, WRITE_SECONDS_DEFAULT,
+    ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, BODY_RATE_MIN_DEFAULT, HEAD_BYTES_MAX,
+    LINE_BYTES_MAX, PORT_DEFAULT, QUEUE_COUNT_DEFAULT, SLOT_COUNT_DEFAULT,
+    SSE_BUFFER_COUNT_DEFAULT, SSE_SWEEP_MS_DEFAULT, TIMEOUT_MIN, WRITE_RATE_MIN_DEFAULT,
 };
+use crate::routing::own_paths::OwnPaths;
 
+use duration::{
+    BODY_TIME_DEFAULT, DRAIN_TIME_DEFAULT, HEAD_TIME_DEFAULT, IDLE_TIME_DEFAULT, PING_TIME_DEFAULT,
+    TIMEOUT_TIME_DEFAULT, Time, WORKER_GRACE_DEFAULT, WRITE_TIME_DEFAULT, at_least,
+};
 use error::ConfigError;
 use origin::AllowedOrigin;
 use secret::Secret;
@@ -59,21 +63,44 @@ pub struct Config {
     #[arg(long, value_name = "PEERS")]
     pub trusted_proxy: Vec<TrustedProxy>,
 
-    /// Seconds a worker has to respond before the client gets 504
-    #[arg(long, value_name = "SECONDS", default_value_t = TIMEOUT_SECONDS_DEFAULT,
-          value_parser = seconds())]
-    pub timeout: u64,
+    /// Time a worker has to respond before the client gets 504
+    #[arg(long, value_name = "TIME", default_value_t = TIMEOUT_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    pub timeout: Time,
 
-    /// Seconds of silence after which a worker is pinged; one that does not answer within
+    /// Silence after which a worker is pinged; one that does not respond within
     /// --timeout is evicted. 0: no pings
-    #[arg(long, value_name = "SECONDS", default_value_t = PING_SECONDS_DEFAULT,
-          value_parser = clap::value_parser!(u64).range(..=86_400))]
-    pub ping: u64,
+    #[arg(long, value_name = "TIME", default_value_t = PING_TIME_DEFAULT, value_parser = at_least(Duration::ZERO))]
+    pub ping: Time,
 
-    /// Seconds that requests in flight may take when the hub stops, or when a worker is
+    /// Time that requests in flight may take when the hub stops, or when a worker is
     /// replaced or leaves
-    #[arg(long, value_name = "SECONDS", default_value_t = DRAIN_SECONDS_DEFAULT, value_parser = seconds())]
-    pub drain_timeout: u64,
+    #[arg(long, value_name = "TIME", default_value_t = DRAIN_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    pub drain_timeout: Time,
+
+    /// How long requests for a route whose worker has just gone wait for it to come back;
+    /// after that they get 503. 0: none waits
+    #[arg(long, value_name = "TIME", default_value_t = WORKER_GRACE_DEFAULT, value_parser = at_least(Duration::ZERO))]
+    pub worker_grace: Time,
+
+    /// A worker that must be there: until it has attached, paths without a route get 503
+    /// instead of 404, and /health says 503; may be given again
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub expect_worker: Vec<String>,
+
+    /// How long the hub goes on accepting after SIGTERM, while /health says 503, so that
+    /// balancers notice first
+    #[arg(long, value_name = "TIME", default_value_t = Time::seconds(0), value_parser = at_least(Duration::ZERO))]
+    pub shutdown_delay: Time,
+
+    /// Where the hub's own paths (/health, /events, /internal/) are: below this path, and
+    /// everything else is for workers
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/",
+        hide_default_value = true
+    )]
+    pub own_paths: OwnPaths,
 
     /// Slots per lane: requests one worker may have in flight on each reactor
     #[arg(long, default_value_t = SLOT_COUNT_DEFAULT)]
@@ -116,26 +143,26 @@ pub struct Config {
           value_parser = clap::value_parser!(u32).range(1..=REQUEST_FIELD_COUNT_MAX as i64))]
     pub fields_max: u32,
 
-    /// Seconds a connection may wait for its next request; then it is closed
-    #[arg(long, value_name = "SECONDS", default_value_t = IDLE_SECONDS_DEFAULT, value_parser = seconds())]
-    pub idle_timeout: u64,
+    /// Time a connection may wait for its next request; then it is closed
+    #[arg(long, value_name = "TIME", default_value_t = IDLE_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    pub idle_timeout: Time,
 
-    /// Seconds a request head may take, from its first byte; then 408
-    #[arg(long, value_name = "SECONDS", default_value_t = HEAD_SECONDS_DEFAULT, value_parser = seconds())]
-    pub head_timeout: u64,
+    /// Time a request head may take, from its first byte; then 408
+    #[arg(long, value_name = "TIME", default_value_t = HEAD_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    pub head_timeout: Time,
 
-    /// Seconds a request body may take beyond what --body-rate-min gives it; then 408
-    #[arg(long, value_name = "SECONDS", default_value_t = BODY_SECONDS_DEFAULT, value_parser = seconds())]
-    pub body_timeout: u64,
+    /// Time a request body may take beyond what --body-rate-min gives it; then 408
+    #[arg(long, value_name = "TIME", default_value_t = BODY_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    pub body_timeout: Time,
 
     /// Least bytes per second of a request body; 0 for none
     #[arg(long, value_name = "BYTES", default_value_t = BODY_RATE_MIN_DEFAULT)]
     pub body_rate_min: u64,
 
-    /// Seconds a client may take for a piece of a response beyond what --write-rate-min
+    /// Time a client may take for a piece of a response beyond what --write-rate-min
     /// gives it; then it is reset
-    #[arg(long, value_name = "SECONDS", default_value_t = WRITE_SECONDS_DEFAULT, value_parser = seconds())]
-    pub write_timeout: u64,
+    #[arg(long, value_name = "TIME", default_value_t = WRITE_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    pub write_timeout: Time,
 
     /// Least bytes per second that a client must take of a response
     #[arg(long, value_name = "BYTES", default_value_t = WRITE_RATE_MIN_DEFAULT,
@@ -247,11 +274,11 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Self {
         Self {
-            idle_ms: IDLE_SECONDS_DEFAULT * 1000,
-            head_ms: HEAD_SECONDS_DEFAULT * 1000,
-            body_ms: BODY_SECONDS_DEFAULT * 1000,
+            idle_ms: IDLE_TIME_DEFAULT.ms(),
+            head_ms: HEAD_TIME_DEFAULT.ms(),
+            body_ms: BODY_TIME_DEFAULT.ms(),
             body_bytes_per_s_min: BODY_RATE_MIN_DEFAULT,
-            write_ms: WRITE_SECONDS_DEFAULT * 1000,
+            write_ms: WRITE_TIME_DEFAULT.ms(),
             write_bytes_per_s_min: WRITE_RATE_MIN_DEFAULT,
         }
     }
@@ -296,11 +323,11 @@ impl Config {
     /// How long clients are waited for.
     pub fn deadlines(&self) -> Deadlines {
         Deadlines {
-            idle_ms: self.idle_timeout * 1000,
-            head_ms: self.head_timeout * 1000,
-            body_ms: self.body_timeout * 1000,
+            idle_ms: self.idle_timeout.ms(),
+            head_ms: self.head_timeout.ms(),
+            body_ms: self.body_timeout.ms(),
             body_bytes_per_s_min: self.body_rate_min,
-            write_ms: self.write_timeout * 1000,
+            write_ms: self.write_timeout.ms(),
             write_bytes_per_s_min: self.write_rate_min,
         }
     }
@@ -322,7 +349,7 @@ impl Config {
 
     /// Time a worker has to respond, in milliseconds.
     pub fn timeout_ms(&self) -> u64 {
-        self.timeout * 1000
+        self.timeout.ms()
     }
 }
 
@@ -333,10 +360,6 @@ fn parse_sweep_interval(text: &str) -> Result<u64, String> {
     }
 }
 
-fn seconds() -> clap::builder::RangedU64ValueParser<u64> {
-    clap::value_parser!(u64).range(1..=86_400)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,7 +368,7 @@ mod tests {
     fn the_defaults_are_a_legal_configuration() {
         let config = Config::parse_from(["slotway-hub"]);
         assert!(config.geometry().is_ok());
-        assert_eq!((config.timeout, config.slots), (30, 256));
+        assert_eq!((config.timeout.ms(), config.slots), (30_000, 256));
         let listen: Vec<ListenAddress> = vec!["127.0.0.1:3200".parse().unwrap()];
         assert_eq!(config.listen_addresses(), listen);
     }

@@ -12,7 +12,7 @@ use slotway_shm_proto::message::{
     Emit, FromHub, Hello, Leaving, MessageError, Refusal, WORKER_PACKET_BYTES_MAX,
 };
 use slotway_shm_proto::packet;
-use slotway_shm_proto::registration::{REGISTER_PACKET_BYTES_MAX, Register};
+use slotway_shm_proto::registration::{NotRegistered, REGISTER_PACKET_BYTES_MAX, Register};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::limits::{ACCEPT_PAUSE, CONTROL_BODY_BYTES_MAX, HELLO_COUNT_MAX, HELLO_TIME};
@@ -71,6 +71,7 @@ async fn greet(socket: OwnedFd, control: mpsc::UnboundedSender<ControlMessage>) 
             // Fails only when the hub stops, and closes the connection then.
             let _ = control.send(ControlMessage::Hello(greeting));
         }
+        Ok(Err(Refusal::WrongUser)) => refuse_user(&socket),
         Ok(Err(refusal)) => refuse(&socket, refusal),
         Err(_) => tracing::warn!("a connection to the attach socket sent nothing in time"),
     }
@@ -81,6 +82,23 @@ pub fn refuse(socket: &OwnedFd, refusal: Refusal) {
     tracing::warn!("attach refused: {refusal}");
     // In vain if the peer has left.
     let _ = packet::send_last(socket, &FromHub::Refused(refusal).to_packet());
+}
+
+/// Refuses a worker of another user, with both users' numbers.
+fn refuse_user(socket: &OwnedFd) {
+    let own = rustix::process::geteuid().as_raw();
+    let text = match peer_credentials(socket) {
+        Ok(peer) => format!(
+            "this hub runs as user {own} and attaches workers of that user and of root; this worker \
+             runs as user {} (as the hub sees it)",
+            peer.uid
+        ),
+        Err(_) => Refusal::WrongUser.to_string(),
+    };
+    tracing::warn!("attach refused: {text}");
+    let refused = NotRegistered { status: 403, text };
+    // In vain if the peer has left.
+    let _ = packet::send_last(socket, &refused.to_packet());
 }
 
 async fn read_opening(socket: &OwnedFd) -> Result<(Opening, PeerCredentials), Refusal> {

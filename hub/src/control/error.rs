@@ -3,7 +3,7 @@
 
 use crate::events::frame::EventError;
 use crate::http::local_reply::LocalReply;
-use crate::routing::table::RouteConflict;
+use crate::routing::conflict::RouteConflict;
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

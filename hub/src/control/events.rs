@@ -1,6 +1,5 @@
 //! `POST /internal/emit` and `POST /internal/sse-push`.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use slotway_shm_proto::api::{SsePushRequest, WorkerEvent};
@@ -8,7 +7,7 @@ use slotway_shm_proto::api::{SsePushRequest, WorkerEvent};
 use super::document;
 use super::error::ControlError;
 use crate::events::frame::{Event, channel_of, frame_of};
-use crate::events::registry::{Reached, Topic};
+use crate::events::registry::{Filter, Reached, Topic};
 use crate::shared::Shared;
 
 /// `{source, event_type, data}` goes to everyone at `/events`, and at the channel that
@@ -16,11 +15,11 @@ use crate::shared::Shared;
 pub fn emit(shared: &Shared, body: &[u8]) -> Result<(), ControlError> {
     let emitted: WorkerEvent = document::read("an event", body)?;
     let frame = frame_of(&emitted)?;
-    let nobody = BTreeMap::new();
-    count(shared, shared.streams.push(&Topic::All, &nobody, &frame));
+    let everyone = Filter::default();
+    count(shared, shared.streams.push(&Topic::All, &everyone, &frame));
     if let Some(channel) = channel_of(&emitted) {
         let topic = Topic::Channel(channel);
-        count(shared, shared.streams.push(&topic, &nobody, &frame));
+        count(shared, shared.streams.push(&topic, &everyone, &frame));
     }
     Ok(())
 }
@@ -66,8 +65,11 @@ pub fn push(shared: &Shared, body: &[u8]) -> Result<Reached, ControlError> {
         let why = "params are allowed only with a pattern";
         return Err(ControlError::field("params", why));
     }
-    let params = push.params.unwrap_or_default();
-    let reached = shared.streams.push(&topic, &params, &frame);
+    let filter = Filter {
+        params: push.params.unwrap_or_default(),
+        hosts: push.hosts,
+    };
+    let reached = shared.streams.push(&topic, &filter, &frame);
     count(shared, reached);
     match reached {
         Reached { queued: 1.., .. } => Ok(reached),

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::http::local_reply::LocalReply;
 use crate::limits::CONTROL_TICK;
 use crate::shared::counters::Counters;
-use crate::shared::message::ControlMessage;
+use crate::shared::message::{ControlMessage, OwnRequest};
 use crate::shared::{Shared, sabotage};
 use error::ControlError;
 use sessions::Sessions;
@@ -50,19 +50,8 @@ pub async fn run(
         };
         let Some(message) = message else { return };
         match message {
-            ControlMessage::Request {
-                method,
-                path,
-                body,
-                reply,
-            } => {
-                if path == "/internal/slots" && matches!(method, Method::Get | Method::Head) {
-                    inspect(&shared, &sessions, reply);
-                } else {
-                    let response = respond(&shared, &mut sessions, method, &path, &body);
-                    // Nobody reads the reply if the client has left.
-                    let _ = reply.send(response);
-                }
+            ControlMessage::Request(request, reply) => {
+                serve(&shared, &mut sessions, &request, reply);
             }
             ControlMessage::Hello(greeting) => sessions.attach(greeting),
             ControlMessage::WorkerGone(id, how) => sessions.worker_gone(id, how),
@@ -106,6 +95,19 @@ pub async fn run(
     }
 }
 
+fn serve(
+    shared: &Arc<Shared>,
+    sessions: &mut Sessions,
+    request: &OwnRequest,
+    reply: oneshot::Sender<LocalReply>,
+) {
+    if request.path == "/internal/slots" && matches!(request.method, Method::Get | Method::Head) {
+        return inspect(shared, sessions, reply);
+    }
+    // Nobody reads the reply if the client has left.
+    let _ = reply.send(respond(shared, sessions, request));
+}
+
 /// The reactors need time to respond.
 fn inspect(shared: &Arc<Shared>, sessions: &Sessions, reply: oneshot::Sender<LocalReply>) {
     let (shared, sessions) = (Arc::clone(shared), sessions.all());
@@ -115,20 +117,15 @@ fn inspect(shared: &Arc<Shared>, sessions: &Sessions, reply: oneshot::Sender<Loc
     });
 }
 
-fn respond(
-    shared: &Shared,
-    sessions: &mut Sessions,
-    method: Method,
-    path: &str,
-    body: &[u8],
-) -> LocalReply {
+fn respond(shared: &Shared, sessions: &mut Sessions, request: &OwnRequest) -> LocalReply {
+    let (path, body) = (request.path.as_str(), request.body.as_slice());
     let or_error = |result: Result<LocalReply, ControlError>| match result {
         Ok(reply) => reply,
         Err(error) => error.to_reply(),
     };
-    match (path, method) {
+    match (path, request.method) {
         ("/health", Method::Get | Method::Head) => {
-            let health = sessions.health();
+            let health = sessions.health(&request.query);
             LocalReply::json(if health.ok { 200 } else { 503 }, &health)
         }
         ("/internal/sabotage", _) => {

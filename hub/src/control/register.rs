@@ -6,12 +6,13 @@ use slotway_shm_proto::api::{RegisterRequest, WORKER_PING_ROUTE};
 use super::document;
 use super::error::ControlError;
 use crate::limits::{ROUTE_COUNT_MAX, ROUTE_PATH_BYTES_MAX, WORKER_NAME_BYTES_MAX};
-use crate::routing::own_paths::{is_control_path, is_event_path};
+use crate::routing::host;
+use crate::routing::own_paths::OwnPaths;
 use crate::routing::pattern::Pattern;
 use crate::routing::registration::{Registration, RouteOptions, RouteSpec};
 
-/// Reads and checks a registration.
-pub fn read(body: &[u8]) -> Result<Registration, ControlError> {
+/// Reads and checks a registration for a hub with these paths of its own.
+pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlError> {
     let document: RegisterRequest = document::read("a registration", body)?;
     let refuse = |field: &str, why: String| Err(ControlError::field(field, why));
     if document.name.is_empty() {
@@ -41,19 +42,26 @@ pub fn read(body: &[u8]) -> Result<Registration, ControlError> {
     let mut options = Vec::with_capacity(document.routes.len());
     for (index, route) in document.routes.into_iter().enumerate() {
         let Some(method) = Method::from_token(route.method.as_bytes()) else {
-            let known = Method::ALL.map(Method::as_str).join(", ");
+            let (method, known) = (&route.method, Method::ALL.map(Method::as_str).join(", "));
             return refuse(
                 &format!("routes[{index}].method"),
-                format!("not one of {known}"),
+                format!("{method:?} is not one of {known}"),
             );
         };
-        let path = match check_path(&route.path) {
+        let path = match check_path(&route.path, own_paths) {
             Ok(path) => path,
-            Err(why) => return refuse(&format!("routes[{index}].path"), why),
+            Err(why) => {
+                let why = format!("{:?}: {why}", shortened(&route.path));
+                return refuse(&format!("routes[{index}].path"), why);
+            }
         };
-        let spec = RouteSpec { method, path };
+        let host = match route.host.as_deref().map(host::parse).transpose() {
+            Ok(host) => host.map(Into::into),
+            Err(why) => return refuse(&format!("routes[{index}].host"), why.to_owned()),
+        };
+        let spec = RouteSpec { method, host, path };
         if routes.contains(&spec) {
-            let why = format!("{} {} is registered twice", spec.method, spec.path);
+            let why = format!("{spec} is registered twice");
             return refuse(&format!("routes[{index}]"), why);
         }
         if route.sse && spec.method != Method::Get {
@@ -70,12 +78,19 @@ pub fn read(body: &[u8]) -> Result<Registration, ControlError> {
     Ok(Registration {
         name: document.name,
         is_instance: document.instance,
+        shares_routes: document.shares_routes,
+        started_ms: document.started_ms,
         routes,
         options,
     })
 }
 
-fn check_path(path: &str) -> Result<Pattern, String> {
+/// For a message.
+fn shortened(path: &str) -> String {
+    path.chars().take(64).collect()
+}
+
+fn check_path(path: &str, own_paths: &OwnPaths) -> Result<Pattern, String> {
     if path.is_empty() {
         return Err("the path is empty".to_owned());
     }
@@ -90,8 +105,12 @@ fn check_path(path: &str) -> Result<Pattern, String> {
     {
         return Err("the path has characters that a request's path cannot have".to_owned());
     }
-    if is_control_path(path) || is_event_path(path) || path == WORKER_PING_ROUTE {
-        return Err("the path is reserved for the hub".to_owned());
+    if own_paths.find(path).is_some() {
+        let why = "the path is reserved for the hub (slotway-hub --own-paths moves its paths)";
+        return Err(why.to_owned());
+    }
+    if path == WORKER_PING_ROUTE {
+        return Err("the path is reserved for pings".to_owned());
     }
     Pattern::parse(path).map_err(|error| error.to_string())
 }
@@ -101,7 +120,9 @@ mod tests {
     use super::*;
 
     fn refusal(body: &str) -> String {
-        let reply = read(body.as_bytes()).expect_err("refused").to_reply();
+        let reply = read(body.as_bytes(), &OwnPaths::default())
+            .expect_err("refused")
+            .to_reply();
         format!(
             "{} {}",
             reply.status,
@@ -115,7 +136,8 @@ mod tests {
 
     #[test]
     fn a_registration_is_read() {
-        let registration = read(one_route("w", "GET", "/a/{id}/{*rest}").as_bytes()).unwrap();
+        let document = one_route("w", "GET", "/a/{id}/{*rest}");
+        let registration = read(document.as_bytes(), &OwnPaths::default()).unwrap();
         assert_eq!(
             (registration.name.as_str(), registration.routes.len()),
             ("w", 1)
@@ -173,6 +195,13 @@ mod tests {
                 "{body}: {refused}"
             );
         }
+        let host = r#"{"name":"a","routes":[{"method":"GET","path":"/","host":"a:80"}]}"#;
+        assert!(refusal(host).contains("\"field\":\"routes[0].host\""));
+        let known = refusal(&one_route("a", "GET", "/health"));
+        assert!(
+            known.contains(r#"\"/health\": the path is reserved"#),
+            "{known}"
+        );
         let twice =
             r#"{"name":"a","routes":[{"method":"GET","path":"/"},{"method":"GET","path":"/"}]}"#;
         assert!(refusal(twice).contains("registered twice"));

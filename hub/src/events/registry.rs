@@ -28,10 +28,40 @@ pub enum Topic {
 /// Names and decoded values of a path's parameters.
 pub type Params = Vec<(String, String)>;
 
+/// What is known of a client of an SSE route.
+#[derive(Clone, Debug, Default)]
+pub struct Client {
+    /// Of its path.
+    pub params: Params,
+    /// Of its route.
+    pub host: Option<Arc<str>>,
+}
+
+/// Which clients of a topic an event is for.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Those that have all of these parameters.
+    pub params: BTreeMap<String, String>,
+    /// Those whose route is of one of these hosts, if there are any.
+    pub hosts: Vec<String>,
+}
+
+impl Filter {
+    fn lets(&self, client: &Client) -> bool {
+        let host = client.host.as_deref();
+        let is_host = |wanted: &String| host.is_some_and(|own| own.eq_ignore_ascii_case(wanted));
+        (self.hosts.is_empty() || self.hosts.iter().any(is_host))
+            && self
+                .params
+                .iter()
+                .all(|(name, value)| client.params.iter().any(|(n, v)| n == name && v == value))
+    }
+}
+
 #[derive(Debug)]
 struct Listener {
     feed: Arc<Feed>,
-    params: Params,
+    client: Client,
 }
 
 /// The clients of all event streams.
@@ -75,14 +105,14 @@ impl Registry {
     pub fn enter(
         &self,
         topics: Vec<Topic>,
-        params: Params,
+        client: Client,
         event_count_max: usize,
     ) -> Listening<'_> {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let feed = Arc::new(Feed::new(event_count_max));
         let listener = Arc::new(Listener {
             feed: Arc::clone(&feed),
-            params,
+            client,
         });
         let mut all = self.lock();
         for topic in &topics {
@@ -115,17 +145,11 @@ impl Registry {
         cut.count() as u64
     }
 
-    /// Pushes an event to a topic's clients that have all of these parameters.
-    pub fn push(&self, topic: &Topic, params: &BTreeMap<String, String>, frame: &Frame) -> Reached {
+    /// Pushes an event to the clients of a topic that a filter lets through.
+    pub fn push(&self, topic: &Topic, filter: &Filter, frame: &Frame) -> Reached {
         let found: Vec<_> = match self.lock().get(topic) {
             Some(listeners) => listeners.values().cloned().collect(),
             None => return Reached::default(),
-        };
-        let has = |listener: &&Arc<Listener>| {
-            let own = &listener.params;
-            params
-                .iter()
-                .all(|(name, value)| own.iter().any(|(n, v)| n == name && v == value))
         };
         let mut reached = Reached::default();
         let mut room = self.memory.room();
@@ -135,7 +159,10 @@ impl Registry {
             room = self.memory.room();
         }
         let held = Arc::new(self.memory.hold(frame));
-        for listener in found.iter().filter(has) {
+        for listener in found
+            .iter()
+            .filter(|listener| filter.lets(&listener.client))
+        {
             match listener.feed.push(&held, room) {
                 Pushed::Queued => reached.queued += 1,
                 Pushed::Lost => reached.lost += 1,
@@ -171,11 +198,14 @@ mod tests {
         }
     }
 
-    fn params(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    fn params(pairs: &[(&str, &str)]) -> Filter {
         let owned = pairs
             .iter()
             .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-        owned.collect()
+        Filter {
+            params: owned.collect(),
+            ..Filter::default()
+        }
     }
 
     #[test]
@@ -184,7 +214,11 @@ mod tests {
         let pattern = Topic::Pattern("/r/{id}".to_owned());
         let client = |id: &str| {
             let topics = vec![Topic::Path(format!("/r/{id}")), pattern.clone()];
-            registry.enter(topics, vec![("id".to_owned(), id.to_owned())], 1)
+            let client = Client {
+                params: vec![("id".to_owned(), id.to_owned())],
+                host: Some(format!("{id}.example").into()),
+            };
+            registry.enter(topics, client, 1)
         };
         let (one, also_one, two) = (client("1"), client("1"), client("2"));
         let reached = registry.push(&Topic::Path("/r/1".to_owned()), &params(&[]), &frame());
@@ -194,6 +228,12 @@ mod tests {
         assert_eq!((reached.queued, reached.lost), (1, 0));
         let reached = registry.push(&pattern, &params(&[]), &frame());
         assert_eq!((reached.queued, reached.lost), (0, 3), "all are full");
+        let of = |host: &str| Filter {
+            hosts: vec![host.to_owned()],
+            ..Filter::default()
+        };
+        assert_eq!(registry.push(&pattern, &of("2.Example"), &frame()).lost, 1);
+        assert_eq!(registry.push(&pattern, &of("example"), &frame()).lost, 0);
         let other = registry.push(&pattern, &params(&[("other", "2")]), &frame());
         assert_eq!(other, Reached::default());
         two.feed.close();

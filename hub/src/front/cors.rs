@@ -7,7 +7,7 @@ use slotway_shm_proto::Method;
 use crate::config::origin::AllowedOrigin;
 use crate::http::local_reply::LocalReply;
 use crate::limits::CORS_MAX_AGE_SECONDS;
-use crate::routing::own_paths::is_event_path;
+use crate::routing::own_paths::OwnPath;
 use crate::routing::table::RouteTable;
 use crate::wire::{Call, Wire};
 
@@ -35,10 +35,12 @@ fn preflight(wire: &Wire, call: &Call) -> LocalReply {
         return LocalReply::error(403, "this origin is not allowed");
     }
     let path = call.path(wire);
-    let allow = if is_event_path(path) || path == "/health" {
+    let own = wire.reactor.shared.config.own_paths.find(path);
+    let allow = if let Some(OwnPath::Events(_) | OwnPath::Control("/health")) = own {
         "GET, HEAD".to_owned()
     } else {
-        let find = |table: &RouteTable| table.allow_of(path).map(str::to_owned);
+        let host = call.head.field_value(&wire.input, b"host");
+        let find = |table: &RouteTable| table.allow_of(host, path).map(str::to_owned);
         match wire.reactor.with_routes(find) {
             Some(allow) => allow,
             None => return LocalReply::error(404, format!("no route for {path}")),

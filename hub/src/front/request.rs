@@ -5,12 +5,12 @@ use slotway_shm_proto::Method;
 use super::{auth, cors};
 use crate::http::forwarded::{self, Client};
 use crate::http::framing::Framing;
-use crate::http::head::bytes_of;
+use crate::http::head::{bytes_of, text_of, value_in};
 use crate::http::local_reply::LocalReply;
 use crate::limits::CONTROL_BODY_BYTES_MAX;
 use crate::proxy::{self, Served};
-use crate::routing::own_paths;
-use crate::shared::message::ControlMessage;
+use crate::routing::own_paths::OwnPath;
+use crate::shared::message::{ControlMessage, OwnRequest};
 use crate::shared::sabotage;
 use crate::sse::stream;
 use crate::wire::body::{self, Body, too_large};
@@ -48,19 +48,38 @@ async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, Ear
     if path == "/sabotage" {
         sabotage::point("connection");
     }
-    if own_paths::is_control_path(path) {
-        auth::check_control_access(wire, call)?;
-        // On the heap, as all that is not a worker's: most connections never get here.
-        return Box::pin(serve_by_control(wire, call, method)).await;
+    // On the heap, as all that is not a worker's: most connections never get here.
+    match wire.reactor.shared.config.own_paths.find(path) {
+        None => {}
+        Some(OwnPath::Control(own)) => {
+            auth::check_control_access(wire, call, own)?;
+            let own = own.to_owned();
+            return Box::pin(serve_by_control(wire, call, method, own)).await;
+        }
+        Some(OwnPath::Events(own)) => {
+            let own = own.to_owned();
+            return Box::pin(stream::serve_own(wire, call, method, own)).await;
+        }
     }
-    if own_paths::is_event_path(path) {
-        return Box::pin(stream::serve_own(wire, call, method)).await;
+    if asks_for_websocket(wire, call) {
+        let why = "WebSocket connections are not supported through the hub";
+        return Err(LocalReply::error(501, why).into());
     }
     wire.client = find_client(wire, call);
     match proxy::serve(wire, call, method).await? {
         Served::Responded(after) => Ok(after),
         Served::IsEventStream(route) => Box::pin(stream::serve_route(wire, call, *route)).await,
     }
+}
+
+/// Whether it is a handshake of RFC 6455. A client of that waits for 101 and would take an
+/// ordinary response for a broken server.
+fn asks_for_websocket(wire: &Wire, call: &Call) -> bool {
+    let upgrade = || value_in(&call.head.dropped, &wire.input, b"upgrade");
+    // Few requests have fields that a worker does not get, so this is quick.
+    !call.head.dropped.is_empty()
+        && upgrade().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+        && call.head.has_field(&wire.input, b"sec-websocket-key")
 }
 
 /// Who asks: the peer, or whom a trusted proxy names. What others say of
@@ -90,6 +109,7 @@ async fn serve_by_control(
     wire: &mut Wire,
     call: &mut Call,
     method: Method,
+    path: String,
 ) -> Result<AfterRequest, EarlyEnd> {
     if matches!(call.head.framing, Framing::Length(length) if length > CONTROL_BODY_BYTES_MAX) {
         return Err(too_large(CONTROL_BODY_BYTES_MAX).into());
@@ -112,14 +132,15 @@ async fn serve_by_control(
         Body::Decoded(body) => body,
         Body::Streams(_) => return Err(too_large(CONTROL_BODY_BYTES_MAX).into()),
     };
-    let path = call.path(wire).to_owned();
+    let query = call.head.query.unwrap_or_default();
     let (reply, response) = tokio::sync::oneshot::channel();
-    let message = ControlMessage::Request {
+    let request = OwnRequest {
         method,
         path,
+        query: text_of(&wire.input, query).to_owned(),
         body,
-        reply,
     };
+    let message = ControlMessage::Request(request, reply);
     wire.reactor.shared.tell_control(message);
     Err(match response.await {
         Ok(response) => response.into(),

@@ -456,6 +456,7 @@ mod tests {
         let geometry = Geometry::new(2, 4, 65_536).unwrap();
         let route = RouteSpec {
             method: Method::Get,
+            host: None,
             path: Pattern::parse("/").unwrap(),
         };
         let mut session = Session::for_tests(0, "two threads", vec![route], geometry);

@@ -215,6 +215,7 @@ mod tests {
     fn route(path: &str) -> RouteSpec {
         RouteSpec {
             method: Method::Get,
+            host: None,
             path: crate::routing::pattern::Pattern::parse(path).unwrap(),
         }
     }

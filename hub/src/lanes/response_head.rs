@@ -2,7 +2,7 @@
 //! [`WorkerResponse`] whose ranges are known to lie in the arena.
 
 use slotway_shm_proto::ByteRing;
-use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, ResponseHead};
+use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, ResponseHead, response_flags};
 use slotway_shm_proto::limits::{
     BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX, RESPONSE_STATUSES,
 };
@@ -39,6 +39,8 @@ pub struct WorkerResponse {
     pub fields_bytes: u32,
     /// The body.
     pub body: ResponseBody,
+    /// It stands for a handler that has failed.
+    pub has_failed: bool,
     /// Times, as the worker read them; for instrumentation only.
     pub times_ns: (u64, u64),
 }
@@ -85,6 +87,7 @@ pub fn check(
         status,
         fields_bytes: head.fields_bytes,
         body,
+        has_failed: head.flags & response_flags::FAILED != 0,
         times_ns: (head.taken_ns, head.responded_ns),
     })
 }

@@ -52,6 +52,7 @@ fn pair() -> (Hub, Worker) {
     let geometry = Geometry::new(1, SLOT_COUNT, 65_536).unwrap();
     let route = RouteSpec {
         method: Method::Get,
+        host: None,
         path: Pattern::parse("/").unwrap(),
     };
     let mut session = Session::for_tests(0, "simulated", vec![route], geometry);

@@ -165,7 +165,7 @@ pub fn take(socket: impl AsFd) -> io::Result<(Description, Vec<OwnedFd>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::registration::RouteOptions;
+    use crate::routing::registration::{ExpectedRoute, RouteOptions};
 
     #[test]
     fn descriptors_and_workers_arrive_however_many_there_are() {
@@ -179,7 +179,14 @@ mod tests {
         let workers = (0..500).map(|n| ExpectedWorker {
             worker_id: format!("{n:032}"),
             name: format!("worker {n}"),
-            routes: vec![("GET".to_owned(), format!("/{n}"), RouteOptions::default())],
+            shares_routes: false,
+            started_ms: None,
+            routes: vec![ExpectedRoute {
+                method: "GET".to_owned(),
+                host: None,
+                path: format!("/{n}"),
+                options: RouteOptions::default(),
+            }],
             session_id: n,
         });
         let description = Description {

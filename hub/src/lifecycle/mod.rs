@@ -261,6 +261,13 @@ impl Hub {
         self.shared.geometry.slot_count()
     }
 
+    /// Makes `/health` say that the hub will stop soon. Returns for how long it is to serve
+    /// on, so that balancers notice.
+    pub fn say_unready(&self) -> Duration {
+        self.shared.unready.store(true, Ordering::Release);
+        self.shared.config.shutdown_delay.get()
+    }
+
     /// Stops gracefully: no new connection, every request in flight answered
     /// (for as long as a worker may take), then goodbye to the workers.
     /// False: that has not come to its end in time, and is cut short.
@@ -270,7 +277,7 @@ impl Hub {
         self.open();
         self.listeners.close();
         self.shared.wake_reactors();
-        let limit = Duration::from_secs(self.shared.config.drain_timeout) + STOP_GRACE;
+        let limit = self.shared.config.drain_timeout.get() + STOP_GRACE;
         let mut has_ended = true;
         for reactor in std::mem::take(&mut self.reactors) {
             // An error is the end too: the thread has dropped its side.

@@ -9,7 +9,7 @@ use slotway_shm_proto::Method;
 
 use super::fill::{self, BodyPlace, DispatchBody, NO_BODY, Request};
 use super::reserve::{Need, Reservation, reserve};
-use super::{outcome, wait};
+use super::{absent, outcome, wait};
 use crate::clock;
 use crate::http::head::text_of;
 use crate::http::local_reply::LocalReply;
@@ -176,19 +176,21 @@ fn attempt(
     let reactor = &wire.reactor;
     reactor.with_routes(|table| {
         let targets = find(table, wire, call, method)?;
-        if targets[0].is_sse {
-            let Target {
-                session,
-                route_index,
-                ..
-            } = &targets[0];
-            let route = session.routes[*route_index as usize].clone();
+        let Some(first) = targets.first() else {
+            return no_worker(table, wire, call);
+        };
+        if first.is_sse {
+            let route = first.session.routes[first.route_index as usize].clone();
             return Ok(DispatchOutcome::IsEventStream(Box::new(route)));
         }
         let is_stream = matches!(body, DispatchBody::Stream(_));
         let reservation = reserve(&reactor.lanes, targets, is_stream, granted);
-        let going = || outcome::overloaded("the worker of this route is going away");
-        let (mut exchange, route_index, streams) = match reservation.ok_or_else(going)? {
+        let Some(reservation) = reservation else {
+            let need = absent::wait_or_refuse(&reactor.lanes, None)?;
+            let route = first.session.routes[first.route_index as usize].clone();
+            return Ok(DispatchOutcome::MustWait(need, Box::new(route)));
+        };
+        let (mut exchange, route_index, streams) = match reservation {
             Reservation::Slot {
                 exchange,
                 route_index,
@@ -231,6 +233,21 @@ fn attempt(
     })
 }
 
+/// What becomes of a request whose route has no worker in this table.
+#[cold]
+fn no_worker(table: &RouteTable, wire: &Wire, call: &Call) -> Result<DispatchOutcome, EarlyEnd> {
+    let absence = call.route.and_then(|route| table.absence(route));
+    let Some(known) = absence else {
+        return Err(absent::no_worker(None).into());
+    };
+    let route = Box::new(known.route.clone());
+    if known.is_sse {
+        return Ok(DispatchOutcome::IsEventStream(route));
+    }
+    let need = absent::wait_or_refuse(&wire.reactor.lanes, absence)?;
+    Ok(DispatchOutcome::MustWait(need, route))
+}
+
 /// The workers of the request's route, looked up once as long as the table stays.
 #[inline]
 fn find<'t>(
@@ -243,7 +260,8 @@ fn find<'t>(
         return Ok(targets);
     }
     let path = text_of(&wire.input, call.head.path);
-    match table.find(method, path, &mut call.params) {
+    let host = || call.head.field_value(&wire.input, b"host");
+    match table.find(method, host, path, &mut call.params) {
         Ok(route) => {
             call.route = Some(route);
             Ok(table.targets(route).expect("it was found in this table"))
@@ -252,7 +270,7 @@ fn find<'t>(
             let message = format!("{method} is not allowed for {path}; allowed: {allow}");
             Err(LocalReply::error(405, message).with("Allow", allow.to_owned()))
         }
-        Err(NoRoute::NotFound) => Err(LocalReply::error(404, format!("no route for {path}"))),
+        Err(NoRoute::NotFound) => Err(absent::not_found(path, &table.missing)),
     }
 }
 

@@ -125,9 +125,9 @@ async fn send_piece(
 async fn await_more(wire: &Wire, call: &mut Call, exchange: &Exchange) -> Result<bool, EarlyEnd> {
     match outcome::next(exchange, &wire.state).await {
         Awaited::Event(Event::Changed | Event::Responded) => {}
-        // Counted; there is no way to say it to the client any more.
+        // There is no way to say it to the client any more.
         Awaited::Event(Event::TimedOut) => {
-            outcome::timed_out(&wire.reactor.lanes);
+            outcome::stream_timed_out(&wire.reactor.lanes, exchange);
             return Ok(false);
         }
         Awaited::WorkerGone => {

@@ -1,10 +1,11 @@
 //! A request through a slot: from a parsed head to the worker's response on the socket.
 //!
 //! [`dispatch`] finds the worker, [`reserve`] takes a slot, [`fill`] writes the request into it,
-//! [`wait`] is what happens when there is none, [`upload`] and [`download`] are bodies that
+//! [`wait`] is what happens when there is none, [`absent`] when there is no worker, [`upload`] and [`download`] are bodies that
 //! stream, [`reply`] awaits the response and sends it, [`retry`] gives what a dead worker
 //! had not begun to another, and [`outcome`] names what can happen instead of a response.
 
+pub mod absent;
 pub mod dispatch;
 mod download;
 pub mod fill;

@@ -12,6 +12,7 @@ use crate::lanes::lane::Violation;
 use crate::lanes::slot::Event;
 use crate::reactor::connections::ConnectionState;
 use crate::reactor::lanes::Lanes;
+use crate::routing::registration::RouteSpec;
 use crate::shared::counters::Counters;
 use crate::wire::{EarlyEnd, Wire};
 
@@ -46,10 +47,50 @@ pub fn client_left(wire: &Wire) -> EarlyEnd {
     EarlyEnd::ClientGone
 }
 
-/// 504, counted.
-pub fn timed_out(lanes: &Lanes) -> LocalReply {
+/// The route of a request that a worker has, for the log.
+fn route_of(exchange: &Exchange) -> &RouteSpec {
+    &exchange.lane().session.routes[exchange.own_route_index() as usize]
+}
+
+/// 504, counted and logged.
+pub fn timed_out(lanes: &Lanes, exchange: &Exchange) -> LocalReply {
     Counters::add(&lanes.shared.counters.timed_out);
+    tracing::warn!(
+        worker = exchange.lane().session.name,
+        "504: no response to {} in time (--timeout)",
+        route_of(exchange)
+    );
     LocalReply::error(504, "the worker did not respond in time")
+}
+
+/// A response that streams ends before its end, since its worker sends nothing; counted and
+/// logged.
+pub fn stream_timed_out(lanes: &Lanes, exchange: &Exchange) {
+    Counters::add(&lanes.shared.counters.timed_out);
+    tracing::warn!(
+        worker = exchange.lane().session.name,
+        "a streamed response to {} was cut off: the worker sent nothing for too long (--timeout)",
+        route_of(exchange)
+    );
+}
+
+/// The worker's handler has failed; logged.
+pub fn handler_failed(exchange: &Exchange, status: u16) {
+    tracing::warn!(
+        worker = exchange.lane().session.name,
+        "{status}: the handler of {} failed, and the worker's log says why",
+        route_of(exchange)
+    );
+}
+
+/// 503, counted and logged.
+pub fn queue_full(lanes: &Lanes, route: &RouteSpec) -> LocalReply {
+    Counters::add(&lanes.shared.counters.queue_full);
+    tracing::warn!(
+        "503: every slot of the workers of {route} is in use, and as many requests wait as may \
+         (--queue)"
+    );
+    overloaded("every slot of the route's workers is in use, and its queue is full")
 }
 
 /// 502, counted.
@@ -70,9 +111,10 @@ pub fn bad_response(lanes: &Lanes) -> LocalReply {
     LocalReply::error(502, "the worker's response was not valid")
 }
 
-/// 503, counted.
-pub fn queue_timed_out(lanes: &Lanes) -> LocalReply {
+/// 503, counted and logged.
+pub fn queue_timed_out(lanes: &Lanes, route: &RouteSpec) -> LocalReply {
     Counters::add(&lanes.shared.counters.queue_timed_out);
+    tracing::warn!("503: a request for {route} waited for a slot until its deadline (--timeout)");
     overloaded("no slot of the route's workers came free in time")
 }
 

@@ -32,7 +32,9 @@ pub async fn receive(
         match outcome::next(exchange, &wire.state).await {
             Awaited::Event(Event::Responded) => break false,
             Awaited::Event(Event::Changed) => {}
-            Awaited::Event(Event::TimedOut) => return Err(outcome::timed_out(lanes).into()),
+            Awaited::Event(Event::TimedOut) => {
+                return Err(outcome::timed_out(lanes, exchange).into());
+            }
             Awaited::WorkerGone => {
                 *exchange = Box::pin(retry::reroute(wire, call, exchange)).await?;
                 wait::notify_if_half_closed(wire, call, exchange);
@@ -78,6 +80,9 @@ pub async fn send(
 ) -> Result<AfterRequest, EarlyEnd> {
     if let Some(moments) = &mut call.moments {
         (moments.taken_ns, moments.responded_ns) = response.times_ns;
+    }
+    if response.has_failed {
+        outcome::handler_failed(&exchange, response.status.unwrap_or_default());
     }
     let stays = !call.is_body_under_way()
         && call.keeps_alive(wire)

@@ -14,6 +14,11 @@ pub enum Need {
     Slot,
     /// A place among the bodies that stream.
     Stream,
+    /// A worker, which may come back until then, on the coarse clock.
+    Worker {
+        /// Until then.
+        until_ms: u64,
+    },
 }
 
 /// A free slot, or what has to be waited for.

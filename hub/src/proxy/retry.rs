@@ -9,7 +9,7 @@ use std::rc::Rc;
 use slotway_shm_proto::Method;
 
 use super::reserve::{Need, Reservation, reserve};
-use super::{outcome, wait};
+use super::{absent, outcome, wait};
 use crate::lanes::exchange::Exchange;
 use crate::lanes::streams::StreamClient;
 use crate::routing::registration::RouteSpec;
@@ -60,8 +60,18 @@ fn attempt(
     let granted = granted.or(Some(Need::Slot));
     wire.reactor.with_routes(|table| {
         let targets = table.targets_of(route);
-        let reservation = reserve(lanes, targets, false, granted);
-        match reservation.ok_or_else(|| outcome::worker_gone(lanes))? {
+        let Some(reservation) = reserve(lanes, targets, false, granted) else {
+            // Of one that was begun no more than that is known.
+            let absence = table.absence_of(route);
+            let need = absent::wait_or_refuse(lanes, absence);
+            return need.map(Err).map_err(|refusal| {
+                if call.is_retried {
+                    return outcome::worker_gone(lanes).into();
+                }
+                refusal.into()
+            });
+        };
+        match reservation {
             Reservation::Slot {
                 mut exchange,
                 route_index,

@@ -221,7 +221,9 @@ async fn wait_for_room(wire: &Wire, exchange: &Exchange) -> Result<bool, EarlyEn
         return match outcome::next(exchange, &wire.state).await {
             Awaited::Event(Event::Responded) => Ok(true),
             Awaited::Event(Event::Changed) => Ok(exchange.is_streaming()),
-            Awaited::Event(Event::TimedOut) => Err(outcome::timed_out(&wire.reactor.lanes).into()),
+            Awaited::Event(Event::TimedOut) => {
+                Err(outcome::timed_out(&wire.reactor.lanes, exchange).into())
+            }
             Awaited::WorkerGone => Err(outcome::worker_gone(&wire.reactor.lanes).into()),
             Awaited::ClientLeft(Hangup::Gone) => Err(EarlyEnd::ClientGone),
             // The rest of the body waits in the socket.

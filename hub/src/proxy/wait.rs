@@ -27,7 +27,7 @@ pub async fn granted(
 ) -> Result<(), EarlyEnd> {
     let lanes = &wire.reactor.lanes;
     let queue = match need {
-        Need::Slot => &lanes.queue,
+        Need::Slot | Need::Worker { .. } => &lanes.queue,
         Need::Stream => &lanes.stream_queue,
     };
     // A new table may give the request another route.
@@ -35,7 +35,11 @@ pub async fn granted(
         Some(kept) => place.insert(kept),
         None => place.insert(enter(wire, queue, route)?),
     };
-    let left_ms = call.deadline_ms.saturating_sub(clock::coarse_ms());
+    let until_ms = match need {
+        Need::Worker { until_ms } => until_ms.min(call.deadline_ms),
+        Need::Slot | Need::Stream => call.deadline_ms,
+    };
+    let left_ms = until_ms.saturating_sub(clock::coarse_ms());
     let deadline = tokio::time::sleep(Duration::from_millis(left_ms));
     tokio::pin!(deadline);
     loop {
@@ -45,17 +49,21 @@ pub async fn granted(
                 after_hangup(wire, call, hangup)?;
             }
             () = place.granted() => return Ok(()),
-            () = &mut deadline => return Err(outcome::queue_timed_out(lanes).into()),
+            () = &mut deadline => {
+                if until_ms < call.deadline_ms {
+                    // Whether the worker is there now is for the next try to say.
+                    return Ok(());
+                }
+                return Err(outcome::queue_timed_out(lanes, route).into());
+            }
         }
     }
 }
 
 fn enter(wire: &Wire, queue: &Rc<RouteQueues>, route: &RouteSpec) -> Result<Place, LocalReply> {
     let reactor = &wire.reactor;
-    let place = queue.enter(route).ok_or_else(|| {
-        Counters::add(&reactor.shared.counters.queue_full);
-        outcome::overloaded("every slot of the route's workers is in use, and its queue is full")
-    })?;
+    let full = || outcome::queue_full(&reactor.lanes, route);
+    let place = queue.enter(route).ok_or_else(full)?;
     Counters::add(&reactor.shared.counters.queued);
     reactor.hangups.begin(&wire.state);
     reactor.hangups.watch_now(&wire.state);

@@ -24,7 +24,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use slotway_net::LocalPeers;
 use tokio::sync::{Notify, mpsc};
@@ -160,8 +159,8 @@ impl Reactor {
             self.spawn("noticing clients that leave", hangups),
             self.spawn("inspecting slots", inspect::serve(lanes(), questions)),
         ];
-        if self.shared.config.ping > 0 {
-            let interval = Duration::from_secs(self.shared.config.ping);
+        if self.shared.config.ping.ms() > 0 {
+            let interval = self.shared.config.ping.get();
             tasks.push(self.spawn("pinging workers", ping::run(lanes(), interval)));
         }
         tasks
@@ -198,7 +197,7 @@ impl Reactor {
         self.is_stopping.set(true);
         self.stops.notify_waiters();
         self.connections.begin_stop();
-        let limit = Duration::from_secs(self.shared.config.drain_timeout);
+        let limit = self.shared.config.drain_timeout.get();
         let finished = self.connections.finish_stop(limit);
         tokio::pin!(finished);
         loop {

@@ -67,6 +67,7 @@ mod tests {
     fn clients_wake_for_the_workers_of_their_own_route_only() {
         let route = |path: &str| RouteSpec {
             method: Method::Get,
+            host: None,
             path: Pattern::parse(path).unwrap(),
         };
         let routes = RouteChanges::default();

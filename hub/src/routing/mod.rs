@@ -1,14 +1,21 @@
 //! From a path to the workers that serve it.
 //!
 //! [`pattern`] reads a route's pattern, [`tree`] finds the pattern that matches a path and
-//! its [`params`], [`table`] is the snapshot that a reactor looks routes up in, and
+//! its [`params`], [`table`] is the snapshot that a reactor looks routes up in (the
+//! current one is in a [`cell`]), and
 //! [`session`] is a worker that has attached. A [`registration`] is what it registered, and
-//! [`own_paths`] are the paths that none can register.
+//! [`own_paths`] are the paths that none can register. [`host`] reads names of hosts, [`conflict`] says
+//! which routes cannot stand beside each other, and [`absence`] is what stays of those whose
+//! workers have gone.
 //!
 //! Whether patterns may stand beside each other is decided by pairs and not by order: two
 //! of the same shape must be the same, and all others go together. So the order in which
 //! workers come back, and which of them have gone, can refuse nobody.
 
+pub mod absence;
+pub mod cell;
+pub mod conflict;
+pub mod host;
 pub mod own_paths;
 pub mod params;
 pub mod pattern;

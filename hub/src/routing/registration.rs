@@ -1,5 +1,8 @@
 //! What a worker registers: its name and its routes, checked.
 
+use std::fmt;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use slotway_shm_proto::Method;
 
@@ -10,8 +13,18 @@ use super::pattern::Pattern;
 pub struct RouteSpec {
     /// The method it answers.
     pub method: Method,
+    /// Whose requests it answers: a name in lower case. `None`: those of every host that
+    /// has no route of its own for the path.
+    pub host: Option<Arc<str>>,
     /// The pattern.
     pub path: Pattern,
+}
+
+impl fmt::Display for RouteSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.host.as_deref().unwrap_or_default();
+        write!(f, "{} {host}{}", self.method, self.path)
+    }
 }
 
 /// What else a registration says of a route.
@@ -34,10 +47,27 @@ pub struct Registration {
     pub name: String,
     /// It joins workers of the same name rather than replace them.
     pub is_instance: bool,
+    /// Workers of other names that say so as well may serve its routes too.
+    pub shares_routes: bool,
+    /// When it started, in milliseconds since 1970, if it says so.
+    pub started_ms: Option<u64>,
     /// Its routes.
     pub routes: Vec<RouteSpec>,
     /// For each route, what else there is to it.
     pub options: Vec<RouteOptions>,
+}
+
+/// A route of an [`ExpectedWorker`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ExpectedRoute {
+    /// Its method.
+    pub method: String,
+    /// Its host.
+    pub host: Option<String>,
+    /// Its pattern.
+    pub path: String,
+    /// What else there is to it.
+    pub options: RouteOptions,
 }
 
 /// A worker's registration, and the id with which it will attach.
@@ -47,8 +77,12 @@ pub struct ExpectedWorker {
     pub worker_id: String,
     /// Its name.
     pub name: String,
-    /// Method, path, and what else there is to them.
-    pub routes: Vec<(String, String, RouteOptions)>,
+    /// See [`Registration::shares_routes`].
+    pub shares_routes: bool,
+    /// See [`Registration::started_ms`].
+    pub started_ms: Option<u64>,
+    /// Its routes.
+    pub routes: Vec<ExpectedRoute>,
     /// Its session with the old hub.
     #[serde(skip)]
     pub session_id: u64,

@@ -34,6 +34,10 @@ pub struct Session {
     pub worker_id: String,
     /// The worker's name.
     pub name: String,
+    /// See [`Registration::shares_routes`](super::registration::Registration::shares_routes).
+    pub shares_routes: bool,
+    /// When it started, in milliseconds since 1970, if it says so.
+    pub started_ms: Option<u64>,
     /// Its process and user.
     pub peer: PeerCredentials,
     /// Its routes; a slot's `route_index` counts these.
@@ -85,6 +89,8 @@ impl Session {
             index: id as usize,
             worker_id: id.to_string(),
             name: name.to_owned(),
+            shares_routes: true,
+            started_ms: None,
             peer: PeerCredentials { pid: None, uid: 0 },
             options: vec![RouteOptions::default(); routes.len()],
             routes,

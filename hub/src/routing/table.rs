@@ -2,17 +2,17 @@
 //! in one step.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use slotway_shm_proto::Method;
 
-use crate::routing::params::Params;
-use crate::routing::pattern::{Pattern, Segment};
-use crate::routing::registration::Registration;
-use crate::routing::registration::RouteSpec;
-use crate::routing::session::{Session, SessionState};
-use crate::routing::tree::Tree;
+use super::absence::Absence;
+use super::host;
+use super::params::Params;
+use super::pattern::{Pattern, Segment};
+use super::registration::RouteSpec;
+use super::session::{Session, SessionState};
+use super::tree::Tree;
 
 /// A worker that answers a route.
 #[derive(Clone, Debug)]
@@ -29,41 +29,42 @@ pub struct Target {
 #[derive(Debug)]
 struct PathEntry {
     pattern: Pattern,
-    methods: Vec<(Method, Vec<Target>)>,
+    methods: Vec<MethodEntry>,
     allow: String,
+}
+
+/// What answers one method on it.
+#[derive(Debug)]
+struct MethodEntry {
+    method: Method,
+    /// Empty if all have gone.
+    targets: Vec<Target>,
+    /// What is known of the last of them then.
+    absence: Option<Absence>,
+}
+
+/// The patterns for one host, or for those without patterns of their own.
+#[derive(Debug, Default)]
+struct HostPaths {
+    paths: Tree,
+    /// Indexes of the entries, by shape.
+    shapes: HashMap<Arc<[Segment]>, usize>,
 }
 
 /// A snapshot of all routes and sessions.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     /// Tells it from all tables before it.
-    version: u64,
-    paths: Tree,
+    pub(super) version: u64,
+    any_host: HostPaths,
+    /// By name, sorted.
+    hosts: Vec<(Arc<str>, HostPaths)>,
     entries: Vec<PathEntry>,
-    /// Indexes of the entries, by shape.
-    shapes: HashMap<Arc<[Segment]>, usize>,
     /// All sessions, those included that some reactor has yet to let go of, and their
     /// states.
     pub sessions: Vec<(Arc<Session>, SessionState)>,
-}
-
-/// Why a route cannot stand beside others.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RouteConflict {
-    /// Two patterns match the same paths under different names.
-    #[error("route {path} conflicts with {with}: its parameters have different names")]
-    Names {
-        /// The pattern that was to be added.
-        path: Pattern,
-        /// The pattern that is there.
-        with: Pattern,
-    },
-    /// A route is an event stream for one worker and not for the other.
-    #[error("route {path} is an event stream for one worker and an ordinary route for another")]
-    Kind {
-        /// Its pattern.
-        path: Pattern,
-    },
+    /// Workers that must be there and have never been.
+    pub missing: Vec<String>,
 }
 
 /// What answers a method on a path, in the table that it was found in.
@@ -90,71 +91,157 @@ pub enum NoRoute<'t> {
 impl RouteTable {
     /// Builds the table of these sessions; those that are not live keep their
     /// place in `sessions` but get no routes. Whatever has been let in can be built, in
-    /// any order and without any part of it.
-    pub fn build(sessions: Vec<(Arc<Session>, SessionState)>) -> Self {
+    /// any order and without any part of it. Routes of workers that have gone are known, and
+    /// have none.
+    pub fn build<'a>(
+        sessions: Vec<(Arc<Session>, SessionState)>,
+        absences: impl IntoIterator<Item = &'a Absence>,
+        missing: Vec<String>,
+    ) -> Self {
         let mut table = Self {
-            sessions,
+            missing,
             ..Self::default()
         };
-        for (session, state) in &table.sessions {
+        for (session, state) in &sessions {
             if *state != SessionState::Live {
                 continue;
             }
             for (route_index, route) in session.routes.iter().enumerate() {
-                let shape = route.path.shape();
-                let entry_index = if let Some(index) = table.shapes.get(shape) {
-                    *index
-                } else {
-                    let index = table.entries.len();
-                    table.paths.insert(shape, index);
-                    table.shapes.insert(Arc::clone(shape), index);
-                    table.entries.push(PathEntry::new(route.path.clone()));
-                    index
-                };
                 let target = Target {
                     session: Arc::clone(session),
                     route_index: route_index as u32,
                     is_sse: session.options[route_index].is_sse,
                 };
-                table.entries[entry_index].add(route.method, target);
+                table.entry(route).targets.push(target);
+            }
+        }
+        for absence in absences {
+            let entry = table.entry(&absence.route);
+            if entry.targets.is_empty() {
+                entry.absence = Some(absence.clone());
             }
         }
         for entry in &mut table.entries {
             entry.allow = allow_value(&entry.methods);
         }
+        table.sessions = sessions;
         table
     }
 
-    fn entry_of(&self, shape: &[Segment]) -> Option<&PathEntry> {
-        self.shapes.get(shape).map(|index| &self.entries[*index])
+    fn entry(&mut self, route: &RouteSpec) -> &mut MethodEntry {
+        let host_paths = match &route.host {
+            None => &mut self.any_host,
+            Some(host) => {
+                let place = self.hosts.binary_search_by(|(known, _)| known.cmp(host));
+                let index = place.unwrap_or_else(|index| {
+                    let new = (Arc::clone(host), HostPaths::default());
+                    self.hosts.insert(index, new);
+                    index
+                });
+                &mut self.hosts[index].1
+            }
+        };
+        let shape = route.path.shape();
+        let entry_index = *host_paths
+            .shapes
+            .entry(Arc::clone(shape))
+            .or_insert_with(|| {
+                let index = self.entries.len();
+                host_paths.paths.insert(shape, index);
+                self.entries.push(PathEntry {
+                    pattern: route.path.clone(),
+                    methods: Vec::new(),
+                    allow: String::new(),
+                });
+                index
+            });
+        self.entries[entry_index].method(route.method)
+    }
+
+    /// The patterns for a host of its own.
+    fn of_host(&self, host: &[u8]) -> Option<&HostPaths> {
+        let host = host::name_of(host);
+        let place = self
+            .hosts
+            .binary_search_by(|(known, _)| host::compare(known, host));
+        place.ok().map(|index| &self.hosts[index].1)
+    }
+
+    fn entry_of(&self, route: &RouteSpec) -> Option<&PathEntry> {
+        let host_paths = match &route.host {
+            None => &self.any_host,
+            Some(host) => self.of_host(host.as_bytes())?,
+        };
+        let index = host_paths.shapes.get(route.path.shape())?;
+        Some(&self.entries[*index])
+    }
+
+    fn method_of(&self, route: &RouteSpec) -> Option<&MethodEntry> {
+        let methods = &self.entry_of(route)?.methods;
+        methods.iter().find(|entry| entry.method == route.method)
+    }
+
+    /// The pattern of this route's shape and host, if one of the workers that serve it
+    /// `counts`.
+    pub fn pattern_of(
+        &self,
+        route: &RouteSpec,
+        counts: impl Fn(&&Target) -> bool,
+    ) -> Option<&Pattern> {
+        let entry = self.entry_of(route)?;
+        let mut targets = entry.methods.iter().flat_map(|entry| &entry.targets);
+        targets
+            .any(|target| counts(&target))
+            .then_some(&entry.pattern)
     }
 
     /// Workers for one route.
     pub fn targets_of(&self, route: &RouteSpec) -> &[Target] {
-        let entry = self.entry_of(route.path.shape());
-        let targets = entry.and_then(|entry| entry.targets(route.method));
-        targets.unwrap_or_default()
+        self.method_of(route)
+            .map_or(&[], |entry| entry.targets.as_slice())
+    }
+
+    /// What is known of a route whose workers have all gone.
+    pub fn absence_of(&self, route: &RouteSpec) -> Option<&Absence> {
+        self.method_of(route)?.absence.as_ref()
     }
 
     /// The methods of a path, as the Allow field has them.
-    pub fn allow_of(&self, path: &str) -> Option<&str> {
-        let index = self.paths.find(path, &mut Params::default())?;
+    pub fn allow_of(&self, host: Option<&[u8]>, path: &str) -> Option<&str> {
+        let index = self.find_entry(|| host, path, &mut Params::default())?;
         Some(&self.entries[index].allow)
     }
 
-    /// What answers `method` on `path` (raw, as sent); its parameters are written to
-    /// `params`.
     #[inline]
-    pub fn find(
+    fn find_entry<'h>(
+        &self,
+        host: impl FnOnce() -> Option<&'h [u8]>,
+        path: &str,
+        params: &mut Params,
+    ) -> Option<usize> {
+        if !self.hosts.is_empty()
+            && let Some(own) = host().and_then(|host| self.of_host(host))
+            && let Some(found) = own.paths.find(path, params)
+        {
+            return Some(found);
+        }
+        self.any_host.paths.find(path, params)
+    }
+
+    /// What answers `method` on `path` (raw, as sent) of a host (as the Host field has it, looked
+    /// for where it matters); its parameters are written to `params`.
+    #[inline]
+    pub fn find<'h>(
         &self,
         method: Method,
+        host: impl FnOnce() -> Option<&'h [u8]>,
         path: &str,
         params: &mut Params,
     ) -> Result<FoundRoute, NoRoute<'_>> {
-        let found = self.paths.find(path, params);
+        let found = self.find_entry(host, path, params);
         let entry_index = found.ok_or(NoRoute::NotFound)?;
         let entry = &self.entries[entry_index];
-        let of = |method| entry.methods.iter().position(|(known, _)| *known == method);
+        let of = |method| entry.methods.iter().position(|e| e.method == method);
         // A worker that answers GET answers HEAD: the hub leaves the body out.
         let of_get = || (method == Method::Head).then(|| of(Method::Get)).flatten();
         let method_index = of(method).or_else(of_get);
@@ -167,43 +254,43 @@ impl RouteTable {
         })
     }
 
-    /// The workers of what was found, at least one; `None` if it was found in another
-    /// table.
+    #[inline]
+    fn found(&self, found: FoundRoute) -> Option<&MethodEntry> {
+        let is_own = found.version == self.version as u32;
+        is_own
+            .then(|| &self.entries[found.entry_index as usize].methods[found.method_index as usize])
+    }
+
+    /// The workers of what was found, none if they have all gone; `None` if it was found in
+    /// another table.
     #[inline]
     pub fn targets(&self, found: FoundRoute) -> Option<&[Target]> {
-        let is_own = found.version == self.version as u32;
-        is_own.then(|| {
-            &*self.entries[found.entry_index as usize].methods[found.method_index as usize].1
-        })
+        self.found(found).map(|entry| entry.targets.as_slice())
+    }
+
+    /// What is known of a route that was found, whose workers have all gone.
+    pub fn absence(&self, found: FoundRoute) -> Option<&Absence> {
+        self.found(found)?.absence.as_ref()
     }
 }
 
 impl PathEntry {
-    fn new(pattern: Pattern) -> Self {
-        Self {
-            pattern,
-            methods: Vec::new(),
-            allow: String::new(),
-        }
-    }
-
-    fn add(&mut self, method: Method, target: Target) {
-        match self.methods.iter_mut().find(|(known, _)| *known == method) {
-            Some((_, targets)) => targets.push(target),
-            None => self.methods.push((method, vec![target])),
-        }
-    }
-
-    fn targets(&self, method: Method) -> Option<&[Target]> {
-        self.methods
-            .iter()
-            .find(|(known, _)| *known == method)
-            .map(|(_, targets)| targets.as_slice())
+    fn method(&mut self, method: Method) -> &mut MethodEntry {
+        let place = self.methods.iter().position(|entry| entry.method == method);
+        let index = place.unwrap_or_else(|| {
+            self.methods.push(MethodEntry {
+                method,
+                targets: Vec::new(),
+                absence: None,
+            });
+            self.methods.len() - 1
+        });
+        &mut self.methods[index]
     }
 }
 
-fn allow_value(methods: &[(Method, Vec<Target>)]) -> String {
-    let has = |method| methods.iter().any(|(known, _)| *known == method);
+fn allow_value(methods: &[MethodEntry]) -> String {
+    let has = |method| methods.iter().any(|entry| entry.method == method);
     let allowed: Vec<_> = Method::ALL
         .into_iter()
         .filter(|method| has(*method) || (*method == Method::Head && has(Method::Get)))
@@ -212,87 +299,13 @@ fn allow_value(methods: &[(Method, Vec<Target>)]) -> String {
     allowed.join(", ")
 }
 
-/// Whether these routes can be served beside each other and beside the live sessions
-/// that this one would not replace.
-pub fn check_conflicts(
-    table: &RouteTable,
-    registration: &Registration,
-) -> Result<(), RouteConflict> {
-    let Registration {
-        name,
-        is_instance,
-        routes,
-        options,
-    } = registration;
-    let stays = |target: &&Target| *is_instance || target.session.name != *name;
-    let mut own = HashMap::new();
-    for (route, options) in routes.iter().zip(options) {
-        check_names(
-            &route.path,
-            own.entry(route.path.shape()).or_insert(&route.path),
-        )?;
-        let Some(entry) = table.entry_of(route.path.shape()) else {
-            continue;
-        };
-        let mut others = entry.methods.iter().flat_map(|(_, targets)| targets);
-        if others.any(|target| stays(&target)) {
-            check_names(&route.path, &entry.pattern)?;
-        }
-        let targets = entry.targets(route.method).unwrap_or_default();
-        let mut others = targets.iter().filter(stays);
-        if others.any(|target| target.is_sse != options.is_sse) {
-            let path = route.path.clone();
-            return Err(RouteConflict::Kind { path });
-        }
-    }
-    Ok(())
-}
-
-/// Of one shape, for which the names of the parameters must be the same.
-fn check_names(path: &Pattern, with: &Pattern) -> Result<(), RouteConflict> {
-    if path == with {
-        return Ok(());
-    }
-    Err(RouteConflict::Names {
-        path: path.clone(),
-        with: with.clone(),
-    })
-}
-
-/// Where the current table is found: a counter that reactors look at for each
-/// request, and a lock that they take only when it has moved.
-#[derive(Debug, Default)]
-pub struct RouteCell {
-    version: AtomicU64,
-    table: Mutex<Arc<RouteTable>>,
-}
-
-impl RouteCell {
-    /// Number of the current table.
-    #[inline]
-    pub fn version(&self) -> u64 {
-        // Pairs with the Release in `publish`.
-        self.version.load(Ordering::Acquire)
-    }
-
-    /// The current table.
-    pub fn current(&self) -> Arc<RouteTable> {
-        Arc::clone(&self.table.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Swaps the table in.
-    pub fn publish(&self, mut table: RouteTable) {
-        // Only the control thread publishes.
-        table.version = self.version.load(Ordering::Relaxed) + 1;
-        *self.table.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
-        self.version.fetch_add(1, Ordering::Release);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::registration::RouteOptions;
+    use crate::routing::absence::Absences;
+    use crate::routing::cell::RouteCell;
+    use crate::routing::conflict::check_conflicts;
+    use crate::routing::registration::Registration;
     use slotway_shm_proto::layout::Geometry;
 
     fn session(id: u64, name: &str, routes: &[(Method, &str)]) -> Arc<Session> {
@@ -301,6 +314,7 @@ mod tests {
             .iter()
             .map(|(method, path)| RouteSpec {
                 method: *method,
+                host: None,
                 path: Pattern::parse(path).unwrap(),
             })
             .collect();
@@ -312,7 +326,7 @@ mod tests {
         method: Method,
         path: &str,
     ) -> Result<FoundRoute, NoRoute<'t>> {
-        table.find(method, path, &mut Params::default())
+        table.find(method, || None, path, &mut Params::default())
     }
 
     fn live(sessions: Vec<Arc<Session>>) -> Vec<(Arc<Session>, SessionState)> {
@@ -332,9 +346,9 @@ mod tests {
                 (Method::Post, "/files/{*rest}"),
             ],
         );
-        let table = RouteTable::build(live(vec![a]));
+        let table = RouteTable::build(live(vec![a]), [], Vec::new());
         let (path, mut params) = ("/items/a%2Fb", Params::default());
-        let found = table.find(Method::Get, path, &mut params).unwrap();
+        let found = table.find(Method::Get, || None, path, &mut params).unwrap();
         assert_eq!(table.targets(found).unwrap()[0].route_index, 0);
         assert_eq!(params.values(path).collect::<Vec<_>>(), ["a%2Fb"]);
         assert!(lookup(&table, Method::Post, "/files/x/y").is_ok());
@@ -347,39 +361,13 @@ mod tests {
     #[test]
     fn a_wrong_method_is_told_which_are_allowed_and_head_goes_where_get_goes() {
         let a = session(1, "a", &[(Method::Post, "/x"), (Method::Get, "/x")]);
-        let table = RouteTable::build(live(vec![a]));
+        let table = RouteTable::build(live(vec![a]), [], Vec::new());
         assert!(lookup(&table, Method::Head, "/x").is_ok());
         let allow = "GET, HEAD, POST";
         assert_eq!(
             lookup(&table, Method::Put, "/x").unwrap_err(),
             NoRoute::WrongMethod { allow }
         );
-    }
-
-    #[test]
-    fn two_workers_may_share_a_pattern_but_not_under_other_names() {
-        let a = session(1, "a", &[(Method::Get, "/x/{id}")]);
-        let b = session(2, "b", &[(Method::Get, "/x/{id}")]);
-        let table = RouteTable::build(live(vec![Arc::clone(&a), b]));
-        let found = lookup(&table, Method::Get, "/x/1").unwrap();
-        assert_eq!(table.targets(found).unwrap().len(), 2);
-
-        let registration = |name: &str, is_instance| Registration {
-            name: name.to_owned(),
-            is_instance,
-            options: vec![RouteOptions::default()],
-            routes: vec![RouteSpec {
-                method: Method::Get,
-                path: Pattern::parse("/x/{other}").unwrap(),
-            }],
-        };
-        let conflict = check_conflicts(&table, &registration("c", false)).unwrap_err();
-        assert!(conflict.to_string().contains("/x/{id}"), "{conflict}");
-        let alone = RouteTable::build(live(vec![a]));
-        let outcome = check_conflicts(&alone, &registration("a", false));
-        assert_eq!(outcome, Ok(()), "it replaces its own");
-        let outcome = check_conflicts(&alone, &registration("a", true));
-        assert!(outcome.is_err(), "an instance replaces nobody");
     }
 
     #[test]
@@ -397,18 +385,20 @@ mod tests {
                 .map(|id| session(id, &id.to_string(), &[(Method::Get, patterns[id as usize])]))
                 .collect();
             random.shuffle(&mut sessions);
-            let table = RouteTable::build(live(sessions.clone()));
+            let table = RouteTable::build(live(sessions.clone()), [], Vec::new());
             for session in &sessions {
                 let registration = Registration {
                     name: "new".to_owned(),
                     is_instance: false,
+                    shares_routes: true,
+                    started_ms: None,
                     routes: session.routes.clone(),
                     options: session.options.clone(),
                 };
                 assert_eq!(check_conflicts(&table, &registration), Ok(()));
             }
             while let Some(gone) = sessions.pop() {
-                let table = RouteTable::build(live(sessions.clone()));
+                let table = RouteTable::build(live(sessions.clone()), [], Vec::new());
                 assert!(table.targets_of(&gone.routes[0]).is_empty());
                 for session in &sessions {
                     assert_eq!(table.targets_of(&session.routes[0]).len(), 1);
@@ -422,7 +412,11 @@ mod tests {
         let a = session(1, "a", &[(Method::Get, "/x")]);
         let cell = RouteCell::default();
         let tables = [(); 2].map(|()| {
-            cell.publish(RouteTable::build(live(vec![Arc::clone(&a)])));
+            cell.publish(RouteTable::build(
+                live(vec![Arc::clone(&a)]),
+                [],
+                Vec::new(),
+            ));
             cell.current()
         });
         let found = lookup(&tables[0], Method::Get, "/x").unwrap();
@@ -430,33 +424,56 @@ mod tests {
     }
 
     #[test]
-    fn an_event_stream_and_an_ordinary_route_do_not_share_a_pattern_and_method() {
-        let a = session(1, "a", &[(Method::Get, "/x")]);
-        let table = RouteTable::build(live(vec![a]));
-        let registration = Registration {
-            name: "b".to_owned(),
-            is_instance: false,
-            routes: vec![RouteSpec {
-                method: Method::Get,
-                path: Pattern::parse("/x").unwrap(),
-            }],
-            options: vec![RouteOptions {
-                is_sse: true,
-                ..RouteOptions::default()
-            }],
-        };
-        let conflict = check_conflicts(&table, &registration).unwrap_err();
-        assert!(matches!(conflict, RouteConflict::Kind { .. }));
-    }
-
-    #[test]
     fn a_session_that_drains_has_no_routes() {
         let a = session(1, "a", &[(Method::Get, "/x")]);
-        let table = RouteTable::build(vec![(a, SessionState::Draining)]);
+        let table = RouteTable::build(vec![(a, SessionState::Draining)], [], Vec::new());
         assert_eq!(
             lookup(&table, Method::Get, "/x").unwrap_err(),
             NoRoute::NotFound
         );
         assert_eq!(table.sessions.len(), 1);
+    }
+    #[test]
+    fn a_route_whose_worker_has_gone_is_known_until_another_serves_it() {
+        let a = session(1, "a", &[(Method::Get, "/x"), (Method::Post, "/x")]);
+        let mut absences = Absences::new(9);
+        absences.gone(&a, 5);
+        let table = RouteTable::build(Vec::new(), absences.iter(), Vec::new());
+        let found = lookup(&table, Method::Get, "/x").unwrap();
+        assert!(table.targets(found).unwrap().is_empty());
+        assert_eq!(table.absence(found).unwrap().gone_at_ms, 5);
+        assert!(table.absence_of(&a.routes[1]).is_some());
+        let b = session(2, "b", &[(Method::Get, "/x")]);
+        let table = RouteTable::build(live(vec![b]), absences.iter(), Vec::new());
+        let found = lookup(&table, Method::Get, "/x").unwrap();
+        assert!(table.absence(found).is_none() && table.targets(found).unwrap().len() == 1);
+        assert_eq!(table.allow_of(None, "/x"), Some("GET, HEAD, POST"));
+    }
+
+    #[test]
+    fn a_host_s_own_routes_come_first_and_those_of_every_host_after_them() {
+        let general = session(
+            1,
+            "general",
+            &[(Method::Get, "/x"), (Method::Get, "/{*all}")],
+        );
+        let mut own = session(2, "own", &[(Method::Get, "/x")]);
+        Arc::get_mut(&mut own).unwrap().routes[0].host = Some("shop.example".into());
+        let table = RouteTable::build(live(vec![general, own]), [], Vec::new());
+        let worker = |host: &str, path: &str| {
+            let params = &mut Params::default();
+            let found = table.find(Method::Get, || Some(host.as_bytes()), path, params);
+            table.targets(found.unwrap()).unwrap()[0]
+                .session
+                .name
+                .clone()
+        };
+        for host in ["shop.example", "Shop.Example:8080", "shop.example."] {
+            assert_eq!(worker(host, "/x"), "own", "{host}");
+            assert_eq!(worker(host, "/y"), "general", "{host}");
+        }
+        for host in ["", "x.shop.example", "shop.exampl", "[::1]:80"] {
+            assert_eq!(worker(host, "/x"), "general", "{host}");
+        }
     }
 }

@@ -15,17 +15,8 @@ use crate::routing::registration::ExpectedWorker;
 /// What the other threads, and the control thread's own tasks, tell it.
 #[derive(Debug)]
 pub enum ControlMessage {
-    /// A request for one of the hub's own paths.
-    Request {
-        /// Its method.
-        method: Method,
-        /// Its path.
-        path: String,
-        /// Its body.
-        body: Vec<u8>,
-        /// Where the response goes.
-        reply: oneshot::Sender<LocalReply>,
-    },
+    /// A request, and where its response goes.
+    Request(OwnRequest, oneshot::Sender<LocalReply>),
     /// A worker has said hello on the attach socket.
     Hello(Greeting),
     /// A worker wants to finish what it has and go.
@@ -54,6 +45,19 @@ pub enum ControlMessage {
     LanesClosed(u64),
     /// Finish: say goodbye to every worker.
     Stop(oneshot::Sender<()>),
+}
+
+/// A request for one of the hub's own paths.
+#[derive(Debug)]
+pub struct OwnRequest {
+    /// Its method.
+    pub method: Method,
+    /// Its path, without the prefix of the hub's own paths.
+    pub path: String,
+    /// Its query; empty if it has none.
+    pub query: String,
+    /// Its body.
+    pub body: Vec<u8>,
 }
 
 /// A worker that wants to attach, from a user who may.

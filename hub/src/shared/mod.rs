@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::config::Config;
 use crate::events::registry::Registry;
 use crate::limits::CONNECTIONS_FEW;
-use crate::routing::table::RouteCell;
+use crate::routing::cell::RouteCell;
 use crate::shared::admission::Admission;
 use crate::shared::auth::Access;
 use crate::shared::inspection::Inspection;
@@ -42,6 +42,8 @@ pub struct Shared {
     pub routes: RouteCell,
     /// One per reactor: told when the table has changed or the hub stops.
     pub reactor_wakes: Vec<Notify>,
+    /// The hub will stop soon: it serves, and says that it is not healthy.
+    pub unready: std::sync::atomic::AtomicBool,
     /// Set once, before the reactors are woken.
     pub stopping: std::sync::atomic::AtomicBool,
     /// Whether clients are accepted: not before a new hub has the old one's workers.
@@ -91,6 +93,7 @@ impl Shared {
             geometry,
             routes: RouteCell::default(),
             reactor_wakes,
+            unready: false.into(),
             stopping: false.into(),
             open: watch::Sender::new(false),
             counters: Counters::default(),
@@ -100,6 +103,11 @@ impl Shared {
             failure: watch::Sender::new(None),
             control,
         }
+    }
+
+    /// Whether the hub stops.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// Sends a message to the control thread; in vain only when the hub stops.

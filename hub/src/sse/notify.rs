@@ -17,8 +17,8 @@ use crate::lanes::response_head::{self, WorkerResponse};
 use crate::lanes::slot::Event;
 use crate::limits::SSE_QUEUE_RETRY;
 use crate::proxy::fill::{self, DispatchBody, Request};
-use crate::proxy::outcome;
 use crate::proxy::reserve::{Need, Reservation, reserve};
+use crate::proxy::{absent, outcome};
 
 /// What a worker says to a client that has come.
 pub enum Notified {
@@ -132,7 +132,7 @@ async fn response_streams(
         match poll_fn(|cx| exchange.poll_outcome(cx)).await {
             Outcome::Event(Event::Changed) => {}
             Outcome::Event(Event::TimedOut) => {
-                let timed_out = outcome::timed_out(&subscriber.reactor.lanes);
+                let timed_out = outcome::timed_out(&subscriber.reactor.lanes, exchange);
                 if exchange.give_up() {
                     // It has not begun, and never will.
                     return Err(timed_out.into());
@@ -164,7 +164,7 @@ async fn submit(
         if to == To::Any {
             let lanes = &subscriber.reactor.lanes;
             let queue = match need {
-                Need::Slot => &lanes.queue,
+                Need::Slot | Need::Worker { .. } => &lanes.queue,
                 Need::Stream => &lanes.stream_queue,
             };
             place = place
@@ -172,7 +172,11 @@ async fn submit(
                 .or_else(|| queue.enter(&subscriber.route));
             granted = place.is_some().then_some(need);
         }
-        wait(subscriber, place.as_ref(), deadline_ms).await?;
+        let until_ms = match need {
+            Need::Worker { until_ms } => until_ms.min(deadline_ms),
+            Need::Slot | Need::Stream => deadline_ms,
+        };
+        wait(subscriber, place.as_ref(), deadline_ms, until_ms).await?;
     }
 }
 
@@ -181,11 +185,16 @@ async fn wait(
     subscriber: &Subscriber,
     place: Option<&Place>,
     deadline_ms: u64,
+    until_ms: u64,
 ) -> Result<(), LocalReply> {
-    let left_ms = deadline_ms.saturating_sub(clock::coarse_ms());
-    if left_ms == 0 {
-        return Err(outcome::queue_timed_out(&subscriber.reactor.lanes));
+    let now_ms = clock::coarse_ms();
+    if now_ms >= deadline_ms {
+        return Err(outcome::queue_timed_out(
+            &subscriber.reactor.lanes,
+            &subscriber.route,
+        ));
     }
+    let left_ms = until_ms.saturating_sub(now_ms);
     match place {
         Some(place) => {
             let granted = place.granted();
@@ -215,8 +224,13 @@ fn try_submit(
             let own = targets.iter().position(|target| target.session.id == id);
             targets = own.map_or(&[], |index| &targets[index..=index]);
         }
-        let no_worker = || outcome::overloaded("no worker for this event stream");
-        let reservation = reserve(lanes, targets, false, granted).ok_or_else(no_worker)?;
+        let Some(reservation) = reserve(lanes, targets, false, granted) else {
+            let absence = table.absence_of(&subscriber.route);
+            return match to {
+                To::Any => Ok(Err(absent::wait_or_refuse(lanes, absence)?)),
+                To::Session(_) => Err(absent::no_worker(absence).into()),
+            };
+        };
         let (exchange, route_index) = match reservation {
             Reservation::Slot {
                 exchange,

@@ -19,7 +19,7 @@ use super::send::{send_events, send_piece, send_stream_head};
 use super::subscriber::{Owner, Subscriber, head_for_worker};
 use crate::events::feed::Feed;
 use crate::events::frame::KEEP_ALIVE;
-use crate::events::registry::{Params, Topic};
+use crate::events::registry::{Client, Topic};
 use crate::http::encode;
 use crate::http::local_reply::LocalReply;
 use crate::http::target::percent_decode;
@@ -64,13 +64,14 @@ struct Served {
     last_event_id: Option<Arc<str>>,
 }
 
-/// `GET /events` and `GET /events/{channel}`.
+/// `GET /events` and `GET /events/{channel}`; `path` is without the prefix of the hub's own
+/// paths.
 pub async fn serve_own(
     wire: &mut Wire,
     call: &mut Call,
     method: Method,
+    path: String,
 ) -> Result<AfterRequest, EarlyEnd> {
-    let path = call.path(wire);
     let topic = match path.strip_prefix("/events/") {
         Some(raw) if !raw.is_empty() && !raw.contains('/') => Topic::Channel(decode(raw)?),
         Some(_) => return Err(LocalReply::error(404, format!("no route for {path}")).into()),
@@ -90,7 +91,9 @@ pub async fn serve_own(
     }
     let shared = Arc::clone(&wire.reactor.shared);
     let count_max = shared.config.sse_buffer as usize;
-    let listening = shared.streams.enter(vec![topic], Params::new(), count_max);
+    let listening = shared
+        .streams
+        .enter(vec![topic], Client::default(), count_max);
     call.take(wire, call.head.bytes, Progress::Done);
     let end = stream_events(wire, call, &listening.feed, None).await;
     drop(listening);
@@ -125,8 +128,11 @@ pub async fn serve_route(
     ];
     // What the worker pushes while it is notified of the client must not be missed.
     let count_max = shared.config.sse_buffer as usize;
-    let params = subscriber.params.clone();
-    let listening = shared.streams.enter(topics, params, count_max);
+    let client = Client {
+        params: subscriber.params.clone(),
+        host: subscriber.route.host.clone(),
+    };
+    let listening = shared.streams.enter(topics, client, count_max);
     let owner = match connect(wire, call, &subscriber, last_event_id.as_deref()).await? {
         Notified::Accepted(owner) => owner,
         Notified::Refused(exchange, response) => {

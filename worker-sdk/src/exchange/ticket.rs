@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use slotway_shm_proto::ByteRing;
-use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, ResponseHead};
+use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, ResponseHead, response_flags};
 
 use super::hold::{Hold, complete, let_go};
 use super::response::{Body, Response, body_offset};
@@ -18,6 +18,8 @@ pub(crate) struct Ticket {
     key: SlotKey,
     /// Request and response of an async handler each hold the slot.
     is_held: bool,
+    /// Of the response's head.
+    flags: u32,
     /// The handler reads the request's body itself.
     pub reads_body: bool,
     taken_ns: Option<u64>,
@@ -42,6 +44,7 @@ impl Ticket {
             session,
             key,
             is_held: false,
+            flags: 0,
             reads_body: false,
             taken_ns,
             done: false,
@@ -112,6 +115,9 @@ impl Ticket {
             arena + u64::from(body_offset(fields_bytes)),
             body.as_bytes(),
         );
+        if status == 500 {
+            self.flags = response_flags::FAILED;
+        }
         self.publish(status, fields_bytes, Body::InSlot(body.len() as u32))
     }
 
@@ -123,6 +129,7 @@ impl Ticket {
             status: u32::from(status),
             fields_bytes,
             body_offset,
+            flags: self.flags,
             ..ResponseHead::default()
         };
         if let Some(taken_ns) = self.taken_ns {

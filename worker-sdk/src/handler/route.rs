@@ -144,6 +144,7 @@ impl<S: Send + Sync + 'static> Route<S> {
         RouteRegistration {
             method: self.method.clone(),
             path: self.pattern.path().to_owned(),
+            host: None,
             retry: self.may_retry,
             sse: self.is_sse,
             raw_params: self.raw_params,

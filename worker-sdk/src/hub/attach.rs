@@ -64,10 +64,7 @@ pub(crate) fn register_and_attach(
             Ok(socket) => socket,
             // Whose hub is elsewhere may have nothing there, or what a dead one left.
             Err(_) if attach.told.is_none() => continue,
-            Err(error) => {
-                let path = path.clone();
-                return Err(RunError::AttachSocket { path, error });
-            }
+            Err(error) => return Err(cannot_reach(path, error)),
         };
         attach.check_user(&socket, path)?;
         let sent = Register::pieces(document, thread_count)
@@ -89,6 +86,8 @@ pub(crate) struct Attachment {
     pub socket: OwnedFd,
     /// Where it attached.
     pub path: PathBuf,
+    /// The hub's own paths hide some of the worker's.
+    pub hides_paths: bool,
 }
 
 /// Says hello with what was registered over HTTP; blocks for at most `limit`.
@@ -99,10 +98,7 @@ pub(crate) fn attach(
     limit: Duration,
 ) -> Result<Attachment, RunError> {
     let path = &reservation.attach;
-    let socket = connect(path, limit).map_err(|error| RunError::AttachSocket {
-        path: path.clone(),
-        error,
-    })?;
+    let socket = connect(path, limit).map_err(|error| cannot_reach(path, error))?;
     attach.check_user(&socket, path)?;
     let hello = Hello {
         worker_id: reservation.worker_id,
@@ -135,8 +131,11 @@ fn welcome(socket: OwnedFd, path: &Path, sent: io::Result<()>) -> Result<Attachm
             response: text,
         });
     }
-    let geometry = match FromHub::from_packet(&welcome.bytes).map_err(invalid)? {
-        FromHub::Welcome(geometry) => geometry,
+    let (geometry, hides_paths) = match FromHub::from_packet(&welcome.bytes).map_err(invalid)? {
+        FromHub::Welcome {
+            geometry,
+            hides_paths,
+        } => (geometry, hides_paths),
         FromHub::Refused(refusal) => return Err(RunError::Refused(refusal)),
         FromHub::Goodbye(goodbye) => return Err(RunError::Ended(goodbye)),
         FromHub::Moving(_) => return Err(RunError::Disconnected),
@@ -161,7 +160,21 @@ fn welcome(socket: OwnedFd, path: &Path, sent: io::Result<()>) -> Result<Attachm
         eventfds,
         socket,
         path: path.to_owned(),
+        hides_paths,
     })
+}
+
+/// Why connecting failed; that the socket is another user's is nothing that time mends.
+fn cannot_reach(path: &Path, error: io::Error) -> RunError {
+    let path = path.to_owned();
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return RunError::AttachSocket { path, error };
+    }
+    RunError::AttachDenied {
+        owner: rustix::fs::stat(&path).ok().map(|status| status.st_uid),
+        own: rustix::process::geteuid().as_raw(),
+        path,
+    }
 }
 
 fn connect(path: &Path, limit: Duration) -> io::Result<OwnedFd> {

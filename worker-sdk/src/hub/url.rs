@@ -65,14 +65,24 @@ impl HubUrl {
         })
     }
 
+    /// Whether it is this host that the URL names.
+    pub fn is_on_this_host(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp { host, .. } => {
+                let address = host.parse::<IpAddr>();
+                host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+            }
+        }
+    }
+
     /// Where a hub on this host that listens there has its attach socket, unless it was
     /// told otherwise.
     pub fn usual_attach_sockets(&self) -> Vec<PathBuf> {
-        let Self::Tcp { host, port, .. } = self else {
+        let Self::Tcp { port, .. } = self else {
             return Vec::new();
         };
-        let address = host.parse::<IpAddr>();
-        if host != "localhost" && !address.is_ok_and(|address| address.is_loopback()) {
+        if !self.is_on_this_host() {
             return Vec::new();
         }
         let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);

@@ -178,8 +178,18 @@ impl<S: Send + Sync + 'static> Receiver<S> {
     }
 
     fn reads_body(&self, head: &RequestHead) -> bool {
-        let route = self.routes.get(head.route_index as usize);
-        route.is_some_and(Route::reads_body)
+        self.route_of(head).is_some_and(Route::reads_body)
+    }
+
+    /// The registration has all routes once for each host.
+    #[inline]
+    fn route_of(&self, head: &RequestHead) -> Option<&Route<S>> {
+        let index = head.route_index as usize;
+        let count = self.routes.len();
+        match self.routes.get(index) {
+            None if count > 0 => self.routes.get(index % count),
+            route => route,
+        }
     }
 
     #[inline]
@@ -200,7 +210,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
             unrung.note(ticket.respond_ping(), key.lane_index);
             return;
         }
-        let Some(route) = self.routes.get(head.route_index as usize) else {
+        let Some(route) = self.route_of(&head) else {
             tracing::error!(
                 route = head.route_index,
                 "the hub named a route that does not exist"

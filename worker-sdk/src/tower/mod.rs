@@ -8,4 +8,4 @@ pub(crate) mod body;
 pub(crate) mod service;
 
 pub use body::Body;
-pub use service::{BoxError, HttpService, RequestContext, ResponseBody, routes};
+pub use service::{BoxError, HttpService, RequestContext, ResponseBody, nested_routes, routes};

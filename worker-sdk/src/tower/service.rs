@@ -107,6 +107,23 @@ pub fn routes<S: Send + Sync + 'static>(
     prefix: &str,
     service: impl HttpService,
 ) -> impl Iterator<Item = Route<S>> {
+    routes_of(prefix, service, false)
+}
+
+/// Like [`routes`], for a service that sees paths without the prefix, as axum's `nest` has
+/// it: what [`HubWorker::nest`](crate::HubWorker::nest) adds.
+pub fn nested_routes<S: Send + Sync + 'static>(
+    prefix: &str,
+    service: impl HttpService,
+) -> impl Iterator<Item = Route<S>> {
+    routes_of(prefix, service, true)
+}
+
+fn routes_of<S: Send + Sync + 'static>(
+    prefix: &str,
+    service: impl HttpService,
+    strips: bool,
+) -> impl Iterator<Item = Route<S>> {
     let prefix = prefix.trim_end_matches('/');
     let below: Arc<str> = format!("{prefix}/{{*path}}").into();
     let itself: Arc<str> = if prefix.is_empty() { "/" } else { prefix }.into();
@@ -117,9 +134,11 @@ pub fn routes<S: Send + Sync + 'static>(
     for pattern in [itself, below].into_iter().chain(with_slash) {
         for method in Method::ALL {
             let (service, route_pattern) = (Arc::clone(&service), Arc::clone(&pattern));
+            let stripped = if strips { prefix.len() } else { 0 };
             let handler = move |_, request, body| {
                 let service = service.lock().unwrap_or_else(PoisonError::into_inner);
-                call(service.clone(), request, body, Arc::clone(&route_pattern))
+                let pattern = Arc::clone(&route_pattern);
+                call(service.clone(), request, body, pattern, stripped)
             };
             // Services decode paths as they like.
             routes.push(Route::in_place_stream(method, &pattern, handler).with_raw_params());
@@ -133,6 +152,7 @@ async fn call(
     request: Request,
     body: RequestBody,
     route_pattern: Arc<str>,
+    stripped: usize,
 ) -> Response {
     let cancellation = request.cancellation();
     let context = RequestContext {
@@ -143,7 +163,7 @@ async fn call(
         cancellation: cancellation.clone(),
     };
     let (body, unread) = Body::new(body, request.body_length());
-    let Some(http_request) = to_http(&request, context, body) else {
+    let Some(http_request) = to_http(&request, context, body, stripped) else {
         return request.response(400).text("not a URI");
     };
     let responding = async {
@@ -159,10 +179,20 @@ async fn call(
     }
 }
 
-fn to_http(request: &Request, context: RequestContext, body: Body) -> Option<http::Request<Body>> {
+/// `stripped` is the length of the path's beginning that the service does not see.
+fn to_http(
+    request: &Request,
+    context: RequestContext,
+    body: Body,
+    stripped: usize,
+) -> Option<http::Request<Body>> {
+    let path = match request.path().get(stripped..) {
+        None | Some("") => "/",
+        Some(path) => path,
+    };
     let path_and_query = match request.query() {
-        Some(query) => format!("{}?{query}", request.path()),
-        None => request.path().to_owned(),
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
     };
     let mut http_request = http::Request::new(body);
     *http_request.method_mut() = request.method().parse().ok()?;

@@ -36,6 +36,8 @@ pub struct HubEmitter {
     /// `None`: the worker's URL is none.
     hub: Option<HubClient>,
     source: Arc<str>,
+    /// Of the worker's routes.
+    hosts: Arc<[String]>,
     sessions: LiveSessions,
 }
 
@@ -118,9 +120,15 @@ impl SseTarget {
 }
 
 impl HubEmitter {
-    pub(crate) fn new(hub: Option<HubClient>, name: &str, sessions: LiveSessions) -> Self {
+    pub(crate) fn new(
+        hub: Option<HubClient>,
+        name: &str,
+        hosts: &[String],
+        sessions: LiveSessions,
+    ) -> Self {
         Self {
             hub,
+            hosts: hosts.into(),
             source: name.into(),
             sessions,
         }
@@ -148,7 +156,7 @@ impl HubEmitter {
     /// An event for clients of an SSE route. An error with status 404 says that there
     /// is no such client, 410 that it is just going, 503 that it is too slow. Blocks.
     pub fn push_blocking(&self, target: &SseTarget, event: &SseEvent) -> Result<(), EmitError> {
-        self.post("/internal/sse-push", &pushed(target, event))
+        self.post("/internal/sse-push", &pushed(target, event, &self.hosts))
     }
 
     fn emitted(&self, event_type: &str, data: &str) -> Vec<u8> {
@@ -246,7 +254,7 @@ impl HubEmitter {
 
     /// Like [`HubEmitter::push_blocking`], without blocking.
     pub async fn push(&self, target: &SseTarget, event: &SseEvent) -> Result<(), EmitError> {
-        let document = pushed(target, event);
+        let document = pushed(target, event, &self.hosts);
         self.post_later("/internal/sse-push", document).await
     }
 
@@ -276,13 +284,14 @@ async fn in_background(
     outcome.await.unwrap_or_else(|_| Err(ended()))
 }
 
-fn pushed(target: &SseTarget, event: &SseEvent) -> Vec<u8> {
+fn pushed(target: &SseTarget, event: &SseEvent, hosts: &[String]) -> Vec<u8> {
     let (target, event) = (target.clone(), event.clone());
     let request = SsePushRequest {
         path: target.path,
         pattern: target.pattern,
         params: target.params,
         connection: target.connection,
+        hosts: hosts.to_vec(),
         event_type: event.event_type,
         data: event.data,
         id: event.id,
@@ -308,7 +317,7 @@ mod tests {
         let event = SseEvent::new("e", "d")
             .id("7")
             .retry(Duration::from_secs(2));
-        let json = |target: &SseTarget| String::from_utf8(pushed(target, &event)).unwrap();
+        let json = |target: &SseTarget| String::from_utf8(pushed(target, &event, &[])).unwrap();
         assert_eq!(
             json(&SseTarget::path("/p")),
             r#"{"path":"/p","event_type":"e","data":"d","id":"7","retry":2000}"#
@@ -322,7 +331,7 @@ mod tests {
 
     #[test]
     fn without_a_hub_or_with_a_wrong_url_it_says_so() {
-        let emitter = HubEmitter::new(None, "w", LiveSessions::default());
+        let emitter = HubEmitter::new(None, "w", &[], LiveSessions::default());
         assert!(matches!(
             emitter.emit_blocking("e", ""),
             Err(EmitError::Url)

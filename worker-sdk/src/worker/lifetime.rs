@@ -134,7 +134,8 @@ impl Lifetime {
     }
 
     fn failed(&mut self, error: RunError) -> Duty {
-        if matches!(error, RunError::Ended(Goodbye::Left)) {
+        // That another worker has its place is how a deploy ends.
+        if matches!(error, RunError::Ended(Goodbye::Left | Goodbye::Replaced)) {
             return Duty::End(Ok(()));
         }
         if !error.is_transient() {
@@ -211,7 +212,7 @@ mod tests {
             (vec![Refused], "end with an error"),
             (vec![Connected, Ended(None)], "reconnect"),
             (vec![Connected, Ended(Some(Goodbye::Stopping))], "reconnect"),
-            (vec![Connected, replaced()], "end with an error"),
+            (vec![Connected, replaced()], "end well"),
             (vec![Connected, Ended(Some(Goodbye::Left))], "end well"),
             (vec![Stop], "end well"),
             (vec![Connected, Stop], "leave"),
@@ -234,7 +235,7 @@ mod tests {
             (vec![Connected, Moving, Moved(true), replaced()], "leave"),
             (
                 vec![Connected, Moving, Moved(true), replaced(), Ended(None)],
-                "end with an error",
+                "end well",
             ),
             (
                 vec![
@@ -245,7 +246,7 @@ mod tests {
                     Stop,
                     Ended(None),
                 ],
-                "end with an error",
+                "end well",
             ),
         ] {
             assert_eq!(after(&events), word);

@@ -1,12 +1,13 @@
 //! The worker: routes, state and how it is run.
 //!
 //! [`HubWorker`] collects options and [`routes`], [`service`] serves a service of tower, [`supervisor`] is the thread that keeps it
-//! attached to its hub (what it owes next is [`lifetime`]; it is told by [`message`]s), [`running`] the handle of a worker that serves, and [`emitter`]
+//! attached to its hub (what it owes next is [`lifetime`], what it says of itself is [`report`]; it is told by [`message`]s), [`running`] the handle of a worker that serves, and [`emitter`]
 //! sends events to the clients of its event streams.
 
 pub(crate) mod emitter;
 mod lifetime;
 mod message;
+mod report;
 mod routes;
 pub(crate) mod running;
 #[cfg(feature = "tower")]
@@ -15,9 +16,9 @@ mod supervisor;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use slotway_shm_proto::api::RegisterRequest;
+use slotway_shm_proto::api::{RegisterRequest, RouteRegistration};
 
 use crate::error::RunError;
 use crate::handler::route::Route;
@@ -57,6 +58,8 @@ pub struct HubWorker<S: Send + Sync + 'static> {
     thread_count: u32,
     follows_hub: bool,
     is_instance: bool,
+    shares_routes: bool,
+    hosts: Vec<String>,
     spin: Duration,
     connect_timeout: Duration,
     collected_bytes_max: usize,
@@ -79,6 +82,8 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             thread_count: THREAD_COUNT_DEFAULT,
             follows_hub: true,
             is_instance: false,
+            shares_routes: false,
+            hosts: Vec::new(),
             spin: Duration::ZERO,
             connect_timeout: CONNECT_TIME_DEFAULT,
             collected_bytes_max: COLLECTED_BYTES_MAX_DEFAULT,
@@ -115,10 +120,33 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     }
 
     /// Joins the workers of the same name rather than replace them: each request
-    /// goes to the one that has the fewest. Workers of different names may share
-    /// routes as well.
+    /// goes to the one that has the fewest. Replicas of one service are instances.
     pub fn instance(mut self) -> Self {
         self.is_instance = true;
+        self
+    }
+
+    /// Workers of other names that say the same may serve the same routes, as instances of
+    /// one name do. Without it the hub refuses a route that another worker has.
+    pub fn share_routes(mut self) -> Self {
+        self.shares_routes = true;
+        self
+    }
+
+    /// Serves requests for this host alone, by its name without a port; may be called again
+    /// for further names. One hub so serves several sites:
+    ///
+    /// ```
+    /// use slotway_worker_sdk::HubWorker;
+    ///
+    /// let shop = HubWorker::from_env("shop", ()).host("shop.example").get("/", || "the shop");
+    /// let blog = HubWorker::from_env("blog", ()).host("blog.example").get("/", || "the blog");
+    /// ```
+    ///
+    /// A worker without a host serves what is left: the hosts without a worker of their own,
+    /// and of the others the paths that those have no route for.
+    pub fn host(mut self, name: &str) -> Self {
+        self.hosts.push(name.to_owned());
         self
     }
 
@@ -165,13 +193,14 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     }
 
     /// Pushes events to clients that listen. To be taken after
-    /// [`HubWorker::connect_timeout`], which bounds its requests as well.
+    /// [`HubWorker::connect_timeout`], which bounds its requests as well, and
+    /// [`HubWorker::host`], whose clients it reaches.
     pub fn emitter(&self) -> HubEmitter {
         // A wrong URL is told when the worker runs.
         let url = HubUrl::parse(&self.hub_url).ok();
         let client = |url| HubClient::new(url, self.connect_timeout, EMITTER_CONNECTION_COUNT);
         let hub = url.map(client);
-        HubEmitter::new(hub, &self.name, self.sessions.clone())
+        HubEmitter::new(hub, &self.name, &self.hosts, self.sessions.clone())
     }
 
     /// The shared state.
@@ -189,8 +218,8 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     }
 
     /// Like [`HubWorker::start`], and waits for the end: an error that trying again
-    /// cannot mend, like a refused registration or another worker that took over the
-    /// name. Blocks.
+    /// cannot mend, like a refused registration, or `Ok` once a newer worker of the same name
+    /// has taken over. Blocks.
     pub fn run_blocking(self) -> Result<(), RunError> {
         self.start()?.wait()
     }
@@ -219,8 +248,10 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         }
         let registration = RegisterRequest {
             name: self.name.clone(),
-            routes: self.routes.iter().map(Route::registration).collect(),
+            routes: registrations(&self.routes, &self.hosts),
             instance: self.is_instance,
+            shares_routes: self.shares_routes,
+            started_ms: unix_ms(),
         };
         let serving = Serving {
             name: self.name,
@@ -243,6 +274,31 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         let thread = thread.map_err(RunError::Threads)?;
         Ok(RunningWorker::new(sender, thread))
     }
+}
+
+/// All routes, for each host in turn: an index there is one of the routes, modulo their
+/// number.
+fn registrations<S: Send + Sync + 'static>(
+    routes: &[Route<S>],
+    hosts: &[String],
+) -> Vec<RouteRegistration> {
+    if hosts.is_empty() {
+        return routes.iter().map(Route::registration).collect();
+    }
+    let for_host = |host: &String| {
+        let host = host.clone();
+        routes.iter().map(move |route| RouteRegistration {
+            host: Some(host.clone()),
+            ..route.registration()
+        })
+    };
+    hosts.iter().flat_map(for_host).collect()
+}
+
+/// `None` where the clock stands before 1970.
+fn unix_ms() -> Option<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(now.as_millis()).ok()
 }
 
 #[cfg(feature = "tokio")]

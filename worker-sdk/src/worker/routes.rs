@@ -190,4 +190,11 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     pub fn service(self, prefix: &str, service: impl HttpService) -> Self {
         self.routes(service::routes(prefix, service))
     }
+
+    /// Like [`HubWorker::service`], for a service that sees paths without the prefix, as
+    /// axum's `nest` has it: under the prefix `/shop`, `/shop/cart` is `/cart` to it.
+    #[cfg(feature = "tower")]
+    pub fn nest(self, prefix: &str, service: impl HttpService) -> Self {
+        self.routes(service::nested_routes(prefix, service))
+    }
 }

@@ -32,6 +32,7 @@ pub fn serve<Svc>(service: Svc) -> Serve<Svc> {
     Serve {
         service,
         worker: HubWorker::from_env(name, ()),
+        prefix: "/".to_owned(),
     }
 }
 
@@ -40,6 +41,8 @@ pub fn serve<Svc>(service: Svc) -> Serve<Svc> {
 pub struct Serve<Svc> {
     service: Svc,
     worker: HubWorker<()>,
+    /// Below which the service is; it does not see it.
+    prefix: String,
 }
 
 /// Like [`Serve`], until it is told to stop.
@@ -54,6 +57,27 @@ impl<Svc> Serve<Svc> {
     /// instance, or with routes of its own beside the service.
     pub fn on(mut self, worker: HubWorker<()>) -> Self {
         self.worker = worker;
+        self
+    }
+
+    /// Below a path, which the service does not see, as with axum's `nest`: at `/shop`, a
+    /// request for `/shop/cart` is one for `/cart`. [`HubWorker::service`] is for services that
+    /// see the whole path.
+    ///
+    /// ```no_run
+    /// # use slotway_worker_sdk::RunError;
+    /// # async fn example(shop: axum::Router) -> Result<(), RunError> {
+    /// slotway_worker_sdk::serve(shop).at("/shop").await
+    /// # }
+    /// ```
+    pub fn at(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
+    /// For requests of one host alone; see [`HubWorker::host`].
+    pub fn host(mut self, name: &str) -> Self {
+        self.worker = self.worker.host(name);
         self
     }
 
@@ -91,7 +115,11 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Serve { service, worker } = self.serve;
-        Box::pin(worker.service("/", service).run_until(self.stop))
+        let Serve {
+            service,
+            worker,
+            prefix,
+        } = self.serve;
+        Box::pin(worker.nest(&prefix, service).run_until(self.stop))
     }
 }

@@ -17,6 +17,7 @@ use slotway_shm_proto::packet;
 
 use super::lifetime::{Duty, Lifetime};
 use super::message::Message;
+use super::report::Report;
 use crate::error::RunError;
 use crate::hub::attach::{self, Attachment, News};
 use crate::hub::register::{self, Reservation};
@@ -32,6 +33,7 @@ pub(crate) struct Supervisor<S> {
     connections: Vec<Connection>,
     /// Where the latest session attached.
     attach_path: PathBuf,
+    report: Report,
     /// What it is to do next.
     life: Lifetime,
     /// When to connect again.
@@ -42,6 +44,7 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
     pub fn new(serving: Serving<S>) -> (Self, Sender<Message>) {
         let (sender, inbox) = channel();
         let supervisor = Self {
+            report: Report::new(&serving.name),
             serving,
             inbox,
             sender: sender.clone(),
@@ -148,8 +151,7 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
             Duty::Nothing => {}
             Duty::LeaveAll => self.leave_all(),
             Duty::Reconnect { why, after } => {
-                let worker = &self.serving.name;
-                tracing::warn!(worker, "{why}; reconnecting in {after:?}");
+                self.report.trouble(&why);
                 self.again_at = Some(Instant::now() + after);
             }
             Duty::End(end) => return Some(end),
@@ -161,10 +163,18 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
         if self.life.is_ending() {
             return Duty::End(Ok(()));
         }
+        let hides_paths = result.as_ref().is_ok_and(|attached| attached.hides_paths);
         let result = result.and_then(|attachment| self.start(attachment));
-        if result.is_ok() {
-            let hub = self.serving.hub.url_of("");
-            tracing::info!(worker = self.serving.name, hub, "attached");
+        match &result {
+            Ok(()) => {
+                let (hub, route_count) = (self.serving.hub.url_of(""), self.serving.routes.len());
+                self.report.attached(&hub, &self.attach_path, route_count);
+                if hides_paths {
+                    self.report.paths_are_hidden();
+                }
+            }
+            Err(RunError::Ended(Goodbye::Replaced)) => self.report.replaced(),
+            Err(_) => {}
         }
         self.life.connected(result)
     }
@@ -186,6 +196,9 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
         self.serving
             .sessions
             .change(|sessions| sessions.retain(|session| session.id != id));
+        if goodbye == Some(Goodbye::Replaced) {
+            self.report.replaced();
+        }
         self.life.session_ended(goodbye)
     }
 
@@ -206,6 +219,7 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
             eventfds,
             socket,
             path,
+            ..
         } = attachment;
         let serving = &self.serving;
         let session = Arc::new(Session::new(

@@ -1,8 +1,10 @@
 //! Registrations that wait for their worker, and the workers that have come. How a session
-//! begins is [`opening`], and [`handover`] is where one hub replaces another.
+//! begins is [`opening`], and [`handover`] is where one hub replaces another; [`turns`] notices workers that replace each other without
+//! end.
 
 mod handover;
 mod opening;
+mod turns;
 
 use std::collections::HashMap;
 use std::io;
@@ -20,14 +22,18 @@ use tokio::task::JoinHandle;
 
 use super::error::ControlError;
 use super::register;
-use crate::limits::{RESERVATION_COUNT_MAX, RESERVATION_TIME};
+use crate::clock;
+use crate::limits::{ABSENT_ROUTE_COUNT_MAX, RESERVATION_COUNT_MAX, RESERVATION_TIME};
+use crate::routing::absence::Absences;
+use crate::routing::conflict::check_conflicts;
 use crate::routing::pattern::Pattern;
-use crate::routing::registration::{ExpectedWorker, Registration, RouteSpec};
+use crate::routing::registration::{ExpectedRoute, ExpectedWorker, Registration, RouteSpec};
 use crate::routing::session::{Session, SessionState};
-use crate::routing::table::{RouteTable, check_conflicts};
+use crate::routing::table::RouteTable;
 use crate::shared::id::new_id;
 use crate::shared::{Shared, sabotage};
 use handover::Handover;
+use turns::Turns;
 
 struct Reservation {
     registration: Registration,
@@ -75,6 +81,11 @@ pub struct Sessions {
     attached: Vec<Attached>,
     /// Ended, but some reactor still holds a lane: their indexes are taken.
     closing: Vec<Arc<Session>>,
+    /// Routes whose workers have gone.
+    absences: Absences,
+    /// Workers that must be there and have never been.
+    missing: Vec<String>,
+    turns: Turns,
     next_id: u64,
     /// Whether another hub takes over from this one, or this one from another.
     handover: Handover<oneshot::Sender<()>>,
@@ -83,7 +94,10 @@ pub struct Sessions {
 impl Sessions {
     /// None yet.
     pub fn new(shared: Arc<Shared>, attach_path: String) -> Self {
-        Self {
+        let sessions = Self {
+            absences: Absences::new(ABSENT_ROUTE_COUNT_MAX),
+            missing: shared.config.expect_worker.clone(),
+            turns: Turns::default(),
             shared,
             attach_path,
             reservations: HashMap::new(),
@@ -92,11 +106,15 @@ impl Sessions {
             closing: Vec::new(),
             next_id: 1,
             handover: Handover::Idle,
-        }
+        };
+        // Requests for workers that have never been are known from the first one on.
+        sessions.publish();
+        sessions
     }
 
-    /// The workers that take requests, and whether the hub does.
-    pub fn health(&self) -> HealthResponse {
+    /// The workers that take requests, and whether the hub does, with all workers that it
+    /// must have and those that the query asks for: `worker=NAME`.
+    pub fn health(&self, query: &str) -> HealthResponse {
         let live = self.attached.iter().filter(|attached| attached.is_live());
         let workers = live.map(|attached| WorkerInfo {
             name: attached.session.name.clone(),
@@ -104,9 +122,17 @@ impl Sessions {
             route_count: attached.session.routes.len(),
             transport: "shm".to_owned(),
         });
+        let workers: Vec<_> = workers.collect();
+        let asked = form_urlencoded::parse(query.as_bytes())
+            .filter(|(name, _)| name == "worker")
+            .map(|(_, worker)| worker.into_owned());
+        let expected = self.shared.config.expect_worker.iter().cloned();
+        let mut missing: Vec<_> = expected.chain(asked).collect();
+        missing.retain(|name| workers.iter().all(|worker| worker.name != *name));
         HealthResponse {
-            ok: !self.is_stopping(),
-            workers: workers.collect(),
+            ok: missing.is_empty() && !self.is_stopping() && !self.is_unready(),
+            workers,
+            missing,
         }
     }
 
@@ -116,13 +142,17 @@ impl Sessions {
         sessions.cloned().collect()
     }
 
+    fn is_unready(&self) -> bool {
+        self.shared.unready.load(Ordering::Acquire)
+    }
+
     fn is_stopping(&self) -> bool {
         self.shared.stopping.load(Ordering::Acquire)
     }
 
     /// Reserves, so that a worker can attach.
     pub fn register(&mut self, body: &[u8]) -> Result<RegisterResponse, ControlError> {
-        let registration = register::read(body)?;
+        let registration = register::read(body, &self.shared.config.own_paths)?;
         check_conflicts(&self.shared.routes.current(), &registration)?;
         if self.handover.is_giving() {
             let why = "a new hub is taking over; register with it";
@@ -154,16 +184,17 @@ impl Sessions {
         live.map(|attached| {
             let session = &attached.session;
             let routes = session.routes.iter().zip(&session.options);
-            let routes = routes.map(|(route, options)| {
-                (
-                    route.method.as_str().to_owned(),
-                    route.path.as_str().to_owned(),
-                    *options,
-                )
+            let routes = routes.map(|(route, options)| ExpectedRoute {
+                method: route.method.as_str().to_owned(),
+                host: route.host.as_deref().map(str::to_owned),
+                path: route.path.as_str().to_owned(),
+                options: *options,
             });
             Ok(ExpectedWorker {
                 worker_id: new_id()?,
                 name: session.name.clone(),
+                shares_routes: session.shares_routes,
+                started_ms: session.started_ms,
                 routes: routes.collect(),
                 session_id: session.id,
             })
@@ -200,15 +231,18 @@ impl Sessions {
                 name: worker.name,
                 // They do not replace each other, whatever they did before.
                 is_instance: true,
+                shares_routes: worker.shares_routes,
+                started_ms: worker.started_ms,
                 routes: Vec::new(),
                 options: Vec::new(),
             };
-            for (method, path, options) in worker.routes {
-                if let Some(method) = Method::from_token(method.as_bytes())
-                    && let Ok(path) = Pattern::parse(&path)
+            for route in worker.routes {
+                if let Some(method) = Method::from_token(route.method.as_bytes())
+                    && let Ok(path) = Pattern::parse(&route.path)
                 {
-                    registration.routes.push(RouteSpec { method, path });
-                    registration.options.push(options);
+                    let host = route.host.map(Into::into);
+                    registration.routes.push(RouteSpec { method, host, path });
+                    registration.options.push(route.options);
                 }
             }
             let made = Instant::now();
@@ -231,6 +265,13 @@ impl Sessions {
                     worker = name,
                     "replaced: the older one finishes its requests in flight"
                 );
+                if self.turns.replaced(name, Instant::now()) {
+                    tracing::warn!(
+                        worker = name,
+                        "workers of this name replace each other again and again: replicas of one \
+                         service must say that they are instances (HubWorker::instance())"
+                    );
+                }
             }
         }
     }
@@ -248,13 +289,14 @@ impl Sessions {
                 "leaving: it finishes its requests in flight"
             );
             attached.drain(limit, Goodbye::Left);
+            self.absences.gone(&attached.session, clock::coarse_ms());
             self.publish();
         }
     }
 
     /// How long a worker may take to finish what it has.
     fn drain_limit(&self) -> Duration {
-        Duration::from_secs(self.shared.config.drain_timeout)
+        self.shared.config.drain_timeout.get()
     }
 
     /// The lowest index that no session has.
@@ -313,6 +355,10 @@ impl Sessions {
 
     fn end(&mut self, attached: Attached) {
         attached.watcher.abort();
+        // The routes of one that drained are known to be gone, or another's.
+        if attached.is_live() {
+            self.absences.gone(&attached.session, clock::coarse_ms());
+        }
         self.closing.push(attached.session);
         self.publish();
     }
@@ -324,7 +370,8 @@ impl Sessions {
         let attached = attached.map(|attached| (Arc::clone(&attached.session), attached.state));
         let closing = self.closing.iter();
         let closing = closing.map(|session| (Arc::clone(session), SessionState::Ended));
-        let table = RouteTable::build(attached.chain(closing).collect());
+        let sessions = attached.chain(closing).collect();
+        let table = RouteTable::build(sessions, self.absences.iter(), self.missing.clone());
         self.shared.routes.publish(table);
         self.shared.wake_reactors();
     }

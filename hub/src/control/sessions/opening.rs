@@ -1,5 +1,6 @@
 //! How a session begins: a worker says hello or registers at the attach socket.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,7 +9,7 @@ use rustix::process::Pid;
 use slotway_shm_proto::credentials::PeerCredentials;
 use slotway_shm_proto::doorbell::{Ringer, new_eventfd};
 use slotway_shm_proto::limits::THREAD_COUNT_MAX;
-use slotway_shm_proto::message::{FromHub, Hello, Refusal};
+use slotway_shm_proto::message::{FromHub, Goodbye, Hello, Refusal};
 use slotway_shm_proto::packet;
 use slotway_shm_proto::region::HubRegions;
 use slotway_shm_proto::registration::NotRegistered;
@@ -19,9 +20,9 @@ use crate::control::attach;
 use crate::control::error::ControlError;
 use crate::control::events;
 use crate::control::register;
-use crate::routing::registration::Registration;
+use crate::routing::conflict::check_conflicts;
+use crate::routing::registration::{Registration, RouteSpec};
 use crate::routing::session::{OpenLanes, Session, SessionState};
-use crate::routing::table::check_conflicts;
 use crate::shared::Shared;
 use crate::shared::id::new_id;
 use crate::shared::message::{ControlMessage, Greeting, Opening};
@@ -31,6 +32,17 @@ enum NotAttached {
     Refused(Refusal),
     /// What it registers is at fault.
     Registration(ControlError),
+    /// A worker of its name is there that started later.
+    Outdated,
+}
+
+/// What a session is made of.
+struct Parts {
+    regions: HubRegions,
+    eventfds: Vec<OwnedFd>,
+    socket: OwnedFd,
+    /// The same socket, to listen to.
+    watched: OwnedFd,
 }
 
 impl From<Refusal> for NotAttached {
@@ -57,6 +69,11 @@ impl Sessions {
         match result {
             Ok(()) => {}
             Err(NotAttached::Refused(refusal)) => attach::refuse(&socket, refusal),
+            Err(NotAttached::Outdated) => {
+                // In vain if the peer has left.
+                let goodbye = FromHub::Goodbye(Goodbye::Replaced).to_packet();
+                let _ = packet::send_last(&socket, &goodbye);
+            }
             Err(NotAttached::Registration(error)) => {
                 let reply = error.to_reply();
                 let text = String::from_utf8_lossy(&reply.body).trim().to_owned();
@@ -88,6 +105,7 @@ impl Sessions {
             tracing::warn!(worker = registration.name, "{conflict}");
             Refusal::RouteConflict
         })?;
+        self.check_age(&registration)?;
         Ok(self.open(registration, worker_id, hello.thread_count, socket, peer)?)
     }
 
@@ -100,11 +118,39 @@ impl Sessions {
         peer: PeerCredentials,
     ) -> Result<(), NotAttached> {
         self.check_opening(thread_count)?;
-        let registration = register::read(document).map_err(NotAttached::Registration)?;
+        let registration = register::read(document, &self.shared.config.own_paths)
+            .map_err(NotAttached::Registration)?;
         check_conflicts(&self.shared.routes.current(), &registration)
             .map_err(|conflict| NotAttached::Registration(conflict.into()))?;
+        self.check_age(&registration)?;
         let worker_id = new_id().map_err(|_| Refusal::NoResources)?;
         Ok(self.open(registration, worker_id, thread_count, socket, peer)?)
+    }
+
+    /// Whether no worker of the name is there that started later: one that was replaced and
+    /// comes back must not replace its successor.
+    fn check_age(&self, registration: &Registration) -> Result<(), NotAttached> {
+        let Some(started_ms) = registration
+            .started_ms
+            .filter(|_| !registration.is_instance)
+        else {
+            return Ok(());
+        };
+        let name = &registration.name;
+        let is_newer = |attached: &Attached| {
+            let session = &attached.session;
+            attached.is_live()
+                && session.name == *name
+                && session.started_ms.is_some_and(|other| other > started_ms)
+        };
+        if self.attached.iter().any(is_newer) {
+            tracing::info!(
+                worker = name,
+                "an older worker of this name came back, and was told that it has been replaced"
+            );
+            return Err(NotAttached::Outdated);
+        }
+        Ok(())
     }
 
     /// Whether a worker of so many threads may attach now.
@@ -154,33 +200,22 @@ impl Sessions {
         let Registration {
             name,
             is_instance,
+            shares_routes,
+            started_ms,
             routes,
             options,
         } = registration;
 
-        let no_resources = |error: &dyn std::fmt::Display| {
+        let parts = self.make(&name, &routes, socket).map_err(|error| {
             tracing::error!(worker = name, "cannot create a session: {error}");
             Refusal::NoResources
-        };
-        let geometry = self.shared.geometry;
-        let regions = HubRegions::create(&region_label(&name), &geometry)
-            .map_err(|error| no_resources(&error))?;
-        let eventfds = (0..geometry.lane_count())
-            .map(|_| new_eventfd())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| no_resources(&error))?;
-        let greeted = socket;
-        let socket = greeted.try_clone().map_err(|error| no_resources(&error))?;
-        let watched = socket.try_clone().map_err(|error| no_resources(&error))?;
-        let fds: Vec<BorrowedFd<'_>> = regions
-            .fds
-            .iter()
-            .chain(&eventfds)
-            .map(AsFd::as_fd)
-            .collect();
-        packet::send(greeted, &FromHub::Welcome(geometry).to_packet(), &fds)
-            .map_err(|error| no_resources(&error))?;
-
+        })?;
+        let Parts {
+            regions,
+            eventfds,
+            socket,
+            watched,
+        } = parts;
         let id = self.next_id;
         self.next_id += 1;
         let session = Arc::new(Session {
@@ -188,20 +223,24 @@ impl Sessions {
             index: self.free_index(),
             worker_id,
             name,
+            shares_routes,
+            started_ms,
             peer,
             routes,
             options,
-            geometry,
+            geometry: self.shared.geometry,
             regions,
             eventfds,
             ringers: (0..thread_count).map(|_| Ringer::default()).collect(),
             alive_at_ms: 0.into(),
-            open_lanes: OpenLanes::new(geometry.lane_count()),
+            open_lanes: OpenLanes::new(self.shared.geometry.lane_count()),
         });
         let end_watch = self.watch(&session, watched, peer.pid);
         if !is_instance {
             self.replace(&session.name);
         }
+        self.absences.came(&session, is_instance);
+        self.missing.retain(|name| *name != session.name);
         self.attached.push(Attached {
             session: Arc::clone(&session),
             state: SessionState::Live,
@@ -220,6 +259,39 @@ impl Sessions {
         let waits = self.handover.attached(&session.worker_id);
         super::tell(waits);
         Ok(())
+    }
+
+    /// Makes the memory and the bells of a session, and hands them to the worker.
+    fn make(&self, name: &str, routes: &[RouteSpec], greeted: &OwnedFd) -> io::Result<Parts> {
+        let geometry = self.shared.geometry;
+        let regions =
+            HubRegions::create(&region_label(name), &geometry).map_err(io::Error::other)?;
+        let eventfds = (0..geometry.lane_count())
+            .map(|_| new_eventfd())
+            .collect::<Result<Vec<_>, _>>()?;
+        let (socket, watched) = (greeted.try_clone()?, greeted.try_clone()?);
+        let fds = regions.fds.iter().chain(&eventfds);
+        let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
+        let own_paths = &self.shared.config.own_paths;
+        let hidden = own_paths.shadowed(routes);
+        if let Some(pattern) = hidden {
+            tracing::info!(
+                worker = name,
+                "its route {pattern} does not get requests for /health, /events and /internal/: the \
+                 hub answers them itself (--own-paths moves them)"
+            );
+        }
+        let welcome = FromHub::Welcome {
+            geometry,
+            hides_paths: hidden.is_some(),
+        };
+        packet::send(greeted, &welcome.to_packet(), &fds)?;
+        Ok(Parts {
+            regions,
+            eventfds,
+            socket,
+            watched,
+        })
     }
 
     /// Listens to a session's connection until it ends.

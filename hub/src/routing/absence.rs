@@ -1,0 +1,118 @@
+//! Routes whose workers have gone: they were there, so a request for one is no 404.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::registration::RouteSpec;
+use super::session::Session;
+
+/// A route that has had a worker in this hub's life. It has none now, unless another serves
+/// it.
+#[derive(Clone, Debug)]
+pub struct Absence {
+    /// The name of the worker that has gone.
+    pub worker: Arc<str>,
+    /// The route.
+    pub route: RouteSpec,
+    /// It is an event stream.
+    pub is_sse: bool,
+    /// When it went, on the coarse clock.
+    pub gone_at_ms: u64,
+}
+
+/// The routes that have lost their workers, a bounded number: the oldest are forgotten.
+#[derive(Debug)]
+pub struct Absences {
+    count_max: usize,
+    all: VecDeque<Absence>,
+}
+
+impl Absences {
+    /// None yet.
+    pub fn new(count_max: usize) -> Self {
+        Self {
+            count_max,
+            all: VecDeque::new(),
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Absence> {
+        self.all.iter()
+    }
+
+    /// A worker takes no requests any more.
+    pub fn gone(&mut self, session: &Session, now_ms: u64) {
+        let worker: Arc<str> = session.name.as_str().into();
+        for (route, options) in session.routes.iter().zip(&session.options) {
+            self.all.retain(|absence| absence.route != *route);
+            self.all.push_back(Absence {
+                worker: Arc::clone(&worker),
+                route: route.clone(),
+                is_sse: options.is_sse,
+                gone_at_ms: now_ms,
+            });
+        }
+        let excess = self.all.len().saturating_sub(self.count_max);
+        self.all.drain(..excess);
+    }
+
+    /// A worker has come. What it registers is all that its name stands for, unless it is
+    /// one of several instances.
+    pub fn came(&mut self, session: &Session, is_instance: bool) {
+        self.all.retain(|absence| {
+            let is_its = !is_instance && *absence.worker == *session.name;
+            !is_its && !session.routes.contains(&absence.route)
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::pattern::Pattern;
+    use slotway_shm_proto::Method;
+    use slotway_shm_proto::layout::Geometry;
+
+    fn session(name: &str, paths: &[&str]) -> Arc<Session> {
+        let routes = paths.iter().map(|path| RouteSpec {
+            method: Method::Get,
+            host: None,
+            path: Pattern::parse(path).unwrap(),
+        });
+        let geometry = Geometry::new(1, 1, 65_536).unwrap();
+        Arc::new(Session::for_tests(1, name, routes.collect(), geometry))
+    }
+
+    fn paths(absences: &Absences) -> Vec<&str> {
+        let all = absences.iter();
+        all.map(|absence| absence.route.path.as_str()).collect()
+    }
+
+    #[test]
+    fn what_a_name_stood_for_is_forgotten_when_it_comes_with_other_routes() {
+        let mut absences = Absences::new(9);
+        absences.gone(&session("a", &["/x", "/y"]), 5);
+        absences.gone(&session("b", &["/z"]), 6);
+        absences.came(&session("a", &["/x"]), false);
+        assert_eq!(paths(&absences), ["/z"]);
+    }
+
+    #[test]
+    fn one_instance_that_comes_back_does_not_stand_for_the_routes_of_another() {
+        let mut absences = Absences::new(9);
+        absences.gone(&session("a", &["/x", "/y"]), 5);
+        absences.came(&session("a", &["/x"]), true);
+        assert_eq!(paths(&absences), ["/y"]);
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_and_each_route_is_there_once() {
+        let mut absences = Absences::new(2);
+        absences.gone(&session("a", &["/x", "/y"]), 5);
+        absences.gone(&session("a", &["/x"]), 6);
+        assert_eq!(paths(&absences), ["/y", "/x"]);
+        absences.gone(&session("a", &["/z"]), 7);
+        assert_eq!(paths(&absences), ["/x", "/z"]);
+    }
+}
