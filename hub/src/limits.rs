@@ -30,6 +30,11 @@ pub const ABSENT_ROUTE_COUNT_MAX: usize = 16 * 1024;
 /// Slots of a lane: requests that one worker may have in flight per reactor.
 pub const SLOT_COUNT_DEFAULT: u32 = 256;
 
+/// Bodies that one worker may stream per reactor, event streams of its own among them. A
+/// slot whose arena has been used stays in memory, so this bounds what slow clients can
+/// make a lane use: half a gigabyte of either region.
+pub const STREAM_COUNT_DEFAULT: u32 = 4096;
+
 /// Requests that wait for a slot, for each route on each reactor.
 pub const QUEUE_COUNT_DEFAULT: u32 = 1024;
 
@@ -103,13 +108,6 @@ pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 /// A body that streams takes a slot once this much of it has come: a head alone
 /// must not hold one.
 pub const STREAM_START_BYTES: usize = 32 * 1024;
-
-/// Bodies that stream may hold all slots of a lane but one of so many.
-pub const STREAM_SHARE_DIVISOR: usize = 2;
-
-/// Responses that turn out to stream are borne beyond that share, but for one slot of so
-/// many.
-pub const STREAM_RESERVE_DIVISOR: usize = 4;
 
 /// Bytes per second below which a client that streams gives its place up when others
 /// wait for one.
@@ -289,7 +287,6 @@ const _: () = {
     assert!(REQUEST_FIELD_COUNT_MAX >= 100 && ROUTE_PARAM_COUNT_MAX >= 8);
     assert!(EVENT_DATA_BYTES_MAX < FEED_BYTES_MAX);
     assert!((EVENT_DATA_BYTES_MAX as u64) < CONTROL_BODY_BYTES_MAX);
-    assert!(STREAM_SHARE_DIVISOR < STREAM_RESERVE_DIVISOR);
     assert!(STREAM_PACE_WINDOW.as_millis() >= 4 * SWEEP_INTERVAL.as_millis());
     assert!(LINGER_STOP_TIME.as_secs() < LINGER_IDLE_TIME.as_secs());
     assert!(LINGER_IDLE_TIME.as_secs() < LINGER_TIME.as_secs());

@@ -49,6 +49,7 @@ pub fn router() -> Router {
         )
         .route("/list", get(async |Query(page): Query<Page>| Json(page)))
         .route("/sse", get(ticks))
+        .route("/open", get(open))
         .route("/download", get(download))
         .route("/count", post(count))
         .route("/echo", post(async |body: Bytes| body))
@@ -105,6 +106,12 @@ async fn ticks() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
             .data(format!("tick {n}\nof 3")))
     });
     Sse::new(ticks).keep_alive(KeepAlive::default())
+}
+
+/// An event, and then silence.
+async fn open() -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let first = stream::iter([Ok(Event::default().data("open"))]);
+    Sse::new(futures_util::StreamExt::chain(first, stream::pending()))
 }
 
 async fn download() -> impl IntoResponse {

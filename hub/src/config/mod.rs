@@ -23,7 +23,8 @@ use crate::http::head::HeadLimits;
 use crate::limits::{
     ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, BODY_RATE_MIN_DEFAULT, HEAD_BYTES_MAX,
     LINE_BYTES_MAX, PORT_DEFAULT, QUEUE_COUNT_DEFAULT, SLOT_COUNT_DEFAULT,
-    SSE_BUFFER_COUNT_DEFAULT, SSE_SWEEP_MS_DEFAULT, TIMEOUT_MIN, WRITE_RATE_MIN_DEFAULT,
+    SSE_BUFFER_COUNT_DEFAULT, SSE_SWEEP_MS_DEFAULT, STREAM_COUNT_DEFAULT, TIMEOUT_MIN,
+    WRITE_RATE_MIN_DEFAULT,
 };
 use crate::routing::own_paths::OwnPaths;
 
@@ -102,9 +103,15 @@ pub struct Config {
     )]
     pub own_paths: OwnPaths,
 
-    /// Slots per lane: requests one worker may have in flight on each reactor
+    /// Slots per lane: requests one worker may have in flight on each reactor, not counting
+    /// bodies that stream
     #[arg(long, default_value_t = SLOT_COUNT_DEFAULT)]
     pub slots: u32,
+
+    /// Bodies per lane that may stream at a time, beside the slots; further responses that
+    /// stream get 503
+    #[arg(long, value_name = "N", default_value_t = STREAM_COUNT_DEFAULT, value_parser = clap::value_parser!(u32).range(1..))]
+    pub streams: u32,
 
     /// Requests that wait for a slot, for each route on each reactor; further ones
     /// get 503. 0: none waits
@@ -295,11 +302,10 @@ impl Config {
 
     /// Layout of every session's memory.
     pub fn geometry(&self) -> Result<Geometry, ConfigError> {
-        Ok(Geometry::new(
-            self.reactor_count(),
-            self.slots,
-            self.arena_bytes,
-        )?)
+        let of = |slots| Geometry::new(self.reactor_count(), slots, self.arena_bytes);
+        // Whichever is wrong is said of what the flag says.
+        of(self.slots)?;
+        Ok(of(self.slots.saturating_add(self.streams))?)
     }
 
     /// Everything to listen on.

@@ -1,4 +1,4 @@
-//! `GET /internal/slots`: what every slot is in. Only its reactor knows, so each is
+//! `GET /internal/slots`: what every slot is in that is not free. Only its reactor knows, so each is
 //! asked, and answers between two requests.
 
 use serde_json::{Value, json};
@@ -26,7 +26,8 @@ pub async fn inspect(shared: &Shared, sessions: &[std::sync::Arc<Session>]) -> V
             .collect();
         let is_free = |(_, (_, (phase, _))): &&(_, (_, &(Phase, u32)))| *phase == Phase::Free;
         let free = slots.iter().filter(is_free).count();
-        let states = slots.iter().map(|(lane, (slot, (phase, generation)))| {
+        let in_use = slots.iter().filter(|slot| !is_free(slot));
+        let states = in_use.map(|(lane, (slot, (phase, generation)))| {
             json!({
                 "reactor": lane.reactor,
                 "slot": slot,

@@ -17,9 +17,10 @@ use slotway_shm_proto::tagged::{load_tagged, store_tagged};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::clock;
-use crate::lanes::lane::{Lane, Violation};
+use crate::lanes::lane::Lane;
 use crate::lanes::slot::{Event, Phase};
 use crate::lanes::streams::{Permit, StreamClient};
+use crate::lanes::violation::Violation;
 
 /// A request's hold on a slot.
 pub struct Exchange {
@@ -43,10 +44,11 @@ pub enum Outcome {
 }
 
 impl Exchange {
-    /// Takes a free slot of a lane; `None` if there is none.
+    /// Takes a free slot of a lane, for a request whose body streams or one that counts among
+    /// the others; `None` if there is none.
     #[inline]
-    pub fn reserve(lane: &Rc<Lane>) -> Option<Self> {
-        let (slot_index, generation) = lane.reserve()?;
+    pub fn reserve(lane: &Rc<Lane>, streams: bool) -> Option<Self> {
+        let (slot_index, generation) = lane.reserve(streams)?;
         Some(Self {
             offsets: lane.slot_offsets(slot_index),
             lane: Rc::clone(lane),
@@ -67,6 +69,7 @@ impl Exchange {
     /// there is room.
     pub fn begin_stream(&mut self, client: Rc<dyn StreamClient>) {
         self.permit = Some(self.lane.streams().enter(client, clock::coarse_ms()));
+        self.lane.note_stream(self.slot_index);
     }
 
     /// Its response turned out to stream. False: more such responses are under way than can be
@@ -75,14 +78,11 @@ impl Exchange {
         if self.permit.is_none() {
             let streams = self.lane.streams();
             self.permit = streams.enter_late(client, clock::coarse_ms());
+            if self.permit.is_some() {
+                self.lane.note_stream(self.slot_index);
+            }
         }
         self.permit.is_some()
-    }
-
-    fn end_stream(&mut self) {
-        if self.permit.take().is_some() {
-            self.lane.stream_ended();
-        }
     }
 
     /// Which use of the slot it is.
@@ -302,8 +302,9 @@ impl Exchange {
     #[inline]
     pub fn release(mut self) {
         self.released = true;
+        // First, so that who is granted the place finds it free.
+        self.permit = None;
         self.lane.release(self.slot_index);
-        self.end_stream();
     }
 }
 
@@ -312,6 +313,7 @@ impl Drop for Exchange {
         if self.released {
             return;
         }
+        self.permit = None;
         match self.lane.phase(self.slot_index) {
             Phase::Reserved | Phase::Responded => self.lane.release(self.slot_index),
             Phase::Submitted | Phase::Streaming => {
@@ -322,6 +324,5 @@ impl Drop for Exchange {
             }
             Phase::Free | Phase::Quarantined => debug_assert!(false, "released twice"),
         }
-        self.end_stream();
     }
 }

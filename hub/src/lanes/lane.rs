@@ -19,35 +19,17 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::lanes::lost_wakes::LostWakes;
 use crate::lanes::queue::RouteQueues;
-use crate::lanes::slot::{EntryEffect, Event, Phase, SlotTable, SlotViolation};
-use crate::lanes::streams::{StreamHabit, Streams};
+use crate::lanes::slot::{EntryEffect, Event, Phase, SlotTable};
+use crate::lanes::streams::{LaneLimits, StreamHabit, Streams};
+use crate::lanes::violation::Violation;
 use crate::limits::QUARANTINE_DIVISOR;
 use crate::routing::session::{Session, SessionState};
-
-/// What a worker did that ends its session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Violation {
-    /// In the completion ring.
-    #[error(transparent)]
-    Ring(#[from] RingError),
-    /// Against a slot's life.
-    #[error(transparent)]
-    Slot(#[from] SlotViolation),
-    /// In a response head.
-    #[error("the {0} of a response head lies outside its arena")]
-    Head(&'static str),
-    /// In a body ring.
-    #[error(transparent)]
-    Cursor(#[from] slotway_shm_proto::byte_ring::CursorError),
-    /// The hub itself failed at what the worker had written.
-    #[error("the hub panicked at what it found in this worker's memory")]
-    Panic,
-}
 
 /// One reactor's half of a session.
 pub struct Lane {
     /// The session it belongs to.
     pub session: Arc<Session>,
+    limits: LaneLimits,
     timeout_ms: u64,
     /// Told of each slot that comes free.
     queue: Rc<RouteQueues>,
@@ -55,8 +37,9 @@ pub struct Lane {
     stream_queue: Rc<RouteQueues>,
     /// Bodies that stream.
     streams: Rc<Streams>,
-    /// For each route, what its responses usually do.
-    habits: Vec<StreamHabit>,
+    /// For each route, what its responses usually do. A service with routes of its own below
+    /// one of the hub's has no such habit.
+    habits: Vec<Option<StreamHabit>>,
     offsets: LaneOffsets,
     inner: RefCell<Inner>,
     over: Cell<bool>,
@@ -88,6 +71,7 @@ impl Lane {
         session: Arc<Session>,
         lane_index: u32,
         timeout_ms: u64,
+        limits: LaneLimits,
         [queue, stream_queue]: [Rc<RouteQueues>; 2],
     ) -> Self {
         let inner = Inner {
@@ -99,11 +83,12 @@ impl Lane {
         };
         Self {
             offsets: session.geometry.lane(lane_index),
-            streams: Streams::new(session.geometry.slot_count()),
+            streams: Streams::new(limits.streams),
+            limits,
             habits: session
-                .routes
+                .options
                 .iter()
-                .map(|_| StreamHabit::default())
+                .map(|options| (!options.raw_params).then(StreamHabit::default))
                 .collect(),
             session,
             timeout_ms,
@@ -120,13 +105,28 @@ impl Lane {
         }
     }
 
-    /// Takes a free slot for a request: its index, and which use of it this is.
+    /// Takes a free slot for a request: its index, and which use of it this is. One whose
+    /// body does not stream gets none while as many as may have one.
     #[inline]
-    pub(super) fn reserve(&self) -> Option<(u32, u32)> {
-        if self.over.get() {
+    pub(super) fn reserve(&self, streams: bool) -> Option<(u32, u32)> {
+        let slots = &mut self.inner.borrow_mut().slots;
+        let is_full = !streams && slots.used_count() - slots.stream_count() >= self.limits.requests;
+        if is_full || self.over.get() {
             return None;
         }
-        self.inner.borrow_mut().slots.reserve()
+        slots.reserve()
+    }
+
+    /// A slot's body streams, so that its request does not count among the others any more.
+    pub(super) fn note_stream(&self, slot_index: u32) {
+        self.inner.borrow_mut().slots.note_stream(slot_index);
+        self.slot_freed(false);
+    }
+
+    /// Whether another body may stream.
+    #[inline]
+    pub fn has_stream_room(&self) -> bool {
+        self.streams.has_room() && self.inner.borrow().slots.stream_count() < self.limits.streams
     }
 
     /// Its session's state, as the reactor's route table has it.
@@ -149,15 +149,10 @@ impl Lane {
         &self.streams
     }
 
-    /// What the responses of a route usually do; `None` for a ping's.
+    /// What the responses of a route usually do; `None` for a ping's and a service's.
     #[inline]
     pub fn habit(&self, route_index: u32) -> Option<&StreamHabit> {
-        self.habits.get(route_index as usize)
-    }
-
-    /// A place among the streams is free.
-    pub(super) fn stream_ended(&self) {
-        self.stream_queue.slot_freed(&self.session.routes);
+        self.habits.get(route_index as usize)?.as_ref()
     }
 
     /// Requests in any slot, for choosing the least loaded worker.
@@ -170,7 +165,7 @@ impl Lane {
     /// that nobody waits for, a whole timeout after they were given up.
     pub fn is_hanging(&self, now_ms: u64) -> bool {
         let overdue_count = self.inner.borrow().slots.overdue_count(now_ms);
-        overdue_count > self.session.geometry.slot_count() / QUARANTINE_DIVISOR
+        overdue_count > self.limits.requests / QUARANTINE_DIVISOR
     }
 
     /// Completions taken since this was asked last.
@@ -292,7 +287,7 @@ impl Lane {
             match inner.slots.on_entry(entry)? {
                 EntryEffect::Wake(Some(waker)) => waker.wake(),
                 EntryEffect::LookForEnd => inner.look_later.push(entry.slot_index),
-                EntryEffect::Freed => self.slot_freed(),
+                EntryEffect::Freed { was_stream } => self.slot_freed(was_stream),
                 EntryEffect::Wake(None) | EntryEffect::Nothing => {}
             }
         }
@@ -387,13 +382,17 @@ impl Lane {
 
     #[inline]
     pub(super) fn release(&self, slot_index: u32) {
-        self.inner.borrow_mut().slots.release(slot_index);
-        self.slot_freed();
+        let was_stream = self.inner.borrow_mut().slots.release(slot_index);
+        self.slot_freed(was_stream);
     }
 
     #[inline]
-    fn slot_freed(&self) {
-        self.queue.slot_freed(&self.session.routes);
+    fn slot_freed(&self, was_stream: bool) {
+        if was_stream {
+            self.stream_queue.slot_freed(&self.session.routes);
+        } else {
+            self.queue.slot_freed(&self.session.routes);
+        }
     }
 
     /// Gives up on a slot that the worker may still write to: it is told, and
@@ -425,8 +424,8 @@ impl Lane {
         let end = self.session.regions.responses.u64_at(end);
         if slots.awaits_end(slot_index) && load_tagged(end, slots.generation(slot_index)).is_some()
         {
-            slots.end_quarantine(slot_index);
-            self.slot_freed();
+            let was_stream = slots.end_quarantine(slot_index);
+            self.slot_freed(was_stream);
         }
     }
 
@@ -477,11 +476,15 @@ mod tests {
                 session,
                 lane_index,
                 1000,
+                LaneLimits {
+                    requests: 4,
+                    streams: 0,
+                },
                 [(); 2].map(|()| RouteQueues::new(0, Order::OldestFirst)),
             ))
         });
         for (lane, rung) in lanes.iter().zip([[1, 0], [1, 1]]) {
-            let exchange = Exchange::reserve(lane).unwrap();
+            let exchange = Exchange::reserve(lane, false).unwrap();
             exchange.submit(1000);
             lane.ring_bells();
             assert_eq!(bells(), rung);

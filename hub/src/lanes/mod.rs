@@ -2,8 +2,8 @@
 //!
 //! A [`lane`] is one reactor's part of one session: rings, slots, arenas. [`slot`] is what
 //! each slot is in, [`exchange`] one request's hold on a slot, [`response_head`] the check of
-//! what a worker has written, [`streams`] the share of the slots that bodies at a client's
-//! pace may hold, [`queue`] where requests wait for a slot, and [`lost_wakes`] notices a bell that was not
+//! what a worker has written, [`streams`] the slots that bodies at a client's
+//! pace may hold, [`violation`] how a worker can break the protocol, [`queue`] where requests wait for a slot, and [`lost_wakes`] notices a bell that was not
 //! rung. `simulation` runs a lane against a worker
 //! that may crash at any step.
 
@@ -16,3 +16,4 @@ pub mod response_head;
 mod simulation;
 pub mod slot;
 pub mod streams;
+pub mod violation;

@@ -7,7 +7,7 @@ use slotway_shm_proto::limits::{
     BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX, RESPONSE_STATUSES,
 };
 
-use crate::lanes::lane::Violation;
+use crate::lanes::violation::Violation;
 
 /// Where the body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

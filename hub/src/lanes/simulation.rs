@@ -21,6 +21,7 @@ use crate::lanes::exchange::{Exchange, Outcome};
 use crate::lanes::lane::Lane;
 use crate::lanes::queue::{Order, RouteQueues};
 use crate::lanes::slot::Event;
+use crate::lanes::streams::LaneLimits;
 use crate::routing::pattern::Pattern;
 use crate::routing::registration::RouteSpec;
 use crate::routing::session::Session;
@@ -69,6 +70,10 @@ fn pair() -> (Hub, Worker) {
         Arc::new(session),
         0,
         1000,
+        LaneLimits {
+            requests: SLOT_COUNT,
+            streams: 0,
+        },
         [(); 2].map(|()| RouteQueues::new(0, Order::OldestFirst)),
     );
     let hub = Hub {
@@ -95,7 +100,7 @@ impl Hub {
     }
 
     fn ask(&mut self) {
-        let Some(exchange) = Exchange::reserve(&self.lane) else {
+        let Some(exchange) = Exchange::reserve(&self.lane, false) else {
             return;
         };
         let number = self.next_number;

@@ -79,7 +79,10 @@ pub enum EntryEffect {
     /// Wake whoever waits for the slot.
     Wake(Option<Waker>),
     /// The slot is free again; nobody waited.
-    Freed,
+    Freed {
+        /// It counted as a stream.
+        was_stream: bool,
+    },
     /// Look whether the quarantined slot's body has ended, and if so call
     /// [`SlotTable::end_quarantine`].
     LookForEnd,
@@ -98,6 +101,8 @@ struct Slot {
     /// end word of its body end a quarantine, since the entry will not come
     /// any more.
     stream_begun: bool,
+    /// It counts as a stream, until it is free again.
+    is_stream: bool,
     waker: Option<Waker>,
     notices: NoticeGate,
 }
@@ -107,6 +112,8 @@ struct Slot {
 pub struct SlotTable {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Slots that are used by bodies that stream.
+    stream_count: u32,
 }
 
 impl SlotTable {
@@ -119,10 +126,12 @@ impl SlotTable {
             expired: false,
             changed: false,
             stream_begun: false,
+            is_stream: false,
             waker: None,
             notices: NoticeGate::default(),
         };
         Self {
+            stream_count: 0,
             slots: (0..slot_count).map(slot).collect(),
             free: (0..slot_count).rev().collect(),
         }
@@ -131,6 +140,29 @@ impl SlotTable {
     /// Slots in any use.
     pub fn used_count(&self) -> u32 {
         (self.slots.len() - self.free.len()) as u32
+    }
+
+    /// Slots that are used by bodies that stream.
+    pub fn stream_count(&self) -> u32 {
+        self.stream_count
+    }
+
+    /// The slot's body streams: it counts as a stream until it is free.
+    pub fn note_stream(&mut self, slot_index: u32) {
+        let slot = &mut self.slots[slot_index as usize];
+        self.stream_count += u32::from(!std::mem::replace(&mut slot.is_stream, true));
+    }
+
+    /// Says whether it counted as a stream.
+    #[inline]
+    fn free(&mut self, slot_index: u32) -> bool {
+        let slot = &mut self.slots[slot_index as usize];
+        slot.phase = Phase::Free;
+        slot.waker = None;
+        let was_stream = std::mem::take(&mut slot.is_stream);
+        self.stream_count -= u32::from(was_stream);
+        self.free.push(slot_index);
+        was_stream
     }
 
     /// Quarantined slots that the worker should have been done with by now.
@@ -170,14 +202,13 @@ impl SlotTable {
         slot.expired = false;
     }
 
-    /// The hub is done with a slot that the worker is done with.
+    /// The hub is done with a slot that the worker is done with. Says whether it counted as a
+    /// stream.
     #[inline]
-    pub fn release(&mut self, slot_index: u32) {
-        let slot = &mut self.slots[slot_index as usize];
+    pub fn release(&mut self, slot_index: u32) -> bool {
+        let slot = &self.slots[slot_index as usize];
         debug_assert!(!matches!(slot.phase, Phase::Free | Phase::Quarantined));
-        slot.phase = Phase::Free;
-        slot.waker = None;
-        self.free.push(slot_index);
+        self.free(slot_index)
     }
 
     /// Nobody waits for the slot any more. A worker that is not done with it by
@@ -190,12 +221,11 @@ impl SlotTable {
         slot.waker = None;
     }
 
-    /// The worker is done with a quarantined slot.
-    pub fn end_quarantine(&mut self, slot_index: u32) {
-        let slot = &mut self.slots[slot_index as usize];
+    /// The worker is done with a quarantined slot. Says whether it counted as a stream.
+    pub fn end_quarantine(&mut self, slot_index: u32) -> bool {
+        let slot = &self.slots[slot_index as usize];
         debug_assert_eq!(slot.phase, Phase::Quarantined);
-        slot.phase = Phase::Free;
-        self.free.push(slot_index);
+        self.free(slot_index)
     }
 
     /// The slot's phase.
@@ -244,8 +274,8 @@ impl SlotTable {
                 Ok(EntryEffect::Wake(slot.waker.take()))
             }
             (CompletionKind::Response, Phase::Quarantined) if same => {
-                self.end_quarantine(slot_index);
-                Ok(EntryEffect::Freed)
+                let was_stream = self.end_quarantine(slot_index);
+                Ok(EntryEffect::Freed { was_stream })
             }
             (CompletionKind::ResponseStream, Phase::Quarantined) if same && !slot.stream_begun => {
                 slot.stream_begun = true;
@@ -398,7 +428,10 @@ mod tests {
                 .is_err()
         );
         let response = entry(slot, generation, CompletionKind::Response);
-        assert!(matches!(table.on_entry(response), Ok(EntryEffect::Freed)));
+        assert!(matches!(
+            table.on_entry(response),
+            Ok(EntryEffect::Freed { .. })
+        ));
         assert_eq!(table.reserve(), Some((slot, generation + 1)));
     }
 

@@ -1,16 +1,22 @@
 //! Who streams a body through a lane. Such a body holds its slot for as long as it takes,
-//! and half of that is the client's doing: so streams get a share of the slots and no
-//! more, and a client that is slow gives its place up when others wait for one. The
-//! other slots are never held at the pace of a client.
+//! and half of that is the client's doing: so streams have slots of their own, a bounded
+//! number, and a client that is slow gives its place up when others wait for one. The
+//! slots of other requests are never held at the pace of a client.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::limits::{
-    STREAM_END_INTERVAL, STREAM_PACE_WINDOW, STREAM_RATE_MIN, STREAM_RESERVE_DIVISOR,
-    STREAM_SHARE_DIVISOR,
-};
+use crate::limits::{STREAM_END_INTERVAL, STREAM_PACE_WINDOW, STREAM_RATE_MIN};
+
+/// What a lane may hold at a time; it has as many slots as both together.
+#[derive(Clone, Copy, Debug)]
+pub struct LaneLimits {
+    /// Requests whose bodies do not stream.
+    pub requests: u32,
+    /// Bodies that stream.
+    pub streams: u32,
+}
 
 /// The client at the other end of a body that streams.
 pub trait StreamClient {
@@ -24,18 +30,15 @@ pub trait StreamClient {
 
 /// See the module; of one lane.
 pub struct Streams {
-    /// Streams that there may be by right.
-    share: usize,
-    /// Streams beyond that, whose slots were taken by requests that did not say so: up to
-    /// here they are borne.
-    bearable: usize,
+    /// Streams that there may be.
+    count_max: usize,
     holders: RefCell<BTreeMap<u64, Holder>>,
     next_key: Cell<u64>,
     /// No client that waits makes room before this.
     next_end_ms: Cell<u64>,
 }
 
-/// A stream's place in the share, until it is dropped.
+/// A stream's place, until it is dropped.
 pub struct Permit {
     streams: Rc<Streams>,
     key: u64,
@@ -62,12 +65,10 @@ struct Pace {
 }
 
 impl Streams {
-    /// None yet, of a lane with so many slots.
-    pub fn new(slot_count: u32) -> Rc<Self> {
-        let slots = slot_count as usize;
+    /// None yet, of a lane that may have so many.
+    pub fn new(count_max: u32) -> Rc<Self> {
         Rc::new(Self {
-            share: slots - slots / STREAM_SHARE_DIVISOR,
-            bearable: slots - slots / STREAM_RESERVE_DIVISOR,
+            count_max: count_max as usize,
             holders: RefCell::default(),
             next_key: Cell::new(0),
             next_end_ms: Cell::new(0),
@@ -77,7 +78,7 @@ impl Streams {
     /// Whether another may begin.
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.holders.borrow().len() < self.share
+        self.holders.borrow().len() < self.count_max
     }
 
     /// Enters a stream that has been let in by [`Streams::has_room`].
@@ -103,15 +104,14 @@ impl Streams {
         }
     }
 
-    /// Enters a stream whose slot is taken already; `None` if that is more than can be
-    /// borne, and nobody is slow enough to make room.
+    /// Enters a stream whose slot is taken already; `None` if there are as many as may be, and
+    /// nobody is slow enough to make room.
     pub fn enter_late(
         self: &Rc<Self>,
         client: Rc<dyn StreamClient>,
         now_ms: u64,
     ) -> Option<Permit> {
-        let is_bearable = self.holders.borrow().len() < self.bearable;
-        (is_bearable || self.end_one_for_another(now_ms)).then(|| self.enter(client, now_ms))
+        (self.has_room() || self.end_one_for_another(now_ms)).then(|| self.enter(client, now_ms))
     }
 
     /// Looks how quick the clients are; to be called every now and then.
@@ -145,15 +145,14 @@ impl Streams {
 
     /// Ends the slowest client for one that waits, if it is time: whoever takes its place
     /// costs the worker a request, and a crowd of slow clients must not become work for it
-    /// at once. Those beyond the share make room for nobody, and are ended first.
+    /// at once.
     pub fn make_room(&self, now_ms: u64) {
-        let staying_count = || {
+        let staying_count = {
             let holders = self.holders.borrow();
             let staying = holders.values().filter(|holder| !holder.is_ended.get());
             staying.count()
         };
-        while staying_count() > self.share && self.end_slowest() {}
-        if staying_count() == self.share {
+        if staying_count >= self.count_max {
             self.end_one_for_another(now_ms);
         }
     }
@@ -199,8 +198,8 @@ impl Drop for Permit {
     }
 }
 
-/// Whether the responses of a route usually stream: then its requests wait for a place in
-/// the share before they take a slot.
+/// Whether the responses of a route usually stream: then its requests wait for a place among
+/// the streams before they take a slot.
 #[derive(Debug, Default)]
 pub struct StreamHabit(Cell<u8>);
 
@@ -257,22 +256,14 @@ mod tests {
     const WINDOW_MS: u64 = STREAM_PACE_WINDOW.as_millis() as u64;
 
     #[test]
-    fn streams_have_half_of_the_slots_and_late_ones_leave_a_quarter_free() {
-        let streams = Streams::new(8);
-        let permits: Vec<_> = (0..4).map(|_| streams.enter(client(false), 0)).collect();
+    fn there_are_so_many_streams_and_no_more() {
+        let streams = Streams::new(4);
+        let mut permits: Vec<_> = (0..3).map(|_| streams.enter(client(false), 0)).collect();
+        permits.push(streams.enter_late(client(false), 0).expect("there is room"));
         assert!(!streams.has_room());
-        let late: Vec<_> = (0..2)
-            .map(|_| streams.enter_late(client(false), 0).expect("it is borne"))
-            .collect();
         assert!(streams.enter_late(client(false), 0).is_none());
-        drop(late);
-        assert!(!streams.has_room());
         drop(permits);
         assert!(streams.has_room() && streams.count() == 0);
-        for slot_count in 1..4 {
-            let streams = Streams::new(slot_count);
-            assert!(streams.has_room(), "{slot_count}");
-        }
     }
 
     #[test]
@@ -301,8 +292,8 @@ mod tests {
 
     #[test]
     fn a_crowd_of_slow_clients_makes_room_one_by_one() {
-        let streams = Streams::new(8);
-        let clients = [(); 6].map(|()| client(true));
+        let streams = Streams::new(4);
+        let clients = [(); 4].map(|()| client(true));
         let enter = |client: &Rc<Client>| {
             let client = Rc::clone(client) as Rc<dyn StreamClient>;
             streams.enter_late(client, 0)
@@ -310,22 +301,21 @@ mod tests {
         let mut permits: Vec<_> = clients.iter().map(enter).collect();
         assert!(permits.iter().all(Option::is_some));
         streams.sample(WINDOW_MS);
-        let is_ended = |index: usize| clients[index].is_ended.get();
+        let ended = || -> Vec<_> {
+            let is_ended = |index: &usize| clients[*index].is_ended.get();
+            (0..4).filter(is_ended).collect()
+        };
         let interval_ms = STREAM_END_INTERVAL.as_millis() as u64;
-        // Two are beyond the share, and one more makes room.
-        for (after_ms, count) in [(0, 3), (0, 3), (interval_ms, 3)] {
+        for after_ms in [0, 0, interval_ms] {
             streams.make_room(WINDOW_MS + after_ms);
-            let ended_count = (0..6).filter(|index| is_ended(*index)).count();
-            assert_eq!(ended_count, count, "after {after_ms} ms");
+            assert_eq!(ended().len(), 1, "after {after_ms} ms: it has yet to leave");
         }
-        // They have left, and another has come in.
-        for index in (0..6).filter(|index| is_ended(*index)) {
-            permits[index] = None;
-        }
+        // It has left, and another has come in.
+        permits[ended()[0]] = None;
         assert!(streams.has_room());
         let _other = streams.enter(client(false), 0);
         streams.make_room(WINDOW_MS + interval_ms);
-        assert_eq!((0..6).filter(|index| is_ended(*index)).count(), 4);
+        assert_eq!(ended().len(), 2);
     }
 
     #[test]

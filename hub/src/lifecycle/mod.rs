@@ -256,9 +256,9 @@ impl Hub {
         self.shared.geometry.lane_count()
     }
 
-    /// Slots of each lane.
+    /// Requests that each lane may have in flight, not counting bodies that stream.
     pub fn slot_count(&self) -> u32 {
-        self.shared.geometry.slot_count()
+        self.shared.config.slots
     }
 
     /// Makes `/health` say that the hub will stop soon. Returns for how long it is to serve

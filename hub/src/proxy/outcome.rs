@@ -8,8 +8,8 @@ use slotway_net::Hangup;
 
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::{Exchange, Outcome};
-use crate::lanes::lane::Violation;
 use crate::lanes::slot::Event;
+use crate::lanes::violation::Violation;
 use crate::reactor::connections::ConnectionState;
 use crate::reactor::lanes::Lanes;
 use crate::routing::registration::RouteSpec;

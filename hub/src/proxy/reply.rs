@@ -56,9 +56,9 @@ pub async fn receive(
         Counters::add(&lanes.shared.counters.streams_refused);
         tracing::warn!(
             worker = exchange.lane().session.name,
-            "503: too many of its responses are being streamed to clients"
+            "503: as many of its responses stream to clients as may (--streams)"
         );
-        let why = "too many responses of this worker are being streamed to clients";
+        let why = "as many responses of this worker stream to clients as may (--streams)";
         return Err(outcome::overloaded(why).into());
     }
     let head = exchange.copy_head();

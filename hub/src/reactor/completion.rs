@@ -10,7 +10,8 @@ use slotway_net::Bell;
 
 use super::lanes::Lanes;
 use crate::clock;
-use crate::lanes::lane::{Lane, Violation};
+use crate::lanes::lane::Lane;
+use crate::lanes::violation::Violation;
 use crate::limits::SWEEP_INTERVAL;
 use crate::shared::counters::Counters;
 use crate::shared::message::ControlMessage;

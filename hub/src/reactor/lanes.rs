@@ -11,8 +11,10 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::lanes::exchange::Exchange;
-use crate::lanes::lane::{Lane, Violation};
+use crate::lanes::lane::Lane;
 use crate::lanes::queue::{Order, RouteQueues};
+use crate::lanes::streams::LaneLimits;
+use crate::lanes::violation::Violation;
 use crate::routing::session::{Session, SessionState};
 use crate::routing::table::{RouteTable, Target};
 use crate::shared::Shared;
@@ -231,6 +233,10 @@ impl Lanes {
             Arc::clone(session),
             self.index,
             timeout_ms,
+            LaneLimits {
+                requests: self.shared.config.slots,
+                streams: self.shared.config.streams,
+            },
             [Rc::clone(&self.queue), Rc::clone(&self.stream_queue)],
         ));
         lane.set_state(state);

@@ -9,7 +9,7 @@ use slotway_shm_proto::message::Hello;
 use tokio::sync::oneshot;
 
 use crate::http::local_reply::LocalReply;
-use crate::lanes::lane::Violation;
+use crate::lanes::violation::Violation;
 use crate::routing::registration::ExpectedWorker;
 
 /// What the other threads, and the control thread's own tasks, tell it.

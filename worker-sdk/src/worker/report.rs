@@ -35,7 +35,7 @@ impl Report {
 
     /// The hub answers some of the paths itself that the worker has a route for.
     pub fn paths_are_hidden(&self) {
-        self.warn(
+        self.say(
             "the hub itself answers /health, /events and /internal/, so these paths do not reach \
              this worker's routes (slotway-hub --own-paths moves them)",
         );
