@@ -1,17 +1,18 @@
 //! The command line: flags in, exit code out.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::config::Config;
 use crate::config::secret::Secret;
 use crate::lifecycle::Hub;
 use crate::lifecycle::error::StartError;
+use crate::lifecycle::stand_in;
 use crate::lifecycle::upgrade::{Predecessor, Program};
 use crate::logging;
 use clap::Parser;
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 /// Runs the hub until SIGTERM or SIGINT. Exit codes: 0 after a graceful stop,
@@ -37,6 +38,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     drop(log);
     match served {
         Ok(End::Well) => ExitCode::SUCCESS,
+        Ok(End::PassedOn) => stand_in::passed_on(),
         Ok(End::CutShort) => ExitCode::FAILURE,
         Ok(End::Failed) => ExitCode::from(SOFTWARE),
         Err(error) => {
@@ -57,6 +59,8 @@ const SOFTWARE: u8 = 70;
 /// How a hub that has started came to its end.
 enum End {
     Well,
+    /// Well, and its successor has been told to end as well.
+    PassedOn,
     /// Something did not end in time.
     CutShort,
     /// It could not go on.
@@ -71,11 +75,17 @@ fn serve(mut config: Config) -> Result<End, StartError> {
         .build()
         .map_err(StartError::Runtime)?;
     let served = runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
-        let mut upgrade = signal(SignalKind::user_defined2()).map_err(StartError::Runtime)?;
+        let terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
+        let interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
+        let upgrade = signal(SignalKind::user_defined2()).map_err(StartError::Runtime)?;
         let program = Program::running().map_err(StartError::Runtime)?;
-        let mut hub = match Predecessor::find().map_err(StartError::Handover)? {
+        let predecessor = Predecessor::find().map_err(StartError::Handover)?;
+        // A successor is not the process that somebody knows.
+        let stays = predecessor.is_none() && stand_in::must_stay();
+        if stays {
+            stand_in::adopt_successors().map_err(StartError::Runtime)?;
+        }
+        let mut hub = match predecessor {
             Some(predecessor) => Hub::take_over(config, predecessor).await?,
             None => Hub::start(config)?,
         };
@@ -90,51 +100,23 @@ fn serve(mut config: Config) -> Result<End, StartError> {
             hub.reactor_count(),
             hub.slot_count(),
         );
-        let failed = hub.failed();
-        tokio::pin!(failed);
-        let mut end = End::Well;
-        let why = loop {
-            tokio::select! {
-                why = &mut failed => {
-                    end = End::Failed;
-                    break format!("the hub cannot go on, since {why}");
-                }
-                _ = terminate.recv() => break "SIGTERM".to_owned(),
-                _ = interrupt.recv() => break "SIGINT".to_owned(),
-                _ = upgrade.recv() => match hub.upgrade(&program).await {
-                    Ok(successor) => {
-                        // Who told this hub to end meanwhile meant the one that serves.
-                        let is_told = tokio::select! {
-                            biased;
-                            _ = terminate.recv() => true,
-                            _ = interrupt.recv() => true,
-                            () = std::future::ready(()) => false,
-                        };
-                        if is_told {
-                            // Fails only if it has ended.
-                            let _ = kill_process(successor, Signal::TERM);
-                        }
-                        break "a new hub has taken over".to_owned();
-                    }
-                    Err(error) => {
-                        tracing::error!("the upgrade failed; this hub goes on: {error}");
-                    }
-                }
-            }
+        let mut signals = Signals {
+            terminate,
+            interrupt,
+            upgrade,
         };
+        let (why, end, successor) = serve_until_told(&mut hub, &program, &mut signals).await;
         if why == "SIGTERM" {
-            serve_unready(&hub, &mut terminate, &mut interrupt).await;
+            signals.serve_unready(&hub).await;
         }
         tracing::info!("{why}: finishing what is in flight (SIGTERM or SIGINT ends at once)");
-        tokio::select! {
-            has_ended = hub.stop() => {
-                tracing::info!("stopped");
-                if !has_ended && matches!(end, End::Well) {
-                    end = End::CutShort;
-                }
-            }
-            _ = terminate.recv() => tracing::warn!("SIGTERM again: ending at once"),
-            _ = interrupt.recv() => tracing::warn!("SIGINT again: ending at once"),
+        let end = match (end, signals.stop(hub, successor).await) {
+            (End::Well, Stopped::Late) => End::CutShort,
+            (End::Well, Stopped::PassedOn) => End::PassedOn,
+            (end, _) => end,
+        };
+        if let Some(successor) = successor.filter(|_| stays) {
+            return Ok(signals.stand_in(successor).await.unwrap_or(End::Failed));
         }
         Ok(end)
     });
@@ -143,16 +125,108 @@ fn serve(mut config: Config) -> Result<End, StartError> {
     served
 }
 
-/// Serves on for a while, so that balancers notice that the hub is about to stop.
-async fn serve_unready(hub: &Hub, terminate: &mut SignalStream, interrupt: &mut SignalStream) {
-    let delay = hub.say_unready();
-    if delay.is_zero() {
-        return;
+/// Serves until told to end, by whomever; with the hub that has taken over, if one has.
+async fn serve_until_told(
+    hub: &mut Hub,
+    program: &Program,
+    signals: &mut Signals,
+) -> (String, End, Option<Pid>) {
+    let failed = hub.failed();
+    tokio::pin!(failed);
+    loop {
+        tokio::select! {
+            why = &mut failed => {
+                return (format!("the hub cannot go on, since {why}"), End::Failed, None);
+            }
+            _ = signals.terminate.recv() => return ("SIGTERM".to_owned(), End::Well, None),
+            _ = signals.interrupt.recv() => return ("SIGINT".to_owned(), End::Well, None),
+            _ = signals.upgrade.recv() => match hub.upgrade(program).await {
+                Ok(successor) => {
+                    let why = "a new hub has taken over".to_owned();
+                    return (why, End::Well, Some(successor));
+                }
+                Err(error) => {
+                    tracing::error!("the upgrade failed; this hub goes on: {error}");
+                }
+            }
+        }
     }
-    tracing::info!("SIGTERM: /health says 503, and the hub serves on for {delay:?}");
-    tokio::select! {
-        () = tokio::time::sleep(delay) => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+}
+
+/// How stopping went.
+#[derive(Clone, Copy)]
+enum Stopped {
+    InTime,
+    /// Something has not come to its end in time.
+    Late,
+    /// In time, and the successor has been told to end as well.
+    PassedOn,
+}
+
+/// What the hub is told by signals.
+struct Signals {
+    terminate: SignalStream,
+    interrupt: SignalStream,
+    upgrade: SignalStream,
+}
+
+impl Signals {
+    /// Serves on for a while, so that balancers notice that the hub is about to stop.
+    async fn serve_unready(&mut self, hub: &Hub) {
+        let delay = hub.say_unready();
+        if delay.is_zero() {
+            return;
+        }
+        tracing::info!("SIGTERM: /health says 503, and the hub serves on for {delay:?}");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Stops the hub. Who tells one to end that has handed over means its successor first.
+    async fn stop(&mut self, hub: Hub, mut successor: Option<Pid>) -> Stopped {
+        let mut stopping = std::pin::pin!(hub.stop());
+        let mut stopped = Stopped::InTime;
+        loop {
+            let told = tokio::select! {
+                biased;
+                _ = self.terminate.recv() => Signal::TERM,
+                _ = self.interrupt.recv() => Signal::TERM,
+                _ = self.upgrade.recv() => Signal::USR2,
+                has_ended = &mut stopping => {
+                    tracing::info!("stopped");
+                    return if has_ended { stopped } else { Stopped::Late };
+                }
+            };
+            // Passing it on fails only if that has ended.
+            match (told, successor) {
+                (Signal::USR2, None) => {}
+                (Signal::USR2, Some(successor)) => {
+                    let _ = kill_process(successor, told);
+                }
+                (_, Some(serving)) => {
+                    let _ = kill_process(serving, told);
+                    successor = None;
+                    stopped = Stopped::PassedOn;
+                }
+                (_, None) => {
+                    tracing::warn!("told again: ending at once");
+                    return stopped;
+                }
+            }
+        }
+    }
+
+    /// Stays for a hub that has taken over, until no hub is left.
+    async fn stand_in(&mut self, successor: Pid) -> io::Result<End> {
+        let signals = [
+            (Signal::TERM, &mut self.terminate),
+            (Signal::INT, &mut self.interrupt),
+            (Signal::USR2, &mut self.upgrade),
+        ];
+        let status = stand_in::run(successor, signals).await?;
+        Ok(if status == 0 { End::Well } else { End::Failed })
     }
 }

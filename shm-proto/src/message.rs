@@ -239,7 +239,10 @@ pub enum MessageError {
         bytes: usize,
     },
     /// A message of another layout version.
-    #[error("the message has layout version {seen}, expected {LAYOUT_VERSION}")]
+    #[error(
+        "the hub's or worker's message has layout version {seen}, and this side has {LAYOUT_VERSION}: \
+         both must be of the same release, so rebuild the worker with the SDK of the hub's"
+    )]
     LayoutVersion {
         /// The version it names.
         seen: u32,

@@ -1,7 +1,5 @@
 //! A hub that another one started to take over: nobody's child until its parent ends.
 
-use std::time::Duration;
-
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::system::{HubPart, wait_until};
@@ -29,6 +27,12 @@ impl Successor {
         self.0
     }
 
+    /// Whether it has.
+    pub fn has_ended(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_nonzero()));
+        stat.map_or(true, |stat| stat.contains(") Z "))
+    }
+
     /// Waits until it has ended, which it does by itself once it has handed over.
     pub fn await_end(&self) {
         await_end(self.0);
@@ -45,11 +49,8 @@ impl Drop for Successor {
 /// Waits until a process that may not be ours to wait for has ended: reaped by whoever
 /// adopts orphans here, at its own time.
 pub fn await_end(process: Pid) {
-    wait_until("a hub ends", || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
-        std::thread::sleep(Duration::from_millis(1));
-        stat.map_or(true, |stat| stat.contains(") Z "))
-    });
+    let hub = std::mem::ManuallyDrop::new(Successor(process));
+    wait_until("a hub ends", || hub.has_ended());
 }
 
 /// The new hubs that the log tells of.

@@ -23,6 +23,9 @@ slotway_tests::on_both_engines! {
     an_upgrade_that_fails_leaves_the_hub_as_it_was
     after_an_upgrade_the_sockets_are_the_new_hub_s
     a_symlink_that_was_switched_is_followed
+    an_upgrade_that_a_worker_does_not_follow_leaves_the_hub_as_it_was
+    a_program_that_is_still_being_written_is_named_as_such
+    the_process_that_a_supervisor_knows_stays_through_upgrades
 }
 
 fn start_ledger_worker(hub: &HubPart, ledger: &Ledger, name: &str) -> Part {
@@ -161,4 +164,103 @@ fn a_symlink_that_was_switched_is_followed(io: &str) {
     assert!(hub.part.wait().success(), "{}", hub.part.log());
     assert!(marker.exists(), "the old program was started again");
     assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
+}
+
+fn an_upgrade_that_a_worker_does_not_follow_leaves_the_hub_as_it_was(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io]);
+    let _echo = hub.start_worker("echo", "echo");
+    let stopped = hub.start_worker_with("site", "stopped", &["/site"]);
+    stopped.suspend();
+    hub.part.signal(Signal::USR2);
+    hub.part
+        .wait_for_log("of the 2 workers of the running hub not all have attached");
+    hub.part
+        .wait_for_log("the upgrade failed; this hub goes on");
+    assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
+    stopped.signal(Signal::CONT);
+    assert_eq!(http::get(hub.address, "/site/x").text(), "stopped /x");
+    assert!(hub.health().contains("\"echo\"") && hub.health().contains("\"stopped\""));
+}
+
+fn a_program_that_is_still_being_written_is_named_as_such(io: &str) {
+    let folder = Folder::new();
+    let (copy, new) = (folder.path().join("hub"), folder.path().join("new"));
+    copy_program(&copy);
+    let hub = HubPart::start(&copy, &["--io", io]);
+    copy_program(&new);
+    // Held by another process, as by a copy that is under way.
+    let mut writer = Command::new("sh")
+        .args(["-c", "exec sleep 60 >> \"$0\""])
+        .arg(&new)
+        .spawn()
+        .unwrap();
+    let is_open = || {
+        let fd = std::fs::read_link(format!("/proc/{}/fd/1", writer.id()));
+        fd.is_ok_and(|fd| fd == new)
+    };
+    wait_until("it is open for writing", is_open);
+    std::fs::rename(&new, &copy).unwrap();
+    hub.part.signal(Signal::USR2);
+    hub.part.wait_for_log("is still open for writing");
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+    assert_eq!(http::get(hub.address, "/health").status, 200);
+}
+
+fn the_process_that_a_supervisor_knows_stays_through_upgrades(io: &str) {
+    // As under systemd.
+    let mut hub = HubPart::start_with_variable(program(), &["--io", io], ("INVOCATION_ID", "0123"));
+    let _worker = hub.start_worker("echo", "echo");
+    let mut current = None;
+    for _ in 0..3 {
+        let next = Successor::take_over(&hub, hub.part.pid());
+        wait_until("the former has ended", || {
+            current.as_ref().is_none_or(Successor::has_ended)
+        });
+        hub.part
+            .wait_for_log("this process stays for the hub that serves");
+        assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
+        current = Some(next);
+    }
+    hub.part.signal(Signal::TERM);
+    assert!(hub.part.wait().success());
+    assert!(current.unwrap().has_ended());
+    assert!(std::net::TcpStream::connect(hub.address).is_err());
+}
+
+/// What an old hub of another release would hand over.
+#[test]
+fn a_hub_does_not_take_over_workers_of_another_layout() {
+    use slotway_hub::lifecycle::handover::{self, Description, ENVIRONMENT};
+    let (ours, theirs) = rustix::net::socketpair(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    let worker = serde_json::json!({
+        "worker_id": "x", "name": "old", "shares_routes": false, "started_ms": null,
+        "routes": [],
+    });
+    let description = Description {
+        layout_version: 7777,
+        workers: vec![serde_json::from_value(worker).unwrap()],
+        ..Description::default()
+    };
+    let new = Command::new(program())
+        .args(["role", "hub"])
+        .env(ENVIRONMENT, "stdin")
+        .stdin(theirs)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    handover::send(&ours, &description, &[]).unwrap();
+    let output = new.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        said.contains("layout version 7777") && said.contains("rebuild the workers"),
+        "{said}"
+    );
 }

@@ -3,10 +3,12 @@
 use std::io;
 
 use slotway_net::{Refusal, RunError};
+use slotway_shm_proto::layout::LAYOUT_VERSION;
 
 use super::bind::BindError;
 use super::unix_socket::UnixSocketError;
 use crate::config::error::ConfigError;
+use crate::limits::MOVE_TIME;
 
 /// Why a hub does not start.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +31,27 @@ pub enum StartError {
     /// What another hub hands over.
     #[error("cannot take over from the other hub: {0}")]
     Handover(#[source] io::Error),
+    /// Workers of the other hub cannot attach to this one.
+    #[error(
+        "cannot take over: the {workers} workers of the running hub have shared memory of layout version \
+         {theirs}, and this program knows version {LAYOUT_VERSION}; rebuild the workers with the SDK of this release, and \
+         stop the running hub before this one starts"
+    )]
+    OtherLayout {
+        /// Their version.
+        theirs: u32,
+        /// How many there are.
+        workers: usize,
+    },
+    /// Workers of the other hub have not come.
+    #[error(
+        "cannot take over: of the {expected} workers of the running hub not all have attached to this one in {MOVE_TIME:?}; end \
+         the one that hangs or has been stopped, and try again"
+    )]
+    WorkersMissing {
+        /// How many were expected.
+        expected: usize,
+    },
     /// Threads or the control runtime.
     #[error("cannot start the control runtime: {0}")]
     Runtime(#[source] io::Error),

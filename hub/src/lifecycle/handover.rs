@@ -11,6 +11,8 @@
 //!   drains and ends
 //! ```
 //!
+//! In place of any of its steps the new one may say why it ends (`failed: …`).
+//!
 //! Until Ready the old hub serves on; if the new one ends before, it goes on as if
 //! nothing had been.
 
@@ -65,6 +67,9 @@ impl Step {
 /// What the descriptors are; they come in this order, behind the document itself.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Description {
+    /// Of the shared memory that the workers use.
+    #[serde(default)]
+    pub layout_version: u32,
     /// For each address so many listening sockets.
     pub tcp: Vec<(SocketAddr, usize)>,
     /// For each path a listening socket, and its lock.
@@ -82,6 +87,19 @@ pub fn say(socket: impl AsFd, step: Step) -> io::Result<()> {
     packet::send(socket, step.word(), &[])
 }
 
+/// Says why this hub does not take over.
+pub fn fail(socket: impl AsFd, why: &str) -> io::Result<()> {
+    let most = FAILURE_BYTES_MAX - FAILED.len();
+    let why = why.as_bytes();
+    let packet = [FAILED, &why[..why.len().min(most)]].concat();
+    packet::send(socket, &packet, &[])
+}
+
+const FAILED: &[u8] = b"failed: ";
+
+/// Longest packet that says so.
+const FAILURE_BYTES_MAX: usize = 1024;
+
 /// Waits for a step that must be this one.
 pub fn hear(socket: impl AsFd, expected: Step) -> io::Result<()> {
     let (step, _) = receive(socket)?;
@@ -96,7 +114,7 @@ pub fn hear(socket: impl AsFd, expected: Step) -> io::Result<()> {
 
 fn receive(socket: impl AsFd) -> io::Result<(Step, Vec<OwnedFd>)> {
     let packet = loop {
-        match packet::receive(&socket) {
+        match packet::receive_up_to(&socket, FAILURE_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             received => break received?,
         }
@@ -106,6 +124,9 @@ fn receive(socket: impl AsFd) -> io::Result<(Step, Vec<OwnedFd>)> {
             io::ErrorKind::UnexpectedEof,
             "the other hub has ended",
         ));
+    }
+    if let Some(why) = packet.bytes.strip_prefix(FAILED) {
+        return Err(io::Error::other(String::from_utf8_lossy(why).into_owned()));
     }
     let step = Step::ALL
         .into_iter()

@@ -4,7 +4,7 @@
 //!
 //! `listeners` are what it listens on ([`bind`] for TCP, [`unix_socket`] with its
 //! [`file_lock`], [`attach_socket`] for workers), `reactor_thread` is the thread of one
-//! reactor, [`upgrade`] replaces the hub by a new process over a [`handover`], [`blocking`]
+//! reactor, [`stand_in`] stays for a successor where the process is known, [`upgrade`] replaces the hub by a new process over a [`handover`], [`blocking`]
 //! runs what blocks on a thread of its own, and [`error`] says why a hub does not start.
 
 pub mod attach_socket;
@@ -15,6 +15,7 @@ pub mod file_lock;
 pub mod handover;
 mod listeners;
 mod reactor_thread;
+pub mod stand_in;
 pub mod unix_socket;
 pub mod upgrade;
 
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 use slotway_net::{Chosen, Engine, choose};
+use slotway_shm_proto::layout::LAYOUT_VERSION;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::Config;
@@ -70,22 +72,38 @@ impl Hub {
     /// Like [`Hub::start`], with what another hub hands over; returns once the workers
     /// of that hub are here, or have been waited for long enough.
     pub async fn take_over(config: Config, from: Predecessor) -> Result<Self, StartError> {
+        let from = Arc::new(from);
+        let taken = Self::try_take_over(config, &from).await;
+        if let Err(error) = &taken {
+            from.failed(error);
+        }
+        taken
+    }
+
+    async fn try_take_over(config: Config, from: &Arc<Predecessor>) -> Result<Self, StartError> {
         let (description, fds) = from.take().map_err(StartError::Handover)?;
         let workers = description.workers.clone();
         let count = workers.len();
+        if description.layout_version != LAYOUT_VERSION && count > 0 {
+            return Err(StartError::OtherLayout {
+                theirs: description.layout_version,
+                workers: count,
+            });
+        }
         let hub = Self::prepare(config, Some((description, fds)))?;
         let (reply, expecting) = oneshot::channel();
         hub.shared
             .tell_control(ControlMessage::Expect(workers, reply));
         let stopped = |error| StartError::Handover(io::Error::other(error));
         let are_all_here = expecting.await.map_err(stopped)?;
-        let from = blocking::run("handover", move || from.prepared().map(|()| from)).await;
-        let from = from.and_then(|from| from).map_err(StartError::Handover)?;
+        let other = Arc::clone(from);
+        let prepared = blocking::run("handover", move || other.prepared()).await;
+        prepared
+            .and_then(|prepared| prepared)
+            .map_err(StartError::Handover)?;
+        // The old hub serves on with those that did not come, and with all others.
         if tokio::time::timeout(MOVE_TIME, are_all_here).await.is_err() {
-            tracing::warn!(
-                expected = count,
-                "upgrade: some workers did not attach in time; they must register again"
-            );
+            return Err(StartError::WorkersMissing { expected: count });
         }
         hub.open();
         from.ready().map_err(StartError::Handover)?;
@@ -155,6 +173,7 @@ impl Hub {
         fds.extend(attach);
         let tcp = self.listeners.tcp.iter();
         let description = Description {
+            layout_version: LAYOUT_VERSION,
             tcp: tcp.map(|tcp| (tcp.address, tcp.sockets.len())).collect(),
             unix: self.listeners.unix.iter().map(UnixSocket::path).collect(),
             attach: self.attach.path(),

@@ -11,6 +11,7 @@ use rustix::process::Pid;
 use slotway_shm_proto::packet;
 
 use crate::lifecycle::handover::{self, Description, ENVIRONMENT, Step};
+use crate::lifecycle::stand_in;
 use crate::limits::{HANDOVER_TIME, MOVE_TIME};
 
 /// The program as it was started: what stands there later is the new one. Links in its
@@ -45,6 +46,18 @@ impl Program {
     }
 }
 
+/// Says what to do about a program that cannot be started.
+fn explain(error: &io::Error, program: &Path) -> io::Error {
+    let program = program.display();
+    if error.kind() == io::ErrorKind::ExecutableFileBusy {
+        return io::Error::other(format!(
+            "{error}: {program} is still open for writing; write the new program beside it and \
+             rename it to this name (install, mv)"
+        ));
+    }
+    io::Error::new(error.kind(), format!("cannot start {program}: {error}"))
+}
+
 /// A new hub that is about to take over. Ended again if it is dropped before.
 pub struct Successor {
     child: Option<Child>,
@@ -64,8 +77,10 @@ impl Successor {
         let child = Command::new(program.path())
             .args(std::env::args_os().skip(1))
             .env(ENVIRONMENT, "stdin")
+            .envs(stand_in::mark())
             .stdin(Stdio::from(theirs))
-            .spawn()?;
+            .spawn()
+            .map_err(|error| explain(&error, program.path()))?;
         tracing::info!(process = child.id(), "upgrade: started the new hub");
         Ok(Self {
             child: Some(child),
@@ -133,8 +148,13 @@ impl Predecessor {
         handover::hear(&self.socket, Step::Moved)
     }
 
+    /// This hub does not take over. In vain only if the other has ended.
+    pub fn failed(&self, why: &impl std::fmt::Display) {
+        let _ = handover::fail(&self.socket, &why.to_string());
+    }
+
     /// This hub accepts.
-    pub fn ready(self) -> io::Result<()> {
+    pub fn ready(&self) -> io::Result<()> {
         handover::say(&self.socket, Step::Ready)
     }
 }
