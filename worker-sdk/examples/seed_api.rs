@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use slotway_worker_sdk::seed::{HandlerResponse, HubEmitter, HubWorker};
+use slotway_worker_sdk::types::{SseLifecycle, SseNotification};
 
 /// What the handlers share.
 pub struct Counter {
@@ -13,15 +14,13 @@ pub struct Counter {
 }
 
 #[tokio::main]
-async fn main() {
+async fn main() -> Result<(), String> {
     let hub_url = std::env::args()
         .nth(1)
         .or_else(|| std::env::var("HUB_URL").ok())
         .unwrap_or_else(|| "http://127.0.0.1:3200".to_owned());
-    if let Err(error) = worker(&hub_url).run().await {
-        eprintln!("{error}");
-        std::process::exit(1);
-    }
+    worker(&hub_url).run().await?;
+    Ok(())
 }
 
 /// The worker, for a hub at `hub_url`.
@@ -52,8 +51,8 @@ async fn watch(
     _query: Option<String>,
     body: Vec<u8>,
 ) -> HandlerResponse {
-    let told: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    if told["sse_lifecycle"] == "connect" {
+    let notification = serde_json::from_slice::<SseNotification>(&body);
+    if notification.is_ok_and(|told| told.sse_lifecycle == SseLifecycle::Connect) {
         state.requests.fetch_add(1, Ordering::Relaxed);
     }
     HandlerResponse::ok()

@@ -36,9 +36,23 @@ use error::ConfigError;
 use origin::AllowedOrigin;
 use secret::Secret;
 
+/// What is not a flag.
+const AFTER_HELP: &str = "\
+Times are 250ms, 30s, 5m or 1h; a number alone is seconds.
+
+Environment:
+  HUB_SECRET  What peers on other hosts must send as X-Hub-Secret, at least 16 characters;
+              needed where the hub listens on more than loopback
+  RUST_LOG    What is logged, for example debug or warn [default: info]
+
+Signals:
+  SIGTERM, SIGINT  Finish what is in flight and end; a second one ends at once
+  SIGUSR2          Replace the hub by the program that is at its path now; no connection is
+                   refused";
+
 /// HTTP in, shared memory through, HTTP out.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "slotway-hub", version, about, max_term_width = 100)]
+#[command(name = "slotway-hub", version, about, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Config {
     /// Address to listen on; may be given again
     #[arg(
@@ -60,7 +74,8 @@ pub struct Config {
     pub listen: Vec<ListenAddress>,
 
     /// Peers whose X-Forwarded-For and -Proto are believed: a network, an address, or
-    /// unix; may be given again. From others the fields are dropped
+    /// unix; may be given again. From others the fields are dropped. Without any, the hub
+    /// believes nobody and workers get the fields as clients sent them
     #[arg(long, value_name = "PEERS")]
     pub trusted_proxy: Vec<TrustedProxy>,
 
@@ -211,7 +226,7 @@ pub struct Config {
     #[arg(skip)]
     pub secret: Option<Secret>,
 
-    /// Unix socket at which workers attach, mode 0600
+    /// Unix socket at which workers attach, mode 0600: those of the hub's user and of root
     /// [default: under `$XDG_RUNTIME_DIR`, /run, or a private folder in /tmp]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
