@@ -3,6 +3,7 @@
 //! somebody else, and say so where they cannot.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -224,4 +225,24 @@ fn a_worker_does_not_attach_to_an_impostor() {
     }
     running.stop();
     running.wait().unwrap();
+}
+
+#[test]
+fn a_worker_that_may_not_use_the_attach_socket_ends_and_says_whose_it_is() {
+    let hub = HubPart::start(program(), &[]);
+    // The folder lets it in, the socket does not.
+    let folder = hub.socket.parent().unwrap();
+    let all = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder, all).unwrap();
+    let refused = as_nobody(|| {
+        let worker = HubWorker::new(&hub.url(), "w", ()).hub_socket(&hub.socket);
+        worker.get("/x", || ()).run_blocking()
+    });
+    let Some(refused) = refused else { return };
+    let why = refused.unwrap_err().to_string();
+    let own = rustix::process::geteuid().as_raw();
+    assert!(
+        why.contains(&format!("({own})")) && why.contains(&format!("user {NOBODY}")),
+        "{why}"
+    );
 }

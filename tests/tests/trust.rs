@@ -1,12 +1,13 @@
 //! Whom the hub believes what: clients that strip what a proxy says of them, names that
 //! others have pointed at this host, peers that do not know the secret.
 
-use std::net::SocketAddr;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use serde_json::json;
 use slotway_tests::http::{Connection, Response};
-use slotway_tests::system::{HubPart, own_address};
+use slotway_tests::system::{HubPart, Part, own_address};
 
 const SECRET: &str = "sixteen or more characters";
 
@@ -136,5 +137,29 @@ fn without_the_secret_nothing_but_401_can_be_learnt(io: &str) {
         format!("GET /{long}"),
     ] {
         assert_eq!(ask(hub.address, &unfinished).status, 401);
+    }
+}
+
+/// What a worker sends to a hub that is not on loopback, and to one that is.
+#[test]
+fn a_worker_tells_a_hub_on_another_host_the_secret_and_nobody_else() {
+    for (address, tells) in [("127.0.0.1", false), ("[::ffff:127.0.0.1]", true)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{address}:{}", listener.local_addr().unwrap().port());
+        let variables = [("HUB_SECRET", SECRET), ("HUB_SOCKET", "")];
+        let _worker = Part::start_in(program(), "quiet", &[&url, "w"], &variables);
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = vec![0; 4096];
+        let bytes = stream.read(&mut head).unwrap();
+        let head = String::from_utf8_lossy(&head[..bytes]);
+        assert!(
+            head.starts_with("POST /internal/register HTTP/1.1\r\n"),
+            "{head}"
+        );
+        assert_eq!(
+            head.contains(&format!("X-Hub-Secret: {SECRET}\r\n")),
+            tells,
+            "{head}"
+        );
     }
 }

@@ -27,7 +27,8 @@ impl HubClient {
     pub fn new(url: HubUrl, timeout: Duration, idle_count_max: usize) -> Self {
         let secret = std::env::var("HUB_SECRET").ok();
         let is_secret = |secret: &String| {
-            !secret.is_empty() && secret.bytes().all(|byte| matches!(byte, 0x21..=0x7e))
+            let is_visible = secret.bytes().all(|byte| matches!(byte, 0x20..=0x7e));
+            is_visible && !secret.is_empty() && secret.trim() == secret
         };
         Self(Arc::new(Inner {
             secret: secret.filter(|secret| !url.is_on_this_host() && is_secret(secret)),
