@@ -43,12 +43,14 @@ pub enum StartError {
         /// How many there are.
         workers: usize,
     },
-    /// Workers of the other hub have not come.
+    /// Most workers of the other hub have not come.
     #[error(
-        "cannot take over: of the {expected} workers of the running hub not all have attached to this one in {MOVE_TIME:?}; end \
-         the one that hangs or has been stopped, and try again"
+        "cannot take over: {attached} of the {expected} workers of the running hub have attached to this \
+         one in {MOVE_TIME:?}; their logs say why the others have not"
     )]
     WorkersMissing {
+        /// How many have.
+        attached: usize,
         /// How many were expected.
         expected: usize,
     },

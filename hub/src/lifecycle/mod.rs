@@ -101,9 +101,19 @@ impl Hub {
         prepared
             .and_then(|prepared| prepared)
             .map_err(StartError::Handover)?;
-        // The old hub serves on with those that did not come, and with all others.
         if tokio::time::timeout(MOVE_TIME, are_all_here).await.is_err() {
-            return Err(StartError::WorkersMissing { expected: count });
+            // One that hangs, or does not want to, must not stop the others' upgrade: it may
+            // come when the old hub has drained. If most do not come, it is this hub's fault.
+            let attached = hub.shared.routes.current().sessions.len();
+            if attached * 2 < count {
+                let expected = count;
+                return Err(StartError::WorkersMissing { attached, expected });
+            }
+            tracing::warn!(
+                "upgrade: {} of {count} workers have not attached in {MOVE_TIME:?}; they are with the old \
+                 hub until it has drained, and their routes are 503 until they attach",
+                count - attached
+            );
         }
         hub.open();
         from.ready().map_err(StartError::Handover)?;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::registration::RouteSpec;
+use super::registration::{RouteOptions, RouteSpec};
 use super::session::Session;
 
 /// A route that has had a worker in this hub's life. It has none now, unless another serves
@@ -43,8 +43,19 @@ impl Absences {
 
     /// A worker takes no requests any more.
     pub fn gone(&mut self, session: &Session, now_ms: u64) {
-        let worker: Arc<str> = session.name.as_str().into();
-        for (route, options) in session.routes.iter().zip(&session.options) {
+        self.away(&session.name, &session.routes, &session.options, now_ms);
+    }
+
+    /// A worker with these routes should be there, and is not.
+    pub fn away(
+        &mut self,
+        name: &str,
+        routes: &[RouteSpec],
+        options: &[RouteOptions],
+        now_ms: u64,
+    ) {
+        let worker: Arc<str> = name.into();
+        for (route, options) in routes.iter().zip(options) {
             self.all.retain(|absence| absence.route != *route);
             self.all.push_back(Absence {
                 worker: Arc::clone(&worker),

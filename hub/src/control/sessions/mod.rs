@@ -245,11 +245,21 @@ impl Sessions {
                     registration.options.push(route.options);
                 }
             }
+            let Registration {
+                name,
+                routes,
+                options,
+                ..
+            } = &registration;
+            // Until it has come, and if it does not.
+            self.absences
+                .away(name, routes, options, clock::coarse_ms());
             let made = Instant::now();
             let reservation = Reservation { registration, made };
             self.reservations.insert(worker.worker_id, reservation);
         }
         let (all_here, are_all_here) = oneshot::channel();
+        self.publish();
         let waits = self.handover.expect(expected, all_here);
         tell(waits);
         are_all_here
