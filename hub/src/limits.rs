@@ -25,14 +25,14 @@ pub const MOVE_TIME: Duration = Duration::from_secs(5);
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
 /// Routes that are remembered after their workers have gone.
-pub const ABSENT_ROUTE_COUNT_MAX: usize = 16 * 1024;
+pub const ABSENT_ROUTE_COUNT_MAX: usize = 4 * 1024;
 
 /// Slots of a lane: requests that one worker may have in flight per reactor.
 pub const SLOT_COUNT_DEFAULT: u32 = 256;
 
-/// Bodies that one worker may stream per reactor, event streams of its own among them. A
-/// slot whose arena has been used stays in memory, so this bounds what slow clients can
-/// make a lane use: half a gigabyte of either region.
+/// Responses without a known end, such as event streams of its own, that one worker may
+/// send per reactor. A slot whose arena has been used stays in memory, so this bounds what
+/// clients can make a lane use: half a gigabyte of responses.
 pub const STREAM_COUNT_DEFAULT: u32 = 4096;
 
 /// Requests that wait for a slot, for each route on each reactor.
@@ -108,6 +108,13 @@ pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 /// A body that streams takes a slot once this much of it has come: a head alone
 /// must not hold one.
 pub const STREAM_START_BYTES: usize = 32 * 1024;
+
+/// Bodies that stream may hold all slots of a lane but one of so many.
+pub const STREAM_SHARE_DIVISOR: usize = 2;
+
+/// Responses that turn out to stream are borne beyond that share, but for one slot of so
+/// many.
+pub const STREAM_RESERVE_DIVISOR: usize = 4;
 
 /// Bytes per second below which a client that streams gives its place up when others
 /// wait for one.
@@ -286,6 +293,7 @@ const _: () = {
     assert!(HEAD_BYTES_MAX >= LINE_BYTES_MAX);
     assert!(REQUEST_FIELD_COUNT_MAX >= 100 && ROUTE_PARAM_COUNT_MAX >= 8);
     assert!(EVENT_DATA_BYTES_MAX < FEED_BYTES_MAX);
+    assert!(STREAM_SHARE_DIVISOR < STREAM_RESERVE_DIVISOR);
     assert!((EVENT_DATA_BYTES_MAX as u64) < CONTROL_BODY_BYTES_MAX);
     assert!(STREAM_PACE_WINDOW.as_millis() >= 4 * SWEEP_INTERVAL.as_millis());
     assert!(LINGER_STOP_TIME.as_secs() < LINGER_IDLE_TIME.as_secs());

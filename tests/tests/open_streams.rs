@@ -52,7 +52,7 @@ fn streams_beyond_their_number_are_503_and_the_others_stay(io: &str) {
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert!(refused.text().contains("--streams"), "{}", refused.text());
     hub.part
-        .wait_for_log("503: as many of its responses stream");
+        .wait_for_log("503: as many of its responses without a known length stream");
     assert_eq!(http::get(hub.address, "/").text(), "Hello, World!");
     streams.pop();
     wait_until("there is room for another", || {

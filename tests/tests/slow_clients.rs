@@ -21,7 +21,7 @@ slotway_tests::on_both_engines! {
     a_client_that_reads_slowly_and_gets_on_is_not_reset
 }
 
-const SLOTS: [&str; 4] = ["--slots", "2", "--streams", "2"];
+const SLOTS: [&str; 2] = ["--slots", "4"];
 
 /// Every request of another client is answered meanwhile.
 fn others_are_served(hub: &HubPart, time: Duration) {

@@ -118,13 +118,12 @@ pub struct Config {
     )]
     pub own_paths: OwnPaths,
 
-    /// Slots per lane: requests one worker may have in flight on each reactor, not counting
-    /// bodies that stream
+    /// Slots per lane: requests one worker may have in flight on each reactor
     #[arg(long, default_value_t = SLOT_COUNT_DEFAULT)]
     pub slots: u32,
 
-    /// Bodies per lane that may stream at a time, beside the slots; further responses that
-    /// stream get 503
+    /// Responses without a known length, such as event streams of a service, that each worker
+    /// may send at a time on each reactor, beside its slots; further ones get 503
     #[arg(long, value_name = "N", default_value_t = STREAM_COUNT_DEFAULT, value_parser = clap::value_parser!(u32).range(1..))]
     pub streams: u32,
 

@@ -44,11 +44,10 @@ pub enum Outcome {
 }
 
 impl Exchange {
-    /// Takes a free slot of a lane, for a request whose body streams or one that counts among
-    /// the others; `None` if there is none.
+    /// Takes a free slot of a lane; `None` if there is none.
     #[inline]
-    pub fn reserve(lane: &Rc<Lane>, streams: bool) -> Option<Self> {
-        let (slot_index, generation) = lane.reserve(streams)?;
+    pub fn reserve(lane: &Rc<Lane>) -> Option<Self> {
+        let (slot_index, generation) = lane.reserve()?;
         Some(Self {
             offsets: lane.slot_offsets(slot_index),
             lane: Rc::clone(lane),
@@ -69,20 +68,33 @@ impl Exchange {
     /// there is room.
     pub fn begin_stream(&mut self, client: Rc<dyn StreamClient>) {
         self.permit = Some(self.lane.streams().enter(client, clock::coarse_ms()));
-        self.lane.note_stream(self.slot_index);
     }
 
-    /// Its response turned out to stream. False: more such responses are under way than can be
-    /// borne.
+    /// Its response turned out to stream, and its length is known. False: more such responses
+    /// are under way than can be borne.
     pub fn begin_late_stream(&mut self, client: Rc<dyn StreamClient>) -> bool {
         if self.permit.is_none() {
             let streams = self.lane.streams();
             self.permit = streams.enter_late(client, clock::coarse_ms());
-            if self.permit.is_some() {
-                self.lane.note_stream(self.slot_index);
-            }
         }
         self.permit.is_some()
+    }
+
+    /// Its response has no known end. False: there are as many such as may be.
+    pub fn begin_open_stream(&mut self) -> bool {
+        let begins = self.lane.begin_open_stream(self.slot_index);
+        if begins {
+            self.end_stream();
+            // Its place among the requests is free.
+            self.lane.slot_freed(false);
+        }
+        begins
+    }
+
+    fn end_stream(&mut self) {
+        if self.permit.take().is_some() {
+            self.lane.stream_ended();
+        }
     }
 
     /// Which use of the slot it is.
@@ -302,9 +314,8 @@ impl Exchange {
     #[inline]
     pub fn release(mut self) {
         self.released = true;
-        // First, so that who is granted the place finds it free.
-        self.permit = None;
         self.lane.release(self.slot_index);
+        self.end_stream();
     }
 }
 
@@ -313,7 +324,6 @@ impl Drop for Exchange {
         if self.released {
             return;
         }
-        self.permit = None;
         match self.lane.phase(self.slot_index) {
             Phase::Reserved | Phase::Responded => self.lane.release(self.slot_index),
             Phase::Submitted | Phase::Streaming => {
@@ -324,5 +334,6 @@ impl Drop for Exchange {
             }
             Phase::Free | Phase::Quarantined => debug_assert!(false, "released twice"),
         }
+        self.end_stream();
     }
 }

@@ -83,7 +83,7 @@ impl Lane {
         };
         Self {
             offsets: session.geometry.lane(lane_index),
-            streams: Streams::new(limits.streams),
+            streams: Streams::new(limits.requests),
             limits,
             habits: session
                 .options
@@ -105,28 +105,26 @@ impl Lane {
         }
     }
 
-    /// Takes a free slot for a request: its index, and which use of it this is. One whose
-    /// body does not stream gets none while as many as may have one.
+    /// Takes a free slot for a request: its index, and which use of it this is.
     #[inline]
-    pub(super) fn reserve(&self, streams: bool) -> Option<(u32, u32)> {
+    pub(super) fn reserve(&self) -> Option<(u32, u32)> {
         let slots = &mut self.inner.borrow_mut().slots;
-        let is_full = !streams && slots.used_count() - slots.stream_count() >= self.limits.requests;
+        let is_full = slots.used_count() - slots.open_count() >= self.limits.requests;
         if is_full || self.over.get() {
             return None;
         }
         slots.reserve()
     }
 
-    /// A slot's body streams, so that its request does not count among the others any more.
-    pub(super) fn note_stream(&self, slot_index: u32) {
-        self.inner.borrow_mut().slots.note_stream(slot_index);
-        self.slot_freed(false);
-    }
-
-    /// Whether another body may stream.
-    #[inline]
-    pub fn has_stream_room(&self) -> bool {
-        self.streams.has_room() && self.inner.borrow().slots.stream_count() < self.limits.streams
+    /// A slot's response has no known end: its request does not count among the others any
+    /// more. False: there are as many such responses as may be.
+    pub(super) fn begin_open_stream(&self, slot_index: u32) -> bool {
+        let slots = &mut self.inner.borrow_mut().slots;
+        if slots.open_count() >= self.limits.open_streams {
+            return false;
+        }
+        slots.note_open(slot_index);
+        true
     }
 
     /// Its session's state, as the reactor's route table has it.
@@ -153,6 +151,11 @@ impl Lane {
     #[inline]
     pub fn habit(&self, route_index: u32) -> Option<&StreamHabit> {
         self.habits.get(route_index as usize)?.as_ref()
+    }
+
+    /// A place among the streams is free.
+    pub(super) fn stream_ended(&self) {
+        self.stream_queue.slot_freed(&self.session.routes);
     }
 
     /// Requests in any slot, for choosing the least loaded worker.
@@ -287,7 +290,7 @@ impl Lane {
             match inner.slots.on_entry(entry)? {
                 EntryEffect::Wake(Some(waker)) => waker.wake(),
                 EntryEffect::LookForEnd => inner.look_later.push(entry.slot_index),
-                EntryEffect::Freed { was_stream } => self.slot_freed(was_stream),
+                EntryEffect::Freed { was_open } => self.slot_freed(was_open),
                 EntryEffect::Wake(None) | EntryEffect::Nothing => {}
             }
         }
@@ -382,15 +385,14 @@ impl Lane {
 
     #[inline]
     pub(super) fn release(&self, slot_index: u32) {
-        let was_stream = self.inner.borrow_mut().slots.release(slot_index);
-        self.slot_freed(was_stream);
+        let was_open = self.inner.borrow_mut().slots.release(slot_index);
+        self.slot_freed(was_open);
     }
 
     #[inline]
-    fn slot_freed(&self, was_stream: bool) {
-        if was_stream {
-            self.stream_queue.slot_freed(&self.session.routes);
-        } else {
+    pub(super) fn slot_freed(&self, was_open: bool) {
+        // Nobody waits for a place of such a response.
+        if !was_open {
             self.queue.slot_freed(&self.session.routes);
         }
     }
@@ -424,8 +426,8 @@ impl Lane {
         let end = self.session.regions.responses.u64_at(end);
         if slots.awaits_end(slot_index) && load_tagged(end, slots.generation(slot_index)).is_some()
         {
-            let was_stream = slots.end_quarantine(slot_index);
-            self.slot_freed(was_stream);
+            let was_open = slots.end_quarantine(slot_index);
+            self.slot_freed(was_open);
         }
     }
 
@@ -478,13 +480,13 @@ mod tests {
                 1000,
                 LaneLimits {
                     requests: 4,
-                    streams: 0,
+                    open_streams: 0,
                 },
                 [(); 2].map(|()| RouteQueues::new(0, Order::OldestFirst)),
             ))
         });
         for (lane, rung) in lanes.iter().zip([[1, 0], [1, 1]]) {
-            let exchange = Exchange::reserve(lane, false).unwrap();
+            let exchange = Exchange::reserve(lane).unwrap();
             exchange.submit(1000);
             lane.ring_bells();
             assert_eq!(bells(), rung);

@@ -72,7 +72,7 @@ fn pair() -> (Hub, Worker) {
         1000,
         LaneLimits {
             requests: SLOT_COUNT,
-            streams: 0,
+            open_streams: 0,
         },
         [(); 2].map(|()| RouteQueues::new(0, Order::OldestFirst)),
     );
@@ -100,7 +100,7 @@ impl Hub {
     }
 
     fn ask(&mut self) {
-        let Some(exchange) = Exchange::reserve(&self.lane, false) else {
+        let Some(exchange) = Exchange::reserve(&self.lane) else {
             return;
         };
         let number = self.next_number;

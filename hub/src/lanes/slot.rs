@@ -80,8 +80,8 @@ pub enum EntryEffect {
     Wake(Option<Waker>),
     /// The slot is free again; nobody waited.
     Freed {
-        /// It counted as a stream.
-        was_stream: bool,
+        /// It counted apart.
+        was_open: bool,
     },
     /// Look whether the quarantined slot's body has ended, and if so call
     /// [`SlotTable::end_quarantine`].
@@ -101,8 +101,8 @@ struct Slot {
     /// end word of its body end a quarantine, since the entry will not come
     /// any more.
     stream_begun: bool,
-    /// It counts as a stream, until it is free again.
-    is_stream: bool,
+    /// Its response has no known end: it counts apart until it is free again.
+    is_open: bool,
     waker: Option<Waker>,
     notices: NoticeGate,
 }
@@ -112,8 +112,8 @@ struct Slot {
 pub struct SlotTable {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Slots that are used by bodies that stream.
-    stream_count: u32,
+    /// Slots that are used by responses without a known end.
+    open_count: u32,
 }
 
 impl SlotTable {
@@ -126,12 +126,12 @@ impl SlotTable {
             expired: false,
             changed: false,
             stream_begun: false,
-            is_stream: false,
+            is_open: false,
             waker: None,
             notices: NoticeGate::default(),
         };
         Self {
-            stream_count: 0,
+            open_count: 0,
             slots: (0..slot_count).map(slot).collect(),
             free: (0..slot_count).rev().collect(),
         }
@@ -142,27 +142,27 @@ impl SlotTable {
         (self.slots.len() - self.free.len()) as u32
     }
 
-    /// Slots that are used by bodies that stream.
-    pub fn stream_count(&self) -> u32 {
-        self.stream_count
+    /// Slots that are used by responses without a known end.
+    pub fn open_count(&self) -> u32 {
+        self.open_count
     }
 
-    /// The slot's body streams: it counts as a stream until it is free.
-    pub fn note_stream(&mut self, slot_index: u32) {
+    /// The slot's response has no known end: it counts apart until it is free.
+    pub fn note_open(&mut self, slot_index: u32) {
         let slot = &mut self.slots[slot_index as usize];
-        self.stream_count += u32::from(!std::mem::replace(&mut slot.is_stream, true));
+        self.open_count += u32::from(!std::mem::replace(&mut slot.is_open, true));
     }
 
-    /// Says whether it counted as a stream.
+    /// Says whether it counted apart.
     #[inline]
     fn free(&mut self, slot_index: u32) -> bool {
         let slot = &mut self.slots[slot_index as usize];
         slot.phase = Phase::Free;
         slot.waker = None;
-        let was_stream = std::mem::take(&mut slot.is_stream);
-        self.stream_count -= u32::from(was_stream);
+        let was_open = std::mem::take(&mut slot.is_open);
+        self.open_count -= u32::from(was_open);
         self.free.push(slot_index);
-        was_stream
+        was_open
     }
 
     /// Quarantined slots that the worker should have been done with by now.
@@ -202,8 +202,8 @@ impl SlotTable {
         slot.expired = false;
     }
 
-    /// The hub is done with a slot that the worker is done with. Says whether it counted as a
-    /// stream.
+    /// The hub is done with a slot that the worker is done with. Says whether it counted
+    /// apart.
     #[inline]
     pub fn release(&mut self, slot_index: u32) -> bool {
         let slot = &self.slots[slot_index as usize];
@@ -221,7 +221,7 @@ impl SlotTable {
         slot.waker = None;
     }
 
-    /// The worker is done with a quarantined slot. Says whether it counted as a stream.
+    /// The worker is done with a quarantined slot. Says whether it counted apart.
     pub fn end_quarantine(&mut self, slot_index: u32) -> bool {
         let slot = &self.slots[slot_index as usize];
         debug_assert_eq!(slot.phase, Phase::Quarantined);
@@ -274,8 +274,8 @@ impl SlotTable {
                 Ok(EntryEffect::Wake(slot.waker.take()))
             }
             (CompletionKind::Response, Phase::Quarantined) if same => {
-                let was_stream = self.end_quarantine(slot_index);
-                Ok(EntryEffect::Freed { was_stream })
+                let was_open = self.end_quarantine(slot_index);
+                Ok(EntryEffect::Freed { was_open })
             }
             (CompletionKind::ResponseStream, Phase::Quarantined) if same && !slot.stream_begun => {
                 slot.stream_begun = true;

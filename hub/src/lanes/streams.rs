@@ -1,21 +1,29 @@
 //! Who streams a body through a lane. Such a body holds its slot for as long as it takes,
-//! and half of that is the client's doing: so streams have slots of their own, a bounded
-//! number, and a client that is slow gives its place up when others wait for one. The
-//! slots of other requests are never held at the pace of a client.
+//! and half of that is the client's doing: so streams get a share of the slots and no
+//! more, and a client that is slow gives its place up when others wait for one. The
+//! other slots are never held at the pace of a client.
+//!
+//! These are bodies of requests, and of responses whose length is known: the worker may hold
+//! all of such a body until its client has taken it. A response without an end that is known,
+//! like an event stream, is made as it goes and leaves its slot to the next request: see
+//! [`LaneLimits`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::limits::{STREAM_END_INTERVAL, STREAM_PACE_WINDOW, STREAM_RATE_MIN};
+use crate::limits::{
+    STREAM_END_INTERVAL, STREAM_PACE_WINDOW, STREAM_RATE_MIN, STREAM_RESERVE_DIVISOR,
+    STREAM_SHARE_DIVISOR,
+};
 
 /// What a lane may hold at a time; it has as many slots as both together.
 #[derive(Clone, Copy, Debug)]
 pub struct LaneLimits {
-    /// Requests whose bodies do not stream.
+    /// Requests, those whose bodies stream among them.
     pub requests: u32,
-    /// Bodies that stream.
-    pub streams: u32,
+    /// Responses without a known end.
+    pub open_streams: u32,
 }
 
 /// The client at the other end of a body that streams.
@@ -30,15 +38,18 @@ pub trait StreamClient {
 
 /// See the module; of one lane.
 pub struct Streams {
-    /// Streams that there may be.
-    count_max: usize,
+    /// Streams that there may be by right.
+    share: usize,
+    /// Streams beyond that, whose slots were taken by requests that did not say so: up to
+    /// here they are borne.
+    bearable: usize,
     holders: RefCell<BTreeMap<u64, Holder>>,
     next_key: Cell<u64>,
     /// No client that waits makes room before this.
     next_end_ms: Cell<u64>,
 }
 
-/// A stream's place, until it is dropped.
+/// A stream's place in the share, until it is dropped.
 pub struct Permit {
     streams: Rc<Streams>,
     key: u64,
@@ -65,10 +76,12 @@ struct Pace {
 }
 
 impl Streams {
-    /// None yet, of a lane that may have so many.
-    pub fn new(count_max: u32) -> Rc<Self> {
+    /// None yet, of a lane with so many slots.
+    pub fn new(slot_count: u32) -> Rc<Self> {
+        let slots = slot_count as usize;
         Rc::new(Self {
-            count_max: count_max as usize,
+            share: slots - slots / STREAM_SHARE_DIVISOR,
+            bearable: slots - slots / STREAM_RESERVE_DIVISOR,
             holders: RefCell::default(),
             next_key: Cell::new(0),
             next_end_ms: Cell::new(0),
@@ -78,7 +91,7 @@ impl Streams {
     /// Whether another may begin.
     #[inline]
     pub fn has_room(&self) -> bool {
-        self.holders.borrow().len() < self.count_max
+        self.holders.borrow().len() < self.share
     }
 
     /// Enters a stream that has been let in by [`Streams::has_room`].
@@ -104,14 +117,15 @@ impl Streams {
         }
     }
 
-    /// Enters a stream whose slot is taken already; `None` if there are as many as may be, and
-    /// nobody is slow enough to make room.
+    /// Enters a stream whose slot is taken already; `None` if that is more than can be
+    /// borne, and nobody is slow enough to make room.
     pub fn enter_late(
         self: &Rc<Self>,
         client: Rc<dyn StreamClient>,
         now_ms: u64,
     ) -> Option<Permit> {
-        (self.has_room() || self.end_one_for_another(now_ms)).then(|| self.enter(client, now_ms))
+        let is_bearable = self.holders.borrow().len() < self.bearable;
+        (is_bearable || self.end_one_for_another(now_ms)).then(|| self.enter(client, now_ms))
     }
 
     /// Looks how quick the clients are; to be called every now and then.
@@ -145,14 +159,15 @@ impl Streams {
 
     /// Ends the slowest client for one that waits, if it is time: whoever takes its place
     /// costs the worker a request, and a crowd of slow clients must not become work for it
-    /// at once.
+    /// at once. Those beyond the share make room for nobody, and are ended first.
     pub fn make_room(&self, now_ms: u64) {
-        let staying_count = {
+        let staying_count = || {
             let holders = self.holders.borrow();
             let staying = holders.values().filter(|holder| !holder.is_ended.get());
             staying.count()
         };
-        if staying_count >= self.count_max {
+        while staying_count() > self.share && self.end_slowest() {}
+        if staying_count() == self.share {
             self.end_one_for_another(now_ms);
         }
     }
@@ -198,8 +213,8 @@ impl Drop for Permit {
     }
 }
 
-/// Whether the responses of a route usually stream: then its requests wait for a place among
-/// the streams before they take a slot.
+/// Whether the responses of a route usually stream: then its requests wait for a place in
+/// the share before they take a slot.
 #[derive(Debug, Default)]
 pub struct StreamHabit(Cell<u8>);
 
@@ -256,14 +271,22 @@ mod tests {
     const WINDOW_MS: u64 = STREAM_PACE_WINDOW.as_millis() as u64;
 
     #[test]
-    fn there_are_so_many_streams_and_no_more() {
-        let streams = Streams::new(4);
-        let mut permits: Vec<_> = (0..3).map(|_| streams.enter(client(false), 0)).collect();
-        permits.push(streams.enter_late(client(false), 0).expect("there is room"));
+    fn streams_have_half_of_the_slots_and_late_ones_leave_a_quarter_free() {
+        let streams = Streams::new(8);
+        let permits: Vec<_> = (0..4).map(|_| streams.enter(client(false), 0)).collect();
         assert!(!streams.has_room());
+        let late: Vec<_> = (0..2)
+            .map(|_| streams.enter_late(client(false), 0).expect("it is borne"))
+            .collect();
         assert!(streams.enter_late(client(false), 0).is_none());
+        drop(late);
+        assert!(!streams.has_room());
         drop(permits);
         assert!(streams.has_room() && streams.count() == 0);
+        for slot_count in 1..4 {
+            let streams = Streams::new(slot_count);
+            assert!(streams.has_room(), "{slot_count}");
+        }
     }
 
     #[test]
@@ -292,8 +315,8 @@ mod tests {
 
     #[test]
     fn a_crowd_of_slow_clients_makes_room_one_by_one() {
-        let streams = Streams::new(4);
-        let clients = [(); 4].map(|()| client(true));
+        let streams = Streams::new(8);
+        let clients = [(); 6].map(|()| client(true));
         let enter = |client: &Rc<Client>| {
             let client = Rc::clone(client) as Rc<dyn StreamClient>;
             streams.enter_late(client, 0)
@@ -301,21 +324,22 @@ mod tests {
         let mut permits: Vec<_> = clients.iter().map(enter).collect();
         assert!(permits.iter().all(Option::is_some));
         streams.sample(WINDOW_MS);
-        let ended = || -> Vec<_> {
-            let is_ended = |index: &usize| clients[*index].is_ended.get();
-            (0..4).filter(is_ended).collect()
-        };
+        let is_ended = |index: usize| clients[index].is_ended.get();
         let interval_ms = STREAM_END_INTERVAL.as_millis() as u64;
-        for after_ms in [0, 0, interval_ms] {
+        // Two are beyond the share, and one more makes room.
+        for (after_ms, count) in [(0, 3), (0, 3), (interval_ms, 3)] {
             streams.make_room(WINDOW_MS + after_ms);
-            assert_eq!(ended().len(), 1, "after {after_ms} ms: it has yet to leave");
+            let ended_count = (0..6).filter(|index| is_ended(*index)).count();
+            assert_eq!(ended_count, count, "after {after_ms} ms");
         }
-        // It has left, and another has come in.
-        permits[ended()[0]] = None;
+        // They have left, and another has come in.
+        for index in (0..6).filter(|index| is_ended(*index)) {
+            permits[index] = None;
+        }
         assert!(streams.has_room());
         let _other = streams.enter(client(false), 0);
         streams.make_room(WINDOW_MS + interval_ms);
-        assert_eq!(ended().len(), 2);
+        assert_eq!((0..6).filter(|index| is_ended(*index)).count(), 4);
     }
 
     #[test]

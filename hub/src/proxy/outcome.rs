@@ -74,6 +74,23 @@ pub fn stream_timed_out(lanes: &Lanes, exchange: &Exchange) {
     );
 }
 
+/// 503, counted and logged: as many responses of a worker stream as may.
+pub fn streams_refused(lanes: &Lanes, exchange: &Exchange, is_open: bool) -> LocalReply {
+    Counters::add(&lanes.shared.counters.streams_refused);
+    let (what, flag) = if is_open {
+        ("without a known length stream to clients", "--streams")
+    } else {
+        ("stream to clients", "--slots")
+    };
+    tracing::warn!(
+        worker = exchange.lane().session.name,
+        "503: as many of its responses {what} as may ({flag})"
+    );
+    overloaded(&format!(
+        "as many responses of this worker {what} as may ({flag})"
+    ))
+}
+
 /// The worker's handler has failed; logged.
 pub fn handler_failed(exchange: &Exchange, status: u16) {
     tracing::warn!(

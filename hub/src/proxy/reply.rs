@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use slotway_net::monotonic_ns;
 use slotway_shm_proto::Method;
+use slotway_shm_proto::layout::BODY_BYTES_UNKNOWN;
 
 use super::download::{self, Download};
 use super::outcome::{self, Awaited};
@@ -14,7 +15,6 @@ use crate::lanes::exchange::Exchange;
 use crate::lanes::response_head::{self, ResponseBody, WorkerResponse};
 use crate::lanes::slot::Event;
 use crate::lanes::streams::StreamClient;
-use crate::shared::counters::Counters;
 use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
 
 /// Waits for the response's head and checks it. If the worker goes before it has begun,
@@ -48,20 +48,19 @@ pub async fn receive(
     if let Some(moments) = &mut call.moments {
         moments.seen_ns = monotonic_ns();
     }
-    let route_index = exchange.own_route_index();
-    if let Some(habit) = exchange.lane().habit(route_index) {
-        habit.learn(streams);
-    }
-    if streams && !exchange.begin_late_stream(Rc::clone(&wire.state) as Rc<dyn StreamClient>) {
-        Counters::add(&lanes.shared.counters.streams_refused);
-        tracing::warn!(
-            worker = exchange.lane().session.name,
-            "503: as many of its responses stream to clients as may (--streams)"
-        );
-        let why = "as many responses of this worker stream to clients as may (--streams)";
-        return Err(outcome::overloaded(why).into());
-    }
     let head = exchange.copy_head();
+    let is_open = streams && head.body_bytes == BODY_BYTES_UNKNOWN;
+    if let Some(habit) = exchange.lane().habit(exchange.own_route_index()) {
+        habit.learn(streams && !is_open);
+    }
+    let is_borne = match (streams, is_open) {
+        (false, _) => true,
+        (true, false) => exchange.begin_late_stream(Rc::clone(&wire.state) as Rc<dyn StreamClient>),
+        (true, true) => exchange.begin_open_stream(),
+    };
+    if !is_borne {
+        return Err(outcome::streams_refused(lanes, exchange, is_open).into());
+    }
     response_head::check(
         &head,
         exchange.generation(),

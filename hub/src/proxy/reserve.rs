@@ -48,7 +48,7 @@ pub fn reserve(
     let is_stream = |lane: &Lane, route_index| {
         streams || lane.habit(route_index).is_some_and(StreamHabit::is_usual)
     };
-    let has_room = |lane: &Lane, index| !is_stream(lane, index) || lane.has_stream_room();
+    let has_room = |lane: &Lane, index| !is_stream(lane, index) || lane.streams().has_room();
     let (lane, route_index) = lanes
         .least_loaded(targets, has_room)
         .or_else(|| lanes.least_loaded(targets, |_, _| true))?;
@@ -57,7 +57,7 @@ pub fn reserve(
     let streams = is_stream(&lane, route_index);
     // Who came before is next.
     if streams
-        && (!lane.has_stream_room()
+        && (!lane.streams().has_room()
             || (granted != Some(Need::Stream) && lanes.stream_queue.is_queueing(route)))
     {
         return must_wait(Need::Stream);
@@ -65,7 +65,7 @@ pub fn reserve(
     if granted.is_none() && lanes.queue.is_queueing(route) {
         return must_wait(Need::Slot);
     }
-    match Exchange::reserve(&lane, streams) {
+    match Exchange::reserve(&lane) {
         Some(exchange) => Some(Reservation::Slot {
             exchange,
             route_index,

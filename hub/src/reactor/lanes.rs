@@ -235,7 +235,7 @@ impl Lanes {
             timeout_ms,
             LaneLimits {
                 requests: self.shared.config.slots,
-                streams: self.shared.config.streams,
+                open_streams: self.shared.config.streams,
             },
             [Rc::clone(&self.queue), Rc::clone(&self.stream_queue)],
         ));

@@ -32,7 +32,7 @@ pub async fn run(lanes: Rc<Lanes>, interval: Duration) {
                 continue;
             }
             // Without a free slot the others' deadlines tell whether it hangs.
-            if let Some(exchange) = Exchange::reserve(&lane, false) {
+            if let Some(exchange) = Exchange::reserve(&lane) {
                 tokio::task::spawn_local(ping(Rc::clone(&lanes), exchange));
             }
         }

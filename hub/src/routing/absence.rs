@@ -1,6 +1,6 @@
 //! Routes whose workers have gone: they were there, so a request for one is no 404.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::registration::{RouteOptions, RouteSpec};
@@ -55,8 +55,9 @@ impl Absences {
         now_ms: u64,
     ) {
         let worker: Arc<str> = name.into();
+        let own: HashSet<&RouteSpec> = routes.iter().collect();
+        self.all.retain(|absence| !own.contains(&absence.route));
         for (route, options) in routes.iter().zip(options) {
-            self.all.retain(|absence| absence.route != *route);
             self.all.push_back(Absence {
                 worker: Arc::clone(&worker),
                 route: route.clone(),
@@ -71,9 +72,10 @@ impl Absences {
     /// A worker has come. What it registers is all that its name stands for, unless it is
     /// one of several instances.
     pub fn came(&mut self, session: &Session, is_instance: bool) {
+        let own: HashSet<&RouteSpec> = session.routes.iter().collect();
         self.all.retain(|absence| {
             let is_its = !is_instance && *absence.worker == *session.name;
-            !is_its && !session.routes.contains(&absence.route)
+            !is_its && !own.contains(&absence.route)
         });
     }
 }
