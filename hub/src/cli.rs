@@ -180,6 +180,7 @@ impl Signals {
         tracing::info!("SIGTERM: /health says 503, and the hub serves on for {delay:?}");
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
+            _ = hub.failed() => {}
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }

@@ -22,9 +22,12 @@ pub struct RegisterRequest {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shares_routes: bool,
     /// When the worker started, in milliseconds since 1970: one that started later is not
-    /// replaced by it.
+    /// replaced by one that `returns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_ms: Option<u64>,
+    /// It has been attached before, and comes back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub returns: bool,
 }
 
 /// One route of a [`RegisterRequest`].
@@ -117,9 +120,10 @@ pub struct SsePushRequest {
     /// To one client, by the connection that its route's worker was told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
-    /// Only to clients of routes of these hosts; to those of all routes if it is empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub hosts: Vec<String>,
+    /// Only to clients of routes of these hosts; of routes without a host if there are none.
+    /// Without it to those of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Vec<String>>,
     /// The event's type.
     pub event_type: String,
     /// Its data.

@@ -94,7 +94,10 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
         "extractors" => run(crate::extractor_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
         "axum-app" => serve_axum_app(),
-        "axum-service" => serve_axum_behind(first, second),
+        "axum-service" => {
+            let is_instance = rest.get(2).is_some_and(|text| text == "instance");
+            serve_axum_behind(first, second, is_instance)
+        }
         "axum-prefixed" => {
             let worker = HubWorker::new(first, second, ());
             run(worker.service("/api", crate::axum_app::prefixed()).run())
@@ -237,9 +240,12 @@ fn two_threads() -> Runtime {
 }
 
 /// The same service behind a hub.
-fn serve_axum_behind(hub_url: &str, name: &str) -> ExitCode {
+fn serve_axum_behind(hub_url: &str, name: &str, is_instance: bool) -> ExitCode {
     let router = crate::axum_app::router();
-    let worker = HubWorker::new(hub_url, name, ());
+    let mut worker = HubWorker::new(hub_url, name, ());
+    if is_instance {
+        worker = worker.instance();
+    }
     run_on(&two_threads(), async {
         let stop = until_told();
         slotway_worker_sdk::serve(router)

@@ -14,6 +14,7 @@ fn program() -> &'static Path {
 slotway_tests::on_both_engines! {
     a_thousand_open_streams_of_a_service_stop_none_of_its_other_requests
     streams_beyond_their_number_are_503_and_the_others_stay
+    a_worker_with_open_streams_gets_its_share_of_the_requests
 }
 
 fn open(hub: &HubPart) -> EventStream {
@@ -58,4 +59,22 @@ fn streams_beyond_their_number_are_503_and_the_others_stay(io: &str) {
     wait_until("there is room for another", || {
         EventStream::open(hub.address, "/open").head.status == 200
     });
+}
+
+fn a_worker_with_open_streams_gets_its_share_of_the_requests(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io, "--slots", "1", "--queue", "0"]);
+    let _old = hub.start_worker_with("axum-service", "axum", &["instance"]);
+    let _streams: Vec<_> = (0..5).map(|_| open(&hub)).collect();
+    let _new = hub.start_worker_with("axum-service", "axum", &["instance"]);
+    // The new one has no slot left.
+    let mut held = Connection::open(hub.address);
+    held.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
+    wait_until("a worker has it", || {
+        let slots = http::get(hub.address, "/internal/slots").text();
+        slots.contains("\"in_use\":5") && slots.contains("\"in_use\":1")
+            || slots.contains("\"in_use\":6")
+    });
+    for _ in 0..20 {
+        assert_eq!(http::get(hub.address, "/").status, 200);
+    }
 }

@@ -119,8 +119,7 @@ fn replicas_that_take_turns_end_well_and_the_hub_names_instances(io: &str) {
     }
     hub.part.wait_for_log("instance()");
     // One that started earlier and comes back does not replace who came after it.
-    let registration =
-        r#"{"name":"site","started_ms":1,"routes":[{"method":"GET","path":"/old"}]}"#;
+    let registration = r#"{"name":"site","started_ms":1,"returns":true,"routes":[{"method":"GET","path":"/old"}]}"#;
     assert!(slotway_tests::fake_worker::is_told_that_it_is_replaced(
         &hub,
         registration

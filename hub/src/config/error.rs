@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use slotway_shm_proto::layout::GeometryError;
+use slotway_shm_proto::limits::SLOT_COUNT_MAX;
 
 use crate::limits::SECRET_CHARS_MIN;
 
@@ -12,6 +13,9 @@ pub enum ConfigError {
     /// Reactors, slots or arenas outside their bounds.
     #[error("--reactors, --slots, --arena-bytes: {0}")]
     Geometry(#[from] GeometryError),
+    /// Each within its bounds, and too many together.
+    #[error("--slots and --streams: {0} together, and a lane has at most {SLOT_COUNT_MAX}")]
+    Slots(u64),
     /// Others can reach it, and nothing keeps them out.
     #[error(
         "{0} can be reached from elsewhere: set HUB_SECRET (at least {SECRET_CHARS_MIN} characters), \

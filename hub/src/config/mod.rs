@@ -16,7 +16,7 @@ use std::time::Duration;
 use clap::Parser;
 use slotway_net::IoChoice;
 use slotway_shm_proto::layout::Geometry;
-use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
+use slotway_shm_proto::limits::{REQUEST_FIELD_COUNT_MAX, SLOT_COUNT_MAX};
 
 use crate::http::forwarded::TrustedProxy;
 use crate::http::head::HeadLimits;
@@ -319,7 +319,11 @@ impl Config {
         let of = |slots| Geometry::new(self.reactor_count(), slots, self.arena_bytes);
         // Whichever is wrong is said of what the flag says.
         of(self.slots)?;
-        Ok(of(self.slots.saturating_add(self.streams))?)
+        let both = u64::from(self.slots) + u64::from(self.streams);
+        match u32::try_from(both) {
+            Ok(count) if count <= SLOT_COUNT_MAX => Ok(of(count)?),
+            _ => Err(ConfigError::Slots(both)),
+        }
     }
 
     /// Everything to listen on.
@@ -427,6 +431,9 @@ mod tests {
             let error = config.geometry().unwrap_err().to_string();
             assert!(error.contains("expected"), "{error}");
         }
+        let config = Config::parse_from(["slotway-hub", "--slots", "16000"]);
+        let error = config.geometry().unwrap_err().to_string();
+        assert!(error.contains("--slots and --streams: 20096"), "{error}");
         assert!(Config::try_parse_from(["slotway-hub", "--timeout", "0"]).is_err());
     }
 }

@@ -5,6 +5,7 @@ use slotway_shm_proto::api::{RegisterRequest, WORKER_PING_ROUTE};
 
 use super::document;
 use super::error::ControlError;
+use crate::clock;
 use crate::limits::{ROUTE_COUNT_MAX, ROUTE_PATH_BYTES_MAX, WORKER_NAME_BYTES_MAX};
 use crate::routing::host;
 use crate::routing::own_paths::OwnPaths;
@@ -79,7 +80,10 @@ pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlEr
         name: document.name,
         is_instance: document.instance,
         shares_routes: document.shares_routes,
-        started_ms: document.started_ms,
+        started_ms: document
+            .started_ms
+            .map(|started_ms| started_ms.min(clock::unix_seconds() * 1000 + 999)),
+        returns: document.returns,
         routes,
         options,
     })

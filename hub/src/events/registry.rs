@@ -42,15 +42,18 @@ pub struct Client {
 pub struct Filter {
     /// Those that have all of these parameters.
     pub params: BTreeMap<String, String>,
-    /// Those whose route is of one of these hosts, if there are any.
-    pub hosts: Vec<String>,
+    /// Those whose route is of one of these hosts, or of none if the list is empty.
+    pub hosts: Option<Vec<String>>,
 }
 
 impl Filter {
     fn lets(&self, client: &Client) -> bool {
-        let host = client.host.as_deref();
-        let is_host = |wanted: &String| host.is_some_and(|own| own.eq_ignore_ascii_case(wanted));
-        (self.hosts.is_empty() || self.hosts.iter().any(is_host))
+        let is_of_host = match (&self.hosts, client.host.as_deref()) {
+            (None, _) => true,
+            (Some(hosts), None) => hosts.is_empty(),
+            (Some(hosts), Some(own)) => hosts.iter().any(|host| own.eq_ignore_ascii_case(host)),
+        };
+        is_of_host
             && self
                 .params
                 .iter()
@@ -229,11 +232,16 @@ mod tests {
         let reached = registry.push(&pattern, &params(&[]), &frame());
         assert_eq!((reached.queued, reached.lost), (0, 3), "all are full");
         let of = |host: &str| Filter {
-            hosts: vec![host.to_owned()],
+            hosts: Some(vec![host.to_owned()]),
             ..Filter::default()
         };
         assert_eq!(registry.push(&pattern, &of("2.Example"), &frame()).lost, 1);
         assert_eq!(registry.push(&pattern, &of("example"), &frame()).lost, 0);
+        let of_none = Filter {
+            hosts: Some(Vec::new()),
+            ..Filter::default()
+        };
+        assert_eq!(registry.push(&pattern, &of_none, &frame()).lost, 0);
         let other = registry.push(&pattern, &params(&[("other", "2")]), &frame());
         assert_eq!(other, Reached::default());
         two.feed.close();

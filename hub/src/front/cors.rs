@@ -7,6 +7,7 @@ use slotway_shm_proto::Method;
 use crate::config::origin::AllowedOrigin;
 use crate::http::local_reply::LocalReply;
 use crate::limits::CORS_MAX_AGE_SECONDS;
+use crate::proxy::absent;
 use crate::routing::own_paths::OwnPath;
 use crate::routing::table::RouteTable;
 use crate::wire::{Call, Wire};
@@ -41,10 +42,11 @@ fn preflight(wire: &Wire, call: &Call) -> LocalReply {
     } else {
         let host = call.head.field_value(&wire.input, b"host");
         let find = |table: &RouteTable| table.allow_of(host, path).map(str::to_owned);
-        match wire.reactor.with_routes(find) {
-            Some(allow) => allow,
-            None => return LocalReply::error(404, format!("no route for {path}")),
-        }
+        let Some(allow) = wire.reactor.with_routes(find) else {
+            let not_found = |table: &RouteTable| absent::not_found(path, &table.missing);
+            return wire.reactor.with_routes(not_found);
+        };
+        allow
     };
     let wanted = call
         .head

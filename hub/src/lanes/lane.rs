@@ -158,7 +158,14 @@ impl Lane {
         self.stream_queue.slot_freed(&self.session.routes);
     }
 
-    /// Requests in any slot, for choosing the least loaded worker.
+    /// Requests that count against the bound of those, for choosing the least loaded worker.
+    #[inline]
+    pub fn request_count(&self) -> u32 {
+        let slots = &self.inner.borrow().slots;
+        slots.used_count() - slots.open_count()
+    }
+
+    /// Requests in any slot.
     #[inline]
     pub fn used_count(&self) -> u32 {
         self.inner.borrow().slots.used_count()
@@ -167,8 +174,9 @@ impl Lane {
     /// Whether the worker hangs: it is not done with so many of the requests
     /// that nobody waits for, a whole timeout after they were given up.
     pub fn is_hanging(&self, now_ms: u64) -> bool {
-        let overdue_count = self.inner.borrow().slots.overdue_count(now_ms);
-        overdue_count > self.limits.requests / QUARANTINE_DIVISOR
+        let (requests, open_streams) = self.inner.borrow().slots.overdue_counts(now_ms);
+        requests > self.limits.requests / QUARANTINE_DIVISOR
+            || open_streams > self.limits.open_streams / QUARANTINE_DIVISOR
     }
 
     /// Completions taken since this was asked last.
@@ -368,8 +376,8 @@ impl Lane {
     pub fn slot_states(&self) -> Vec<(Phase, u32)> {
         let slots = &self.inner.borrow().slots;
         let all = 0..self.session.geometry.slot_count();
-        all.map(|index| (slots.phase(index), slots.generation(index)))
-            .collect()
+        let of = |index| (slots.phase(index), slots.generation(index));
+        all.map(of).collect()
     }
 
     pub(super) fn phase(&self, slot_index: u32) -> Phase {
@@ -402,11 +410,8 @@ impl Lane {
     pub(super) fn abandon(&self, slot_index: u32, generation: u32) -> bool {
         let words = self.slot_offsets(slot_index).request_words;
         let cancelled = words + std::mem::offset_of!(RequestWords, cancelled) as u64;
-        store_tagged(
-            self.session.regions.requests.u64_at(cancelled),
-            generation,
-            CANCELLED,
-        );
+        let cancelled = self.session.regions.requests.u64_at(cancelled);
+        store_tagged(cancelled, generation, CANCELLED);
         let overdue_ms = clock::coarse_ms() + self.timeout_ms;
         self.inner
             .borrow_mut()

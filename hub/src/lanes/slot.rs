@@ -165,10 +165,20 @@ impl SlotTable {
         was_open
     }
 
-    /// Quarantined slots that the worker should have been done with by now.
-    pub fn overdue_count(&self, now_ms: u64) -> u32 {
-        let overdue = |slot: &&Slot| slot.phase == Phase::Quarantined && slot.deadline_ms <= now_ms;
-        self.slots.iter().filter(overdue).count() as u32
+    /// Quarantined slots that the worker should have been done with by now: those of
+    /// responses without a known end apart from all others.
+    pub fn overdue_counts(&self, now_ms: u64) -> (u32, u32) {
+        let (mut requests, mut open) = (0, 0);
+        for slot in &self.slots {
+            if slot.phase == Phase::Quarantined && slot.deadline_ms <= now_ms {
+                *(if slot.is_open {
+                    &mut open
+                } else {
+                    &mut requests
+                }) += 1;
+            }
+        }
+        (requests, open)
     }
 
     /// Takes a free slot: its index and its new generation, which is never 0.
@@ -421,7 +431,8 @@ mod tests {
         assert_eq!(poll(&mut table, slot), Poll::Ready(Event::TimedOut));
         table.quarantine(slot, 20);
         assert_eq!(table.reserve(), None);
-        assert_eq!((table.overdue_count(19), table.overdue_count(20)), (0, 1));
+        assert_eq!(table.overdue_counts(19), (0, 0));
+        assert_eq!(table.overdue_counts(20), (1, 0));
         assert!(
             table
                 .on_entry(entry(slot, generation + 1, CompletionKind::Response))

@@ -327,6 +327,7 @@ impl Hub {
             queued = counters.queued.load(Ordering::Relaxed),
             queue_full = counters.queue_full.load(Ordering::Relaxed),
             queue_timed_out = counters.queue_timed_out.load(Ordering::Relaxed),
+            no_worker = counters.no_worker.load(Ordering::Relaxed),
             client_left = counters.client_left.load(Ordering::Relaxed),
             rerouted = counters.rerouted.load(Ordering::Relaxed),
             timed_out = counters.timed_out.load(Ordering::Relaxed),

@@ -6,8 +6,10 @@ use crate::clock;
 use crate::http::local_reply::LocalReply;
 use crate::reactor::lanes::Lanes;
 use crate::routing::absence::Absence;
+use crate::routing::registration::RouteSpec;
+use crate::shared::counters::Counters;
 
-/// What has to be waited for; the error is what the client gets.
+/// What has to be waited for; the error is what the client gets, counted and logged.
 pub fn wait_or_refuse(lanes: &Lanes, absence: Option<&Absence>) -> Result<Need, LocalReply> {
     let now_ms = clock::coarse_ms();
     // Who is not known to have gone is going: the table has not changed yet.
@@ -16,27 +18,43 @@ pub fn wait_or_refuse(lanes: &Lanes, absence: Option<&Absence>) -> Result<Need, 
     if now_ms < until_ms && !lanes.shared.is_stopping() {
         return Ok(Need::Worker { until_ms });
     }
-    Err(no_worker(absence))
+    Err(no_worker(lanes, absence))
 }
 
-/// 503.
-pub fn no_worker(absence: Option<&Absence>) -> LocalReply {
-    let why = match absence {
-        Some(absence) => format!(
-            "the worker of this route, {:?}, is not there now",
-            absence.worker
-        ),
-        None => "the worker of this route is going away".to_owned(),
-    };
-    super::outcome::overloaded(&why)
+/// 503, counted and logged.
+pub fn no_worker(lanes: &Lanes, absence: Option<&Absence>) -> LocalReply {
+    Counters::add(&lanes.shared.counters.no_worker);
+    if let Some(absence) = absence {
+        tracing::warn!(
+            worker = &*absence.worker,
+            "503: a request for {} found no worker, and none came in time (--worker-grace)",
+            absence.route
+        );
+    } else {
+        tracing::warn!("503: the worker of a request's route is going away");
+    }
+    super::outcome::overloaded("no worker of this route is there now")
+}
+
+/// 503: as many requests wait for a worker of the route as may.
+pub fn too_many_wait(lanes: &Lanes, route: &RouteSpec) -> LocalReply {
+    Counters::add(&lanes.shared.counters.no_worker);
+    tracing::warn!(
+        "503: no worker of {route} is there, and as many requests wait for one as may (--queue)"
+    );
+    super::outcome::overloaded("no worker of this route is there now")
 }
 
 /// For a path without a route: 404, or 503 while workers are missing that may have it.
 pub fn not_found(path: &str, missing: &[String]) -> LocalReply {
     match missing {
         [] => LocalReply::error(404, format!("no route for {path}")),
-        [name, ..] => super::outcome::overloaded(&format!(
-            "no route for {path} yet: the worker {name:?} has not attached"
-        )),
+        [name, ..] => {
+            tracing::warn!(
+                worker = name,
+                "503: it is expected and has not attached yet"
+            );
+            super::outcome::overloaded("no route for this path yet: a worker has not attached")
+        }
     }
 }

@@ -238,7 +238,7 @@ fn attempt(
 fn no_worker(table: &RouteTable, wire: &Wire, call: &Call) -> Result<DispatchOutcome, EarlyEnd> {
     let absence = call.route.and_then(|route| table.absence(route));
     let Some(known) = absence else {
-        return Err(absent::no_worker(None).into());
+        return Err(absent::no_worker(&wire.reactor.lanes, None).into());
     };
     let route = Box::new(known.route.clone());
     if known.is_sse {

@@ -11,6 +11,7 @@ use super::outcome::{self, Awaited};
 use super::{retry, wait};
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::field_section::{self, FieldSection};
+use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
 use crate::lanes::response_head::{self, ResponseBody, WorkerResponse};
 use crate::lanes::slot::Event;
@@ -53,13 +54,8 @@ pub async fn receive(
     if let Some(habit) = exchange.lane().habit(exchange.own_route_index()) {
         habit.learn(streams && !is_open);
     }
-    let is_borne = match (streams, is_open) {
-        (false, _) => true,
-        (true, false) => exchange.begin_late_stream(Rc::clone(&wire.state) as Rc<dyn StreamClient>),
-        (true, true) => exchange.begin_open_stream(),
-    };
-    if !is_borne {
-        return Err(outcome::streams_refused(lanes, exchange, is_open).into());
+    if streams {
+        begin_stream(wire, exchange, is_open)?;
     }
     response_head::check(
         &head,
@@ -68,6 +64,24 @@ pub async fn receive(
         streams,
     )
     .map_err(|violation| outcome::violated(lanes, exchange, violation).into())
+}
+
+/// Enters a response that streams among the others; the error is what its client gets if
+/// there are as many as may be.
+pub fn begin_stream(wire: &Wire, exchange: &mut Exchange, is_open: bool) -> Result<(), LocalReply> {
+    let is_borne = if is_open {
+        exchange.begin_open_stream()
+    } else {
+        exchange.begin_late_stream(Rc::clone(&wire.state) as Rc<dyn StreamClient>)
+    };
+    if is_borne {
+        return Ok(());
+    }
+    Err(outcome::streams_refused(
+        &wire.reactor.lanes,
+        exchange,
+        is_open,
+    ))
 }
 
 /// Writes and sends a worker's response.

@@ -13,6 +13,7 @@ use super::{absent, outcome, wait};
 use crate::lanes::exchange::Exchange;
 use crate::lanes::streams::StreamClient;
 use crate::routing::registration::RouteSpec;
+use crate::routing::table::Target;
 use crate::shared::counters::Counters;
 use crate::wire::{Call, EarlyEnd, Wire};
 
@@ -32,39 +33,54 @@ pub async fn reroute(wire: &Wire, call: &mut Call, gone: &Exchange) -> Result<Ex
     }
     // Once: a request that crashes its worker must not go on to crash them all.
     call.is_retried |= was_begun;
-    let route = session.routes[route_index].clone();
+    let raw_params = session.options[route_index].raw_params;
+    let mut route = session.routes[route_index].clone();
     let (mut place, mut granted) = (None, None);
     loop {
-        let need = match attempt(wire, call, gone, &route, granted)? {
+        let need = match attempt(wire, call, gone, (&route, raw_params), granted)? {
             Ok(exchange) => {
                 Counters::add(&lanes.shared.counters.rerouted);
                 return Ok(exchange);
             }
-            Err(need) => need,
+            Err((need, others)) => {
+                // A worker may have come back with other names of the parameters.
+                route = others.map_or(route, |others| *others);
+                need
+            }
         };
         wait::granted(wire, call, need, &route, &mut place).await?;
         granted = Some(need);
     }
 }
 
+/// What has to be waited for, and the route as its workers have it.
+type MustWait = (Need, Option<Box<RouteSpec>>);
+
 /// The request in another slot, or what has to be waited for.
 fn attempt(
     wire: &Wire,
     call: &mut Call,
     gone: &Exchange,
-    route: &RouteSpec,
+    (route, raw_params): (&RouteSpec, bool),
     granted: Option<Need>,
-) -> Result<Result<Exchange, Need>, EarlyEnd> {
+) -> Result<Result<Exchange, MustWait>, EarlyEnd> {
     let lanes = &wire.reactor.lanes;
     // It has waited once: it goes before those that have not been in a slot yet.
     let granted = granted.or(Some(Need::Slot));
     wire.reactor.with_routes(|table| {
         let targets = table.targets_of(route);
+        let is_another = |target: &Target| {
+            let options = &target.session.options[target.route_index as usize];
+            target.is_sse || options.raw_params != raw_params
+        };
+        if targets.iter().any(is_another) {
+            return Err(outcome::worker_gone(lanes).into());
+        }
         let Some(reservation) = reserve(lanes, targets, false, granted) else {
             // Of one that was begun no more than that is known.
             let absence = table.absence_of(route);
             let need = absent::wait_or_refuse(lanes, absence);
-            return need.map(Err).map_err(|refusal| {
+            return need.map(|need| Err((need, None))).map_err(|refusal| {
                 if call.is_retried {
                     return outcome::worker_gone(lanes).into();
                 }
@@ -84,7 +100,7 @@ fn attempt(
                 lanes.submit(&exchange, call.deadline_ms);
                 Ok(Ok(exchange))
             }
-            Reservation::MustWait(need, _) => Ok(Err(need)),
+            Reservation::MustWait(need, route) => Ok(Err((need, Some(route)))),
         }
     })
 }

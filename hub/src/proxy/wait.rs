@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use slotway_net::Hangup;
 
-use super::outcome;
 use super::reserve::Need;
+use super::{absent, outcome};
 use crate::clock;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
@@ -33,7 +33,7 @@ pub async fn granted(
     // A new table may give the request another route.
     let place = match place.take_if(|place| place.is_in(queue, route)) {
         Some(kept) => place.insert(kept),
-        None => place.insert(enter(wire, queue, route)?),
+        None => place.insert(enter(wire, queue, route, need)?),
     };
     let until_ms = match need {
         Need::Worker { until_ms } => until_ms.min(call.deadline_ms),
@@ -54,15 +54,26 @@ pub async fn granted(
                     // Whether the worker is there now is for the next try to say.
                     return Ok(());
                 }
-                return Err(outcome::queue_timed_out(lanes, route).into());
+                return Err(match need {
+                    Need::Worker { .. } => absent::no_worker(lanes, None).into(),
+                    Need::Slot | Need::Stream => outcome::queue_timed_out(lanes, route).into(),
+                });
             }
         }
     }
 }
 
-fn enter(wire: &Wire, queue: &Rc<RouteQueues>, route: &RouteSpec) -> Result<Place, LocalReply> {
+fn enter(
+    wire: &Wire,
+    queue: &Rc<RouteQueues>,
+    route: &RouteSpec,
+    need: Need,
+) -> Result<Place, LocalReply> {
     let reactor = &wire.reactor;
-    let full = || outcome::queue_full(&reactor.lanes, route);
+    let full = || match need {
+        Need::Worker { .. } => absent::too_many_wait(&reactor.lanes, route),
+        Need::Slot | Need::Stream => outcome::queue_full(&reactor.lanes, route),
+    };
     let place = queue.enter(route).ok_or_else(full)?;
     Counters::add(&reactor.shared.counters.queued);
     reactor.hangups.begin(&wire.state);

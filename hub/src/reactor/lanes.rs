@@ -114,7 +114,7 @@ impl Lanes {
             _ => targets
                 .iter()
                 .filter_map(lane_of)
-                .min_by_key(|(lane, _)| lane.used_count()),
+                .min_by_key(|(lane, _)| lane.request_count()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::registration::{RouteOptions, RouteSpec};
 use super::session::Session;
+use crate::limits::ABSENCE_TIME;
 
 /// A route that has had a worker in this hub's life. It has none now, unless another serves
 /// it.
@@ -36,8 +37,11 @@ impl Absences {
         }
     }
 
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &Absence> {
+    /// All that have not been gone for so long that they must be for good.
+    pub fn recent(&mut self, now_ms: u64) -> impl Iterator<Item = &Absence> {
+        let most = ABSENCE_TIME.as_millis() as u64;
+        self.all
+            .retain(|absence| now_ms.saturating_sub(absence.gone_at_ms) < most);
         self.all.iter()
     }
 
@@ -69,12 +73,11 @@ impl Absences {
         self.all.drain(..excess);
     }
 
-    /// A worker has come. What it registers is all that its name stands for, unless it is
-    /// one of several instances.
-    pub fn came(&mut self, session: &Session, is_instance: bool) {
+    /// A worker has come. If it is alone, what it registers is all that its name stands for.
+    pub fn came(&mut self, session: &Session, is_alone: bool) {
         let own: HashSet<&RouteSpec> = session.routes.iter().collect();
         self.all.retain(|absence| {
-            let is_its = !is_instance && *absence.worker == *session.name;
+            let is_its = is_alone && *absence.worker == *session.name;
             !is_its && !own.contains(&absence.route)
         });
     }
@@ -97,8 +100,8 @@ mod tests {
         Arc::new(Session::for_tests(1, name, routes.collect(), geometry))
     }
 
-    fn paths(absences: &Absences) -> Vec<&str> {
-        let all = absences.iter();
+    fn paths(absences: &mut Absences) -> Vec<&str> {
+        let all = absences.recent(9);
         all.map(|absence| absence.route.path.as_str()).collect()
     }
 
@@ -107,16 +110,25 @@ mod tests {
         let mut absences = Absences::new(9);
         absences.gone(&session("a", &["/x", "/y"]), 5);
         absences.gone(&session("b", &["/z"]), 6);
-        absences.came(&session("a", &["/x"]), false);
-        assert_eq!(paths(&absences), ["/z"]);
+        absences.came(&session("a", &["/x"]), true);
+        assert_eq!(paths(&mut absences), ["/z"]);
     }
 
     #[test]
     fn one_instance_that_comes_back_does_not_stand_for_the_routes_of_another() {
         let mut absences = Absences::new(9);
         absences.gone(&session("a", &["/x", "/y"]), 5);
-        absences.came(&session("a", &["/x"]), true);
-        assert_eq!(paths(&absences), ["/y"]);
+        absences.came(&session("a", &["/x"]), false);
+        assert_eq!(paths(&mut absences), ["/y"]);
+    }
+
+    #[test]
+    fn who_has_been_gone_for_long_is_forgotten() {
+        let mut absences = Absences::new(9);
+        absences.gone(&session("a", &["/x"]), 5);
+        let most = ABSENCE_TIME.as_millis() as u64;
+        assert_eq!(absences.recent(4 + most).count(), 1);
+        assert_eq!(absences.recent(5 + most).count(), 0);
     }
 
     #[test]
@@ -124,8 +136,8 @@ mod tests {
         let mut absences = Absences::new(2);
         absences.gone(&session("a", &["/x", "/y"]), 5);
         absences.gone(&session("a", &["/x"]), 6);
-        assert_eq!(paths(&absences), ["/y", "/x"]);
+        assert_eq!(paths(&mut absences), ["/y", "/x"]);
         absences.gone(&session("a", &["/z"]), 7);
-        assert_eq!(paths(&absences), ["/x", "/z"]);
+        assert_eq!(paths(&mut absences), ["/x", "/z"]);
     }
 }

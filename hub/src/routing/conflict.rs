@@ -128,6 +128,7 @@ mod tests {
             is_instance,
             shares_routes: true,
             started_ms: None,
+            returns: false,
             options: vec![RouteOptions::default()],
             routes: vec![route(path)],
         }

@@ -36,10 +36,11 @@ pub fn parse(host: &str) -> Result<String, &'static str> {
     if host.contains('*') {
         return Err("the host is one name: wildcards are not supported");
     }
+    let host = host.strip_suffix('.').unwrap_or(host);
     if host.is_empty() || host.len() > 253 || !host.bytes().all(is_name) {
         return Err("the host is not a name like shop.example");
     }
-    Ok(host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase())
+    Ok(host.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -70,7 +71,16 @@ mod tests {
     fn a_registration_s_host_is_one_name() {
         assert_eq!(parse("Shop.Example.").as_deref(), Ok("shop.example"));
         assert_eq!(parse("[::1]").as_deref(), Ok("[::1]"));
-        for wrong in ["", "a:80", "*.example", "a/b", "[x]", "a b", "ä.example"] {
+        for wrong in [
+            "",
+            ".",
+            "a:80",
+            "*.example",
+            "a/b",
+            "[x]",
+            "a b",
+            "ä.example",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -49,8 +49,10 @@ pub struct Registration {
     pub is_instance: bool,
     /// Workers of other names that say so as well may serve its routes too.
     pub shares_routes: bool,
-    /// When it started, in milliseconds since 1970, if it says so.
+    /// When it started, in milliseconds since 1970, if it says so; not later than now.
     pub started_ms: Option<u64>,
+    /// It has been attached before.
+    pub returns: bool,
     /// Its routes.
     pub routes: Vec<RouteSpec>,
     /// For each route, what else there is to it.
@@ -63,6 +65,7 @@ pub struct ExpectedRoute {
     /// Its method.
     pub method: String,
     /// Its host.
+    #[serde(default)]
     pub host: Option<String>,
     /// Its pattern.
     pub path: String,
@@ -78,8 +81,10 @@ pub struct ExpectedWorker {
     /// Its name.
     pub name: String,
     /// See [`Registration::shares_routes`].
+    #[serde(default)]
     pub shares_routes: bool,
     /// See [`Registration::started_ms`].
+    #[serde(default)]
     pub started_ms: Option<u64>,
     /// Its routes.
     pub routes: Vec<ExpectedRoute>,

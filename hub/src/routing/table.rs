@@ -392,6 +392,7 @@ mod tests {
                     is_instance: false,
                     shares_routes: true,
                     started_ms: None,
+                    returns: false,
                     routes: session.routes.clone(),
                     options: session.options.clone(),
                 };
@@ -438,13 +439,13 @@ mod tests {
         let a = session(1, "a", &[(Method::Get, "/x"), (Method::Post, "/x")]);
         let mut absences = Absences::new(9);
         absences.gone(&a, 5);
-        let table = RouteTable::build(Vec::new(), absences.iter(), Vec::new());
+        let table = RouteTable::build(Vec::new(), absences.recent(6), Vec::new());
         let found = lookup(&table, Method::Get, "/x").unwrap();
         assert!(table.targets(found).unwrap().is_empty());
         assert_eq!(table.absence(found).unwrap().gone_at_ms, 5);
         assert!(table.absence_of(&a.routes[1]).is_some());
         let b = session(2, "b", &[(Method::Get, "/x")]);
-        let table = RouteTable::build(live(vec![b]), absences.iter(), Vec::new());
+        let table = RouteTable::build(live(vec![b]), absences.recent(6), Vec::new());
         let found = lookup(&table, Method::Get, "/x").unwrap();
         assert!(table.absence(found).is_none() && table.targets(found).unwrap().len() == 1);
         assert_eq!(table.allow_of(None, "/x"), Some("GET, HEAD, POST"));

@@ -11,6 +11,8 @@ pub struct Counters {
     pub queue_full: AtomicU64,
     /// 503: no slot came free before the deadline.
     pub queue_timed_out: AtomicU64,
+    /// 503: no worker of the route was there, and none came in time.
+    pub no_worker: AtomicU64,
     /// Requests given up since their clients had left.
     pub client_left: AtomicU64,
     /// Requests given to another worker, since theirs went before it began.

@@ -228,7 +228,7 @@ fn try_submit(
             let absence = table.absence_of(&subscriber.route);
             return match to {
                 To::Any => Ok(Err(absent::wait_or_refuse(lanes, absence)?)),
-                To::Session(_) => Err(absent::no_worker(absence).into()),
+                To::Session(_) => Err(absent::no_worker(lanes, absence).into()),
             };
         };
         let (exchange, route_index) = match reservation {

@@ -23,6 +23,7 @@ use crate::events::registry::{Client, Topic};
 use crate::http::encode;
 use crate::http::local_reply::LocalReply;
 use crate::http::target::percent_decode;
+use crate::lanes::response_head::ResponseBody;
 use crate::limits::{EVENT_NAME_BYTES_MAX, SSE_RETRY_TIME};
 use crate::proxy::dispatch::stream_takes_no_body;
 use crate::proxy::{outcome, reply, wait};
@@ -135,8 +136,11 @@ pub async fn serve_route(
     let listening = shared.streams.enter(topics, client, count_max);
     let owner = match connect(wire, call, &subscriber, last_event_id.as_deref()).await? {
         Notified::Accepted(owner) => owner,
-        Notified::Refused(exchange, response) => {
+        Notified::Refused(mut exchange, response) => {
             drop(listening);
+            if let ResponseBody::Stream { bytes, .. } = response.body {
+                reply::begin_stream(wire, &mut exchange, bytes.is_none())?;
+            }
             return reply::send(wire, call, exchange, &response).await;
         }
     };

@@ -134,7 +134,11 @@ fn routes_of<S: Send + Sync + 'static>(
     for pattern in [itself, below].into_iter().chain(with_slash) {
         for method in Method::ALL {
             let (service, route_pattern) = (Arc::clone(&service), Arc::clone(&pattern));
-            let stripped = if strips { prefix.len() } else { 0 };
+            let stripped = if strips {
+                prefix.matches('/').count()
+            } else {
+                0
+            };
             let handler = move |_, request, body| {
                 let service = service.lock().unwrap_or_else(PoisonError::into_inner);
                 let pattern = Arc::clone(&route_pattern);
@@ -179,17 +183,23 @@ async fn call(
     }
 }
 
-/// `stripped` is the length of the path's beginning that the service does not see.
+/// What of a path is behind its first segments; at least a slash.
+fn without_segments(path: &str, count: usize) -> &str {
+    let mut slashes = path.match_indices('/').map(|(at, _)| at);
+    match slashes.nth(count) {
+        Some(at) => &path[at..],
+        None => "/",
+    }
+}
+
+/// `stripped` is how many of the path's first segments the service does not see.
 fn to_http(
     request: &Request,
     context: RequestContext,
     body: Body,
     stripped: usize,
 ) -> Option<http::Request<Body>> {
-    let path = match request.path().get(stripped..) {
-        None | Some("") => "/",
-        Some(path) => path,
-    };
+    let path = without_segments(request.path(), stripped);
     let path_and_query = match request.query() {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
@@ -340,4 +350,23 @@ async fn send_data(sender: &mut BodySender, mut data: impl Buf) -> Result<(), cr
         data.advance(bytes);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_cut_off_by_its_segments() {
+        for (path, count, rest) in [
+            ("/a/b", 0, "/a/b"),
+            ("/a/b", 1, "/b"),
+            ("/a/b/", 2, "/"),
+            ("/a/b", 2, "/"),
+            ("/a//b", 1, "//b"),
+            ("/", 1, "/"),
+        ] {
+            assert_eq!(without_segments(path, count), rest, "{path} {count}");
+        }
+    }
 }

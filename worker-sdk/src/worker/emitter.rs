@@ -291,7 +291,7 @@ fn pushed(target: &SseTarget, event: &SseEvent, hosts: &[String]) -> Vec<u8> {
         pattern: target.pattern,
         params: target.params,
         connection: target.connection,
-        hosts: hosts.to_vec(),
+        hosts: Some(hosts.to_vec()),
         event_type: event.event_type,
         data: event.data,
         id: event.id,
@@ -320,11 +320,11 @@ mod tests {
         let json = |target: &SseTarget| String::from_utf8(pushed(target, &event, &[])).unwrap();
         assert_eq!(
             json(&SseTarget::path("/p")),
-            r#"{"path":"/p","event_type":"e","data":"d","id":"7","retry":2000}"#
+            r#"{"path":"/p","hosts":[],"event_type":"e","data":"d","id":"7","retry":2000}"#
         );
         assert_eq!(
             json(&SseTarget::pattern("/p/{id}").param("id", "1")),
-            r#"{"pattern":"/p/{id}","params":{"id":"1"},"event_type":"e","data":"d","id":"7","retry":2000}"#
+            r#"{"pattern":"/p/{id}","params":{"id":"1"},"hosts":[],"event_type":"e","data":"d","id":"7","retry":2000}"#
         );
         assert!(json(&SseTarget::connection("c")).starts_with(r#"{"connection":"c","#));
     }

@@ -252,6 +252,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             instance: self.is_instance,
             shares_routes: self.shares_routes,
             started_ms: unix_ms(),
+            returns: false,
         };
         let serving = Serving {
             name: self.name,

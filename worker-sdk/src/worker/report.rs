@@ -12,6 +12,7 @@ pub(super) struct Report {
     worker: String,
     /// What is wrong just now.
     trouble: Option<String>,
+    has_attached: bool,
 }
 
 impl Report {
@@ -20,7 +21,13 @@ impl Report {
         Self {
             worker: worker.to_owned(),
             trouble: None,
+            has_attached: false,
         }
+    }
+
+    /// Whether it has taken requests before.
+    pub fn has_attached(&self) -> bool {
+        self.has_attached
     }
 
     /// It takes requests now.
@@ -28,6 +35,7 @@ impl Report {
         let routes = if route_count == 1 { "route" } else { "routes" };
         let socket = socket.display();
         self.trouble = None;
+        self.has_attached = true;
         self.say(&format!(
             "attached to the hub at {hub} with {route_count} {routes} (over {socket})"
         ));

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver as Inbox, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use slotway_shm_proto::api::RegisterRequest;
 use slotway_shm_proto::doorbell::nudge_futex;
 use slotway_shm_proto::message::{Goodbye, Leaving, WORKER_ID_BYTES};
 use slotway_shm_proto::packet;
@@ -99,14 +100,15 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
     }
 
     fn connect(&self) {
-        let (hub, document) = (
-            self.serving.hub.clone(),
-            Arc::clone(&self.serving.registration),
-        );
+        let hub = self.serving.hub.clone();
+        let document = RegisterRequest {
+            returns: self.report.has_attached(),
+            ..(*self.serving.registration).clone()
+        };
         let (count, limit) = (self.serving.thread_count, self.serving.connect_timeout);
         let socket = self.serving.attach.clone();
         self.in_background(Message::Connected, move || {
-            let document = serde_json::to_vec(&*document).expect("strings serialise");
+            let document = serde_json::to_vec(&document).expect("strings serialise");
             let attached = attach::register_and_attach(&socket, &document, count, limit)?;
             if let Some(attachment) = attached {
                 return Ok(attachment);

@@ -94,7 +94,7 @@ pub struct Sessions {
 impl Sessions {
     /// None yet.
     pub fn new(shared: Arc<Shared>, attach_path: String) -> Self {
-        let sessions = Self {
+        let mut sessions = Self {
             absences: Absences::new(ABSENT_ROUTE_COUNT_MAX),
             missing: shared.config.expect_worker.clone(),
             turns: Turns::default(),
@@ -233,6 +233,7 @@ impl Sessions {
                 is_instance: true,
                 shares_routes: worker.shares_routes,
                 started_ms: worker.started_ms,
+                returns: false,
                 routes: Vec::new(),
                 options: Vec::new(),
             };
@@ -374,14 +375,15 @@ impl Sessions {
     }
 
     /// Makes the new table visible, in one step.
-    fn publish(&self) {
+    fn publish(&mut self) {
         sabotage::pause("publish");
         let attached = self.attached.iter();
         let attached = attached.map(|attached| (Arc::clone(&attached.session), attached.state));
         let closing = self.closing.iter();
         let closing = closing.map(|session| (Arc::clone(session), SessionState::Ended));
         let sessions = attached.chain(closing).collect();
-        let table = RouteTable::build(sessions, self.absences.iter(), self.missing.clone());
+        let absences = self.absences.recent(clock::coarse_ms());
+        let table = RouteTable::build(sessions, absences, self.missing.clone());
         self.shared.routes.publish(table);
         self.shared.wake_reactors();
     }

@@ -127,13 +127,12 @@ impl Sessions {
         Ok(self.open(registration, worker_id, thread_count, socket, peer)?)
     }
 
-    /// Whether no worker of the name is there that started later: one that was replaced and
-    /// comes back must not replace its successor.
+    /// Whether no worker of the name is there that started later: one that lost its hub and
+    /// comes back must not replace its successor. One that has just started replaces anyhow,
+    /// whatever the clocks say.
     fn check_age(&self, registration: &Registration) -> Result<(), NotAttached> {
-        let Some(started_ms) = registration
-            .started_ms
-            .filter(|_| !registration.is_instance)
-        else {
+        let may_be_outdated = registration.returns && !registration.is_instance;
+        let Some(started_ms) = registration.started_ms.filter(|_| may_be_outdated) else {
             return Ok(());
         };
         let name = &registration.name;
@@ -204,6 +203,7 @@ impl Sessions {
             started_ms,
             routes,
             options,
+            ..
         } = registration;
 
         let parts = self.make(&name, &routes, socket).map_err(|error| {
@@ -239,7 +239,10 @@ impl Sessions {
         if !is_instance {
             self.replace(&session.name);
         }
-        self.absences.came(&session, is_instance);
+        let is_other =
+            |attached: &Attached| attached.is_live() && attached.session.name == session.name;
+        let is_alone = !self.attached.iter().any(is_other);
+        self.absences.came(&session, is_alone);
         self.missing.retain(|name| *name != session.name);
         self.attached.push(Attached {
             session: Arc::clone(&session),
