@@ -79,7 +79,7 @@ fn services_share_a_hub_by_host(io: &str) {
     );
     let mut wrong = hub.begin_worker("site", "wrong", &["/", "a:80"]);
     assert!(!wrong.wait().success());
-    assert!(wrong.log().contains("without a port"), "{}", wrong.log());
+    wrong.wait_for_log("without a port");
 }
 
 fn the_hub_s_own_paths_can_be_moved_out_of_a_service_s_way(io: &str) {

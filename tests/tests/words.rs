@@ -52,11 +52,7 @@ fn an_error_that_main_returns_reads_as_a_sentence() {
     let variables = [("HUB_SOCKET", "")];
     let mut worker = Part::start_in(program(), "quiet", &["nonsense", "w"], &variables);
     assert!(!worker.wait().success());
-    let log = worker.log();
-    assert!(
-        log.contains("Error: \"nonsense\" is not a hub URL"),
-        "{log}"
-    );
+    worker.wait_for_log("Error: \"nonsense\" is not a hub URL");
 }
 
 fn the_hub_says_which_route_of_which_worker_timed_out_or_failed(io: &str) {
