@@ -11,6 +11,30 @@ use slotway_shm_proto::limits::{
 /// Where the hub listens unless told otherwise.
 pub const PORT_DEFAULT: u16 = 3200;
 
+/// Time a worker has to respond.
+pub const TIMEOUT_TIME_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Silence after which a worker is pinged.
+pub const PING_TIME_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Time for requests in flight when the hub stops or a worker goes.
+pub const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(30);
+
+/// How long requests wait for a worker that has just gone.
+pub const WORKER_GRACE_DEFAULT: Duration = Duration::from_secs(1);
+
+/// How long a connection may wait for its next request.
+pub const IDLE_TIME_DEFAULT: Duration = Duration::from_secs(75);
+
+/// How long a request head may take, from its first byte.
+pub const HEAD_TIME_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How long a request body may take before its least rate counts.
+pub const BODY_TIME_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How long a client may take for a piece of a response before its least rate counts.
+pub const WRITE_TIME_DEFAULT: Duration = Duration::from_secs(30);
+
 /// When the hub stops: how long an idle connection may still bring a request, which is
 /// answered as its last. A client that sends just when it is closed would lose one.
 pub const IDLE_GRACE: Duration = Duration::from_millis(500);
@@ -30,6 +54,15 @@ pub const ABSENCE_TIME: Duration = Duration::from_secs(3600);
 
 /// Routes that are remembered after their workers have gone.
 pub const ABSENT_ROUTE_COUNT_MAX: usize = 4 * 1024;
+
+/// Replacements of workers of a name within this time count together.
+pub const TURN_WINDOW: Duration = Duration::from_secs(60);
+
+/// So many of them are no deploy: workers take turns, and the log says so.
+pub const TURN_COUNT: u32 = 3;
+
+/// Names for which they are counted.
+pub const TURN_NAME_COUNT_MAX: usize = 1024;
 
 /// Slots of a lane: requests that one worker may have in flight per reactor.
 pub const SLOT_COUNT_DEFAULT: u32 = 256;

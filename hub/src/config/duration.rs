@@ -8,27 +8,10 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(Duration);
 
-/// Time a worker has to respond.
-pub const TIMEOUT_TIME_DEFAULT: Time = Time::seconds(30);
-/// Silence after which a worker is pinged.
-pub const PING_TIME_DEFAULT: Time = Time::seconds(5);
-/// For requests in flight when the hub stops or a worker goes.
-pub const DRAIN_TIME_DEFAULT: Time = Time::seconds(30);
-/// How long a connection may wait for its next request.
-pub const IDLE_TIME_DEFAULT: Time = Time::seconds(75);
-/// How long a request head may take, from its first byte.
-pub const HEAD_TIME_DEFAULT: Time = Time::seconds(10);
-/// How long a request body may take before its least rate counts.
-pub const BODY_TIME_DEFAULT: Time = Time::seconds(10);
-/// How long a client may take for a piece of a response before its least rate counts.
-pub const WRITE_TIME_DEFAULT: Time = Time::seconds(30);
-/// How long requests wait for a worker that has just gone.
-pub const WORKER_GRACE_DEFAULT: Time = Time::seconds(1);
-
 impl Time {
-    /// So many seconds.
-    pub const fn seconds(seconds: u64) -> Self {
-        Self(Duration::from_secs(seconds))
+    /// So long.
+    pub const fn new(time: Duration) -> Self {
+        Self(time)
     }
 
     /// As the rest of the program has it.
@@ -120,7 +103,7 @@ mod tests {
         ] {
             assert!(wrong.parse::<Time>().is_err(), "{wrong}");
         }
-        assert_eq!(Time::seconds(30).to_string(), "30s");
+        assert_eq!(Time::new(Duration::from_secs(30)).to_string(), "30s");
         let parse = at_least(Duration::from_millis(10));
         assert_eq!(parse("9ms"), Err("expected 10ms to 24h".to_owned()));
         assert!(parse("10ms").is_ok() && parse("25h").is_err());

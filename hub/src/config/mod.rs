@@ -1,7 +1,8 @@
 //! Flags of `slotway-hub` and what they mean once checked.
 //!
 //! [`secret`] is what peers from other hosts must send, [`origin`] the web origins that
-//! may read responses, [`duration`] reads times, and [`error`] says why a configuration cannot be used.
+//! may read responses, [`duration`] reads times, and [`error`] says why a configuration
+//! cannot be used.
 
 pub mod duration;
 pub mod error;
@@ -21,17 +22,15 @@ use slotway_shm_proto::limits::{REQUEST_FIELD_COUNT_MAX, SLOT_COUNT_MAX};
 use crate::http::forwarded::TrustedProxy;
 use crate::http::head::HeadLimits;
 use crate::limits::{
-    ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, BODY_RATE_MIN_DEFAULT, HEAD_BYTES_MAX,
-    LINE_BYTES_MAX, PORT_DEFAULT, QUEUE_COUNT_DEFAULT, SLOT_COUNT_DEFAULT,
+    ARENA_BYTES_DEFAULT, BODY_BYTES_MAX_DEFAULT, BODY_RATE_MIN_DEFAULT, BODY_TIME_DEFAULT,
+    DRAIN_TIME_DEFAULT, HEAD_BYTES_MAX, HEAD_TIME_DEFAULT, IDLE_TIME_DEFAULT, LINE_BYTES_MAX,
+    PING_TIME_DEFAULT, PORT_DEFAULT, QUEUE_COUNT_DEFAULT, SLOT_COUNT_DEFAULT,
     SSE_BUFFER_COUNT_DEFAULT, SSE_SWEEP_MS_DEFAULT, STREAM_COUNT_DEFAULT, TIMEOUT_MIN,
-    WRITE_RATE_MIN_DEFAULT,
+    TIMEOUT_TIME_DEFAULT, WORKER_GRACE_DEFAULT, WRITE_RATE_MIN_DEFAULT, WRITE_TIME_DEFAULT,
 };
 use crate::routing::own_paths::OwnPaths;
 
-use duration::{
-    BODY_TIME_DEFAULT, DRAIN_TIME_DEFAULT, HEAD_TIME_DEFAULT, IDLE_TIME_DEFAULT, PING_TIME_DEFAULT,
-    TIMEOUT_TIME_DEFAULT, Time, WORKER_GRACE_DEFAULT, WRITE_TIME_DEFAULT, at_least,
-};
+use duration::{Time, at_least};
 use error::ConfigError;
 use origin::AllowedOrigin;
 use secret::Secret;
@@ -80,22 +79,22 @@ pub struct Config {
     pub trusted_proxy: Vec<TrustedProxy>,
 
     /// Time a worker has to respond before the client gets 504
-    #[arg(long, value_name = "TIME", default_value_t = TIMEOUT_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    #[arg(long, value_name = "TIME", default_value_t = Time::new(TIMEOUT_TIME_DEFAULT), value_parser = at_least(TIMEOUT_MIN))]
     pub timeout: Time,
 
     /// Silence after which a worker is pinged; one that does not respond within
     /// --timeout is evicted. 0: no pings
-    #[arg(long, value_name = "TIME", default_value_t = PING_TIME_DEFAULT, value_parser = at_least(Duration::ZERO))]
+    #[arg(long, value_name = "TIME", default_value_t = Time::new(PING_TIME_DEFAULT), value_parser = at_least(Duration::ZERO))]
     pub ping: Time,
 
     /// Time that requests in flight may take when the hub stops, or when a worker is
     /// replaced or leaves
-    #[arg(long, value_name = "TIME", default_value_t = DRAIN_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    #[arg(long, value_name = "TIME", default_value_t = Time::new(DRAIN_TIME_DEFAULT), value_parser = at_least(TIMEOUT_MIN))]
     pub drain_timeout: Time,
 
     /// How long requests for a route whose worker has just gone wait for it to come back;
     /// after that they get 503. 0: none waits
-    #[arg(long, value_name = "TIME", default_value_t = WORKER_GRACE_DEFAULT, value_parser = at_least(Duration::ZERO))]
+    #[arg(long, value_name = "TIME", default_value_t = Time::new(WORKER_GRACE_DEFAULT), value_parser = at_least(Duration::ZERO))]
     pub worker_grace: Time,
 
     /// A worker that must be there: until it has attached, paths without a route get 503
@@ -105,7 +104,7 @@ pub struct Config {
 
     /// How long the hub goes on accepting after SIGTERM, while /health says 503, so that
     /// balancers notice first
-    #[arg(long, value_name = "TIME", default_value_t = Time::seconds(0), value_parser = at_least(Duration::ZERO))]
+    #[arg(long, value_name = "TIME", default_value_t = Time::new(Duration::ZERO), value_parser = at_least(Duration::ZERO))]
     pub shutdown_delay: Time,
 
     /// Where the hub's own paths (/health, /events, /internal/) are: below this path, and
@@ -165,15 +164,15 @@ pub struct Config {
     pub fields_max: u32,
 
     /// Time a connection may wait for its next request; then it is closed
-    #[arg(long, value_name = "TIME", default_value_t = IDLE_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    #[arg(long, value_name = "TIME", default_value_t = Time::new(IDLE_TIME_DEFAULT), value_parser = at_least(TIMEOUT_MIN))]
     pub idle_timeout: Time,
 
     /// Time a request head may take, from its first byte; then 408
-    #[arg(long, value_name = "TIME", default_value_t = HEAD_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    #[arg(long, value_name = "TIME", default_value_t = Time::new(HEAD_TIME_DEFAULT), value_parser = at_least(TIMEOUT_MIN))]
     pub head_timeout: Time,
 
     /// Time a request body may take beyond what --body-rate-min gives it; then 408
-    #[arg(long, value_name = "TIME", default_value_t = BODY_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    #[arg(long, value_name = "TIME", default_value_t = Time::new(BODY_TIME_DEFAULT), value_parser = at_least(TIMEOUT_MIN))]
     pub body_timeout: Time,
 
     /// Least bytes per second of a request body; 0 for none
@@ -182,7 +181,7 @@ pub struct Config {
 
     /// Time a client may take for a piece of a response beyond what --write-rate-min
     /// gives it; then it is reset
-    #[arg(long, value_name = "TIME", default_value_t = WRITE_TIME_DEFAULT, value_parser = at_least(TIMEOUT_MIN))]
+    #[arg(long, value_name = "TIME", default_value_t = Time::new(WRITE_TIME_DEFAULT), value_parser = at_least(TIMEOUT_MIN))]
     pub write_timeout: Time,
 
     /// Least bytes per second that a client must take of a response
@@ -295,11 +294,11 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Self {
         Self {
-            idle_ms: IDLE_TIME_DEFAULT.ms(),
-            head_ms: HEAD_TIME_DEFAULT.ms(),
-            body_ms: BODY_TIME_DEFAULT.ms(),
+            idle_ms: IDLE_TIME_DEFAULT.as_millis() as u64,
+            head_ms: HEAD_TIME_DEFAULT.as_millis() as u64,
+            body_ms: BODY_TIME_DEFAULT.as_millis() as u64,
             body_bytes_per_s_min: BODY_RATE_MIN_DEFAULT,
-            write_ms: WRITE_TIME_DEFAULT.ms(),
+            write_ms: WRITE_TIME_DEFAULT.as_millis() as u64,
             write_bytes_per_s_min: WRITE_RATE_MIN_DEFAULT,
         }
     }

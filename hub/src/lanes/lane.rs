@@ -109,8 +109,7 @@ impl Lane {
     #[inline]
     pub(super) fn reserve(&self) -> Option<(u32, u32)> {
         let slots = &mut self.inner.borrow_mut().slots;
-        let is_full = slots.used_count() - slots.open_count() >= self.limits.requests;
-        if is_full || self.over.get() {
+        if self.over.get() || slots.request_count() >= self.limits.requests {
             return None;
         }
         slots.reserve()
@@ -120,11 +119,7 @@ impl Lane {
     /// more. False: there are as many such responses as may be.
     pub(super) fn begin_open_stream(&self, slot_index: u32) -> bool {
         let slots = &mut self.inner.borrow_mut().slots;
-        if slots.open_count() >= self.limits.open_streams {
-            return false;
-        }
-        slots.note_open(slot_index);
-        true
+        slots.begin_open(slot_index, self.limits.open_streams)
     }
 
     /// Its session's state, as the reactor's route table has it.
@@ -161,8 +156,7 @@ impl Lane {
     /// Requests that count against the bound of those, for choosing the least loaded worker.
     #[inline]
     pub fn request_count(&self) -> u32 {
-        let slots = &self.inner.borrow().slots;
-        slots.used_count() - slots.open_count()
+        self.inner.borrow().slots.request_count()
     }
 
     /// Requests in any slot.
@@ -447,9 +441,9 @@ mod tests {
     use super::*;
     use crate::lanes::exchange::Exchange;
     use crate::lanes::queue::Order;
-    use crate::routing::pattern::Pattern;
+
     use crate::routing::registration::RouteSpec;
-    use slotway_shm_proto::Method;
+
     use slotway_shm_proto::layout::Geometry;
     use slotway_shm_proto::region::WorkerRegions;
 
@@ -460,11 +454,7 @@ mod tests {
     )]
     fn a_thread_that_one_lane_has_woken_is_not_woken_by_another_in_a_second_thread_s_stead() {
         let geometry = Geometry::new(2, 4, 65_536).unwrap();
-        let route = RouteSpec {
-            method: Method::Get,
-            host: None,
-            path: Pattern::parse("/").unwrap(),
-        };
+        let route = RouteSpec::for_tests("/");
         let mut session = Session::for_tests(0, "two threads", vec![route], geometry);
         session.ringers = vec![Ringer::default(), Ringer::default()];
         let fds = [0, 1].map(|index: usize| session.regions.fds[index].try_clone().unwrap());

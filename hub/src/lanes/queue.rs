@@ -210,15 +210,6 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slotway_shm_proto::Method;
-
-    fn route(path: &str) -> RouteSpec {
-        RouteSpec {
-            method: Method::Get,
-            host: None,
-            path: crate::routing::pattern::Pattern::parse(path).unwrap(),
-        }
-    }
 
     fn is_granted(place: &Place) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
@@ -228,7 +219,11 @@ mod tests {
     #[test]
     fn the_longest_waiting_of_the_worker_s_routes_is_next() {
         let room = RouteQueues::new(10, Order::OldestFirst);
-        let (a, b, other) = (route("/a"), route("/b"), route("/other"));
+        let (a, b, other) = (
+            RouteSpec::for_tests("/a"),
+            RouteSpec::for_tests("/b"),
+            RouteSpec::for_tests("/other"),
+        );
         let elsewhere = room.enter(&other).unwrap();
         let first = room.enter(&b).unwrap();
         let second = room.enter(&a).unwrap();
@@ -254,10 +249,10 @@ mod tests {
     #[test]
     fn a_full_queue_takes_nobody_and_one_that_empties_takes_again() {
         let room = RouteQueues::new(2, Order::OldestFirst);
-        let a = route("/a");
+        let a = RouteSpec::for_tests("/a");
         assert!(!room.is_queueing(&a));
         let places = [room.enter(&a).unwrap(), room.enter(&a).unwrap()];
-        assert!(room.enter(&a).is_none() && room.enter(&route("/b")).is_some());
+        assert!(room.enter(&a).is_none() && room.enter(&RouteSpec::for_tests("/b")).is_some());
         assert!(room.is_queueing(&a));
         drop(places);
         assert_eq!((room.waiting_count.get(), room.is_queueing(&a)), (0, false));
@@ -270,7 +265,7 @@ mod tests {
     #[test]
     fn a_grant_that_its_place_leaves_with_goes_to_the_next_of_any_route() {
         let room = RouteQueues::new(10, Order::OldestFirst);
-        let (a, b) = (route("/a"), route("/b"));
+        let (a, b) = (RouteSpec::for_tests("/a"), RouteSpec::for_tests("/b"));
         let (first, second) = (room.enter(&a).unwrap(), room.enter(&b).unwrap());
         room.slot_freed(&[a, b]);
         drop(first);
@@ -281,7 +276,7 @@ mod tests {
     fn when_workers_come_everybody_looks() {
         let room = RouteQueues::new(10, Order::OldestFirst);
         let places: Vec<_> = ["/a", "/b", "/a"]
-            .map(|path| room.enter(&route(path)).unwrap())
+            .map(|path| room.enter(&RouteSpec::for_tests(path)).unwrap())
             .into();
         room.grant_all();
         assert!(places.iter().all(is_granted));
@@ -290,7 +285,7 @@ mod tests {
     #[test]
     fn where_the_newest_has_every_second_turn_neither_end_waits_for_the_other() {
         let room = RouteQueues::new(8, Order::OldestAndNewest);
-        let own = route("/a");
+        let own = RouteSpec::for_tests("/a");
         let places: Vec<_> = (0..4).map(|_| room.enter(&own).unwrap()).collect();
         let mut order = Vec::new();
         for _ in 0..4 {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use fastrand::Rng;
-use slotway_shm_proto::Method;
 use slotway_shm_proto::claim;
 use slotway_shm_proto::doorbell::Ringer;
 use slotway_shm_proto::layout::{Geometry, RequestHead, ResponseHead};
@@ -22,7 +21,6 @@ use crate::lanes::lane::Lane;
 use crate::lanes::queue::{Order, RouteQueues};
 use crate::lanes::slot::Event;
 use crate::lanes::streams::LaneLimits;
-use crate::routing::pattern::Pattern;
 use crate::routing::registration::RouteSpec;
 use crate::routing::session::Session;
 
@@ -51,11 +49,7 @@ struct Worker {
 
 fn pair() -> (Hub, Worker) {
     let geometry = Geometry::new(1, SLOT_COUNT, 65_536).unwrap();
-    let route = RouteSpec {
-        method: Method::Get,
-        host: None,
-        path: Pattern::parse("/").unwrap(),
-    };
+    let route = RouteSpec::for_tests("/");
     let mut session = Session::for_tests(0, "simulated", vec![route], geometry);
     session.ringers = vec![Ringer::default()];
     let fds = [0, 1].map(|index: usize| session.regions.fds[index].try_clone().unwrap());

@@ -142,15 +142,21 @@ impl SlotTable {
         (self.slots.len() - self.free.len()) as u32
     }
 
-    /// Slots that are used by responses without a known end.
-    pub fn open_count(&self) -> u32 {
-        self.open_count
+    /// Slots in use, but for those of responses without a known end.
+    #[inline]
+    pub fn request_count(&self) -> u32 {
+        self.used_count() - self.open_count
     }
 
-    /// The slot's response has no known end: it counts apart until it is free.
-    pub fn note_open(&mut self, slot_index: u32) {
-        let slot = &mut self.slots[slot_index as usize];
-        self.open_count += u32::from(!std::mem::replace(&mut slot.is_open, true));
+    /// The slot's response has no known end: it counts apart until it is free. False: as many
+    /// as may do so.
+    pub fn begin_open(&mut self, slot_index: u32, count_max: u32) -> bool {
+        let begins = self.open_count < count_max;
+        if begins {
+            let slot = &mut self.slots[slot_index as usize];
+            self.open_count += u32::from(!std::mem::replace(&mut slot.is_open, true));
+        }
+        begins
     }
 
     /// Says whether it counted apart.
@@ -168,17 +174,12 @@ impl SlotTable {
     /// Quarantined slots that the worker should have been done with by now: those of
     /// responses without a known end apart from all others.
     pub fn overdue_counts(&self, now_ms: u64) -> (u32, u32) {
-        let (mut requests, mut open) = (0, 0);
+        let mut counts = [0; 2];
         for slot in &self.slots {
-            if slot.phase == Phase::Quarantined && slot.deadline_ms <= now_ms {
-                *(if slot.is_open {
-                    &mut open
-                } else {
-                    &mut requests
-                }) += 1;
-            }
+            let is_overdue = slot.phase == Phase::Quarantined && slot.deadline_ms <= now_ms;
+            counts[usize::from(slot.is_open)] += u32::from(is_overdue);
         }
-        (requests, open)
+        counts.into()
     }
 
     /// Takes a free slot: its index and its new generation, which is never 0.

@@ -4,8 +4,8 @@
 //!
 //! `listeners` are what it listens on ([`bind`] for TCP, [`unix_socket`] with its
 //! [`file_lock`], [`attach_socket`] for workers), `reactor_thread` is the thread of one
-//! reactor, [`stand_in`] stays for a successor where the process is known, [`upgrade`] replaces the hub by a new process over a [`handover`], [`blocking`]
-//! runs what blocks on a thread of its own, and [`error`] says why a hub does not start.
+//! reactor, [`upgrade`] replaces the hub by a new process over a [`handover`], [`stand_in`]
+//! stays for a successor where the process is known, [`blocking`] runs what blocks on a thread of its own, and [`error`] says why a hub does not start.
 
 pub mod attach_socket;
 pub mod bind;
@@ -285,7 +285,7 @@ impl Hub {
         self.shared.geometry.lane_count()
     }
 
-    /// Requests that each lane may have in flight, not counting bodies that stream.
+    /// Requests that each lane may have in flight, responses without a known length apart.
     pub fn slot_count(&self) -> u32 {
         self.shared.config.slots
     }

@@ -58,18 +58,11 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
 
-    use slotway_shm_proto::Method;
-
     use super::*;
-    use crate::routing::pattern::Pattern;
 
     #[test]
     fn clients_wake_for_the_workers_of_their_own_route_only() {
-        let route = |path: &str| RouteSpec {
-            method: Method::Get,
-            host: None,
-            path: Pattern::parse(path).unwrap(),
-        };
+        let route = |path: &str| RouteSpec::for_tests(path);
         let routes = RouteChanges::default();
         let (own, other) = (route("/own"), route("/other"));
         let watched = routes.watch(&own, vec![1]);

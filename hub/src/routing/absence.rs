@@ -86,16 +86,11 @@ impl Absences {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::pattern::Pattern;
-    use slotway_shm_proto::Method;
+
     use slotway_shm_proto::layout::Geometry;
 
     fn session(name: &str, paths: &[&str]) -> Arc<Session> {
-        let routes = paths.iter().map(|path| RouteSpec {
-            method: Method::Get,
-            host: None,
-            path: Pattern::parse(path).unwrap(),
-        });
+        let routes = paths.iter().map(|path| RouteSpec::for_tests(path));
         let geometry = Geometry::new(1, 1, 65_536).unwrap();
         Arc::new(Session::for_tests(1, name, routes.collect(), geometry))
     }

@@ -96,21 +96,13 @@ mod tests {
     use super::*;
     use crate::routing::registration::RouteOptions;
     use crate::routing::session::{Session, SessionState};
-    use slotway_shm_proto::Method;
+
     use slotway_shm_proto::layout::Geometry;
     use std::sync::Arc;
 
-    fn route(path: &str) -> RouteSpec {
-        RouteSpec {
-            method: Method::Get,
-            host: None,
-            path: Pattern::parse(path).unwrap(),
-        }
-    }
-
     fn session(id: u64, name: &str, path: &str, shares_routes: bool) -> Arc<Session> {
         let geometry = Geometry::new(1, 1, 65_536).unwrap();
-        let mut session = Session::for_tests(id, name, vec![route(path)], geometry);
+        let mut session = Session::for_tests(id, name, vec![RouteSpec::for_tests(path)], geometry);
         session.shares_routes = shares_routes;
         Arc::new(session)
     }
@@ -130,7 +122,7 @@ mod tests {
             started_ms: None,
             returns: false,
             options: vec![RouteOptions::default()],
-            routes: vec![route(path)],
+            routes: vec![RouteSpec::for_tests(path)],
         }
     }
 

@@ -78,7 +78,6 @@ impl FromStr for OwnPaths {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use slotway_shm_proto::Method;
 
     #[test]
     fn the_hub_s_own_paths_are_at_the_root_or_below_a_prefix() {
@@ -109,11 +108,7 @@ mod tests {
 
     #[test]
     fn a_catch_all_is_shadowed_and_other_routes_are_not() {
-        let route = |path: &str| RouteSpec {
-            method: Method::Get,
-            host: None,
-            path: Pattern::parse(path).unwrap(),
-        };
+        let route = |path: &str| RouteSpec::for_tests(path);
         let (root, below) = (OwnPaths::default(), "/_hub".parse::<OwnPaths>().unwrap());
         for (path, is_shadowed) in [
             ("/{*path}", true),

@@ -20,6 +20,18 @@ pub struct RouteSpec {
     pub path: Pattern,
 }
 
+#[cfg(test)]
+impl RouteSpec {
+    /// GET of a pattern, for every host.
+    pub fn for_tests(path: &str) -> Self {
+        Self {
+            method: Method::Get,
+            host: None,
+            path: Pattern::parse(path).expect("a pattern"),
+        }
+    }
+}
+
 impl fmt::Display for RouteSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let host = self.host.as_deref().unwrap_or_default();

@@ -2,16 +2,9 @@
 //! not say that they are instances.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// Replacements of a name within this time count together.
-const WINDOW: Duration = Duration::from_secs(60);
-
-/// So many within it are no deploy.
-const COUNT: u32 = 3;
-
-/// Names that are remembered.
-const NAME_COUNT_MAX: usize = 1024;
+use crate::limits::{TURN_COUNT, TURN_NAME_COUNT_MAX, TURN_WINDOW};
 
 /// When workers of which name were replaced.
 #[derive(Debug, Default)]
@@ -24,19 +17,20 @@ impl Turns {
     /// while, for a name that is replaced too often.
     pub fn replaced(&mut self, name: &str, now: Instant) -> bool {
         self.names
-            .retain(|_, (since, _)| now.duration_since(*since) < WINDOW);
-        if self.names.len() >= NAME_COUNT_MAX && !self.names.contains_key(name) {
+            .retain(|_, (since, _)| now.duration_since(*since) < TURN_WINDOW);
+        if self.names.len() >= TURN_NAME_COUNT_MAX && !self.names.contains_key(name) {
             return false;
         }
         let (_, count) = self.names.entry(name.to_owned()).or_insert((now, 0));
         *count += 1;
-        *count == COUNT
+        *count == TURN_COUNT
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_name_that_is_replaced_often_is_said_once_in_a_while_and_a_deploy_is_not() {
