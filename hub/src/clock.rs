@@ -10,6 +10,12 @@ pub fn coarse_ms() -> u64 {
     now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000
 }
 
+/// Milliseconds since 1970 on `CLOCK_REALTIME`.
+pub fn unix_ms() -> u64 {
+    let now = clock_gettime(ClockId::Realtime);
+    now.tv_sec.cast_unsigned() * 1000 + now.tv_nsec.cast_unsigned() / 1_000_000
+}
+
 /// Seconds since 1970 on `CLOCK_REALTIME_COARSE`.
 #[inline]
 pub fn unix_seconds() -> u64 {

@@ -11,6 +11,7 @@
 //! proxy       a request through a slot: dispatch, upload, reply, download, retry
 //! wire        one connection as bytes, and the request that is read from it
 //! control     registers and attaches workers, swaps the route table
+//! status      what those see who operate the hub: metrics, a page, reports
 //! reactor     what the connections of one thread share: lanes, deadlines, buffers
 //! shared      what all threads share: counters, admission, access, messages
 //! config      flags           events   events on their way to clients
@@ -18,6 +19,7 @@
 //! lanes       slots, rings and arenas between one reactor and one worker
 //! routing     from a path to the workers that serve it
 //! logging     a log that never blocks and is never flooded      clock   coarse time
+//! metrics     what each reactor counts
 //! limits      every bound and default
 //! ```
 //!
@@ -47,9 +49,11 @@ mod lanes;
 pub mod lifecycle;
 pub mod limits;
 mod logging;
+mod metrics;
 mod proxy;
 mod reactor;
 mod routing;
 mod shared;
 mod sse;
+mod status;
 mod wire;

@@ -240,6 +240,12 @@ pub const CORS_MAX_AGE_SECONDS: u32 = 600;
 /// A worker's name.
 pub use slotway_shm_proto::limits::WORKER_NAME_BYTES_MAX;
 
+/// Of a worker id, to tell it from all others.
+pub const WORKER_ID_CHARS_MIN: usize = 6;
+
+/// The version of a worker's program.
+pub const WORKER_VERSION_BYTES_MAX: usize = 64;
+
 /// A route's path pattern.
 pub const ROUTE_PATH_BYTES_MAX: usize = 1024;
 
@@ -254,6 +260,24 @@ pub const RESERVATION_COUNT_MAX: usize = 1024;
 
 /// Connections that a reactor accepts before others have their turn.
 pub const ACCEPT_BATCH_COUNT: u64 = 8;
+
+/// Connections of those who operate the hub, at a listener of their own.
+pub const OPERATOR_COUNT_MAX: usize = 64;
+
+/// Requests that wait for somebody who looks on; further ones are counted.
+pub const TRACE_QUEUE_COUNT_MAX: usize = 1024;
+
+/// Commands of those who operate the hub that may be answered at a time.
+pub const COMMAND_COUNT_MAX: usize = 32;
+
+/// How long a hub may take for a piece of its reply to a command.
+pub const COMMAND_REPLY_TIME: Duration = Duration::from_secs(10);
+
+/// How long such a client may take for a piece of its reply.
+pub const COMMAND_TIME: Duration = Duration::from_secs(5);
+
+/// Status pages that may be open.
+pub const STATUS_PAGE_COUNT_MAX: usize = 64;
 
 /// How long accepting pauses when the system is out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -309,6 +333,34 @@ pub const LOG_FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// How much longer than `--drain-timeout` a stop may take before the hub ends anyway.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Names of workers that are counted each by itself; further ones are counted together.
+pub const COUNTED_WORKER_COUNT_MAX: usize = 1024;
+
+/// Seconds of each route's history that the status page shows.
+pub const HISTORY_SECOND_COUNT: u64 = 300;
+
+/// How often the status page is told what is new.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Ends of sessions and other incidents that are remembered.
+pub const INCIDENT_COUNT_MAX: usize = 200;
+
+/// Warnings and errors of the log that are remembered.
+pub const RECENT_LINE_COUNT_MAX: usize = 200;
+
+/// Bytes of each.
+pub const RECENT_LINE_BYTES_MAX: usize = 512;
+
+/// How long a reactor may take to say what it has to do, before it is left out.
+pub const REACTOR_ANSWER_TIME: Duration = Duration::from_secs(2);
+
+/// Routes that are counted each by itself; further ones are counted together.
+pub const COUNTED_ROUTE_COUNT_MAX: usize = 2048;
+
+/// One request of so many has the times of its phases measured. It costs six looks at the
+/// clock, and with all of them 2 % of the requests/s.
+pub const PHASE_SAMPLE_DIVISOR: u32 = 16;
 
 /// How often phases are logged with `--instrumentation`.
 pub const PHASE_LOG_INTERVAL: Duration = Duration::from_secs(5);

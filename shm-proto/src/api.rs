@@ -25,6 +25,10 @@ pub struct RegisterRequest {
     /// replaced by one that `returns`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_ms: Option<u64>,
+    /// The version of the worker's program, for people to look at: at most 64 bytes of visible
+    /// ASCII.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
     /// It has been attached before, and comes back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub returns: bool,

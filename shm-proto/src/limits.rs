@@ -51,6 +51,12 @@ pub const EMIT_BYTES_MAX: usize = 64 * 1024;
 /// A piece of a registration that comes over the attach socket.
 pub const REGISTER_PIECE_BYTES_MAX: usize = 32 * 1024;
 
+/// A command of somebody who operates the hub.
+pub const COMMAND_BYTES_MAX: usize = 4 * 1024;
+
+/// A piece of the reply to one.
+pub const REPLY_PIECE_BYTES_MAX: usize = 32 * 1024;
+
 const _: () = {
     assert!(
         LANE_COUNT_MAX + 2 <= 253,

@@ -34,6 +34,8 @@ const KIND_MOVING: u32 = 6;
 const KIND_EMIT: u32 = 7;
 pub(crate) const KIND_REGISTER: u32 = 8;
 pub(crate) const KIND_NOT_REGISTERED: u32 = 9;
+pub(crate) const KIND_COMMAND: u32 = 10;
+pub(crate) const KIND_REPLY: u32 = 11;
 
 /// Longest packet of a worker that has attached: an event.
 pub const WORKER_PACKET_BYTES_MAX: usize = size_of::<Envelope>() + EMIT_BYTES_MAX;
@@ -189,10 +191,13 @@ pub enum Goodbye {
     /// Memory, descriptors or the like ran out in the hub.
     #[error("the hub has no memory or descriptors left for this worker; see its log")]
     NoResources = 7,
+    /// Somebody who operates the hub wanted it.
+    #[error("an operator of the hub has evicted this worker")]
+    Evicted = 8,
 }
 
 impl Goodbye {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Replaced,
         Self::Stopping,
         Self::Violation,
@@ -200,6 +205,7 @@ impl Goodbye {
         Self::Left,
         Self::Unresponsive,
         Self::NoResources,
+        Self::Evicted,
     ];
 }
 

@@ -16,12 +16,13 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
         "hub",
         &[
             &["limits"],
-            &["clock", "logging"],
+            &["clock", "logging", "metrics"],
             &["routing"],
             &["lanes"],
             &["http"],
             &["config", "events"],
             &["shared"],
+            &["status"],
             &["control", "reactor"],
             &["wire"],
             &["proxy"],
@@ -51,7 +52,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
             &["tagged", "byte_ring", "credentials", "doorbell"],
             &["claim", "ring", "layout"],
             &["memory", "message"],
-            &["packet", "region", "registration"],
+            &["admin", "packet", "region", "registration"],
         ],
     ),
     (

@@ -1,13 +1,14 @@
 //! Flags of `slotway-hub` and what they mean once checked.
 //!
 //! [`secret`] is what peers from other hosts must send, [`origin`] the web origins that
-//! may read responses, [`duration`] reads times, and [`error`] says why a configuration
-//! cannot be used.
+//! may read responses, [`duration`] reads times, [`settings`] are for people to look at, and
+//! [`error`] says why a configuration cannot be used.
 
 pub mod duration;
 pub mod error;
 pub mod origin;
 pub mod secret;
+pub mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use crate::limits::{
     SSE_BUFFER_COUNT_DEFAULT, SSE_SWEEP_MS_DEFAULT, STREAM_COUNT_DEFAULT, TIMEOUT_MIN,
     TIMEOUT_TIME_DEFAULT, WORKER_GRACE_DEFAULT, WRITE_RATE_MIN_DEFAULT, WRITE_TIME_DEFAULT,
 };
+use crate::logging::recent::RecentLines;
 use crate::routing::own_paths::OwnPaths;
 
 use duration::{Time, at_least};
@@ -71,6 +73,18 @@ pub struct Config {
     #[arg(long, value_name = "WHERE",
           help = "Listen here instead: address:port, or unix:/path for HTTP on a Unix socket; may be given again", conflicts_with_all = ["bind", "port"])]
     pub listen: Vec<ListenAddress>,
+
+    /// Listen here for who operates the hub
+    #[arg(
+        long,
+        value_name = "WHERE",
+        help = "Answer /live, /ready, /metrics and the status page /_slotway/ here: address:port or unix:/path; may be given again. Without it they are answered at every listener, to clients on this host"
+    )]
+    pub ops: Vec<ListenAddress>,
+
+    /// The status page
+    #[arg(long, value_name = "SWITCH", value_enum, default_value_t = Switch::On)]
+    pub status: Switch,
 
     /// Peers whose X-Forwarded-For and -Proto are believed: a network, an address, or
     /// unix; may be given again. From others the fields are dropped. Without any, the hub
@@ -224,6 +238,14 @@ pub struct Config {
     #[arg(skip)]
     pub secret: Option<Secret>,
 
+    /// All flags with their values, for the status page
+    #[arg(skip)]
+    pub settings: Vec<settings::Setting>,
+
+    /// The last warnings and errors of the log, for the status page
+    #[arg(skip)]
+    pub recent_lines: RecentLines,
+
     /// Unix socket at which workers attach, mode 0600: those of the hub's user and of root
     /// [default: under `$XDG_RUNTIME_DIR`, /run, or a private folder in /tmp]
     #[arg(long, value_name = "PATH")]
@@ -250,6 +272,22 @@ pub enum Internal {
     All,
     /// Only at a Unix socket of --listen
     Socket,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    /// It is there
+    On,
+    /// It is not
+    Off,
+}
+
+impl Switch {
+    /// Whether it is on.
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
 }
 
 /// Where to listen.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustix::net::SocketFlags;
 use rustix::process::{Pid, PidfdFlags};
 use slotway_net::{Watched, readable};
+use slotway_shm_proto::admin::Command;
 use slotway_shm_proto::credentials::{PeerCredentials, peer_credentials};
 use slotway_shm_proto::message::{
     Emit, FromHub, Hello, Leaving, MessageError, Refusal, WORKER_PACKET_BYTES_MAX,
@@ -61,8 +62,12 @@ pub async fn accept(
 }
 
 async fn greet(socket: OwnedFd, control: mpsc::UnboundedSender<ControlMessage>) {
-    match tokio::time::timeout(HELLO_TIME, read_opening(&socket)).await {
-        Ok(Ok((opening, peer))) => {
+    match tokio::time::timeout(HELLO_TIME, read_first(&socket)).await {
+        Ok(Ok(First::Command(document))) => {
+            // As below.
+            let _ = control.send(ControlMessage::Command(document, socket));
+        }
+        Ok(Ok(First::Worker(opening, peer))) => {
             let greeting = Greeting {
                 opening,
                 socket,
@@ -101,7 +106,15 @@ fn refuse_user(socket: &OwnedFd) {
     let _ = packet::send_last(socket, &refused.to_packet());
 }
 
-async fn read_opening(socket: &OwnedFd) -> Result<(Opening, PeerCredentials), Refusal> {
+/// What a connection begins with.
+enum First {
+    /// A worker.
+    Worker(Opening, PeerCredentials),
+    /// Who operates the hub.
+    Command(Vec<u8>),
+}
+
+async fn read_first(socket: &OwnedFd) -> Result<First, Refusal> {
     let no_resources = |_| Refusal::NoResources;
     let peer = peer_credentials(socket).map_err(no_resources)?;
     if peer.uid != rustix::process::geteuid().as_raw() && peer.uid != 0 {
@@ -122,9 +135,14 @@ async fn read_opening(socket: &OwnedFd) -> Result<(Opening, PeerCredentials), Re
             MessageError::LayoutVersion { .. } => Refusal::LayoutVersion,
             _ => Refusal::Garbage,
         };
+        if document.is_empty()
+            && let Some(command) = Command::from_packet(&packet.bytes).map_err(refuse)?
+        {
+            return Ok(First::Command(command.0.to_vec()));
+        }
         let Some(register) = Register::from_packet(&packet.bytes).map_err(refuse)? else {
             let hello = Hello::from_packet(&packet.bytes).map_err(refuse)?;
-            return Ok((Opening::Hello(hello), peer));
+            return Ok(First::Worker(Opening::Hello(hello), peer));
         };
         document.extend_from_slice(register.piece);
         if document.len() as u64 > CONTROL_BODY_BYTES_MAX {
@@ -136,7 +154,7 @@ async fn read_opening(socket: &OwnedFd) -> Result<(Opening, PeerCredentials), Re
                 document,
                 thread_count,
             };
-            return Ok((opening, peer));
+            return Ok(First::Worker(opening, peer));
         }
     }
 }

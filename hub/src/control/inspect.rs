@@ -4,16 +4,17 @@
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::lanes::slot::Phase;
+use crate::lanes::phase::Phase;
 use crate::routing::session::Session;
 use crate::shared::Shared;
+use crate::shared::inspection::Inspection;
 
 /// Asks all reactors for the slots of these sessions.
 pub async fn inspect(shared: &Shared, sessions: &[std::sync::Arc<Session>]) -> Value {
     let mut reports = Vec::new();
     for reactor in &shared.inspections {
         let (question, answer) = oneshot::channel();
-        if reactor.send(question).is_ok()
+        if reactor.send(Inspection::Slots(question)).is_ok()
             && let Ok(lanes) = answer.await
         {
             reports.extend(lanes);

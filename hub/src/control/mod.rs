@@ -4,15 +4,21 @@
 //! [`attach`] is the attach socket's side, [`register`] checks registrations (read by
 //! [`document`]), [`sessions`] is the set of both, [`events`] is what is pushed to clients of
 //! event streams, [`inspect`] says what every slot is in, and [`error`] why something is
-//! refused.
+//! refused. [`admin`] carries out the commands of those who operate the hub ([`who`] would answer a
+//! request), [`operations`] answers their probes, metrics and status page, and [`feed`] keeps their status
+//! pages up to date.
 
+pub mod admin;
 pub mod attach;
 mod document;
 mod error;
 mod events;
+mod feed;
 mod inspect;
+mod operations;
 mod register;
 mod sessions;
+mod who;
 
 use std::sync::Arc;
 
@@ -22,20 +28,29 @@ use slotway_shm_proto::message::Goodbye;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::http::local_reply::LocalReply;
-use crate::limits::CONTROL_TICK;
+use crate::limits::{CONTROL_TICK, STATUS_INTERVAL};
+use crate::logging::recent::RecentLines;
 use crate::shared::counters::Counters;
 use crate::shared::message::{ControlMessage, OwnRequest};
 use crate::shared::{Shared, sabotage};
+use crate::status::observation::HubFacts;
+use admin::Admin;
 use error::ControlError;
+use operations::Operations;
 use sessions::Sessions;
 
 /// Serves until told to stop.
 pub async fn run(
     shared: Arc<Shared>,
-    attach_path: String,
+    facts: Arc<HubFacts>,
+    recent: RecentLines,
     mut messages: mpsc::UnboundedReceiver<ControlMessage>,
 ) {
-    let mut sessions = Sessions::new(Arc::clone(&shared), attach_path);
+    let mut sessions = Sessions::new(Arc::clone(&shared), facts.attach.clone());
+    let mut operations = Operations::new(Arc::clone(&shared), facts, recent);
+    let admin = Admin::new(Arc::clone(&shared));
+    let mut seconds = tokio::time::interval(STATUS_INTERVAL);
+    seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut tick = tokio::time::interval(CONTROL_TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -47,11 +62,21 @@ pub async fn run(
                 sessions.expire();
                 continue;
             }
+            _ = seconds.tick(), if shared.config.status.is_on() => {
+                operations.tick(&sessions);
+                continue;
+            }
         };
         let Some(message) = message else { return };
         match message {
             ControlMessage::Request(request, reply) => {
                 serve(&shared, &mut sessions, &request, reply);
+            }
+            ControlMessage::Command(command, socket) => {
+                admin.serve(&mut sessions, &operations, &command, socket);
+            }
+            ControlMessage::Operation(request, reply) => {
+                operations.serve(&sessions, &request, reply);
             }
             ControlMessage::Hello(greeting) => sessions.attach(greeting),
             ControlMessage::WorkerGone(id, how) => sessions.worker_gone(id, how),

@@ -6,7 +6,9 @@ use slotway_shm_proto::api::{RegisterRequest, WORKER_PING_ROUTE};
 use super::document;
 use super::error::ControlError;
 use crate::clock;
-use crate::limits::{ROUTE_COUNT_MAX, ROUTE_PATH_BYTES_MAX, WORKER_NAME_BYTES_MAX};
+use crate::limits::{
+    ROUTE_COUNT_MAX, ROUTE_PATH_BYTES_MAX, WORKER_NAME_BYTES_MAX, WORKER_VERSION_BYTES_MAX,
+};
 use crate::routing::host;
 use crate::routing::own_paths::OwnPaths;
 use crate::routing::pattern::Pattern;
@@ -32,6 +34,15 @@ pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlEr
         || document.name.trim() != document.name
     {
         return refuse("name", "the name must be visible ASCII".to_owned());
+    }
+    let is_version = |version: &String| {
+        (1..=WORKER_VERSION_BYTES_MAX).contains(&version.len())
+            && version.bytes().all(|byte| matches!(byte, 0x21..=0x7e))
+    };
+    if !document.version.iter().all(is_version) {
+        let why =
+            format!("the version must be 1 to {WORKER_VERSION_BYTES_MAX} bytes of visible ASCII");
+        return refuse("version", why);
     }
     if document.routes.is_empty() || document.routes.len() > ROUTE_COUNT_MAX {
         return refuse(
@@ -83,6 +94,7 @@ pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlEr
         started_ms: document
             .started_ms
             .map(|started_ms| started_ms.min(clock::unix_seconds() * 1000 + 999)),
+        version: document.version,
         returns: document.returns,
         routes,
         options,
@@ -109,7 +121,7 @@ fn check_path(path: &str, own_paths: &OwnPaths) -> Result<Pattern, String> {
     {
         return Err("the path has characters that a request's path cannot have".to_owned());
     }
-    if own_paths.find(path).is_some() {
+    if own_paths.is_reserved(path) {
         let why = "the path is reserved for the hub (slotway-hub --own-paths moves its paths)";
         return Err(why.to_owned());
     }

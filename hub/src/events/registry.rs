@@ -23,6 +23,8 @@ pub enum Topic {
     Pattern(String),
     /// One client of an SSE route.
     Connection(String),
+    /// The status pages.
+    Status,
 }
 
 /// Names and decoded values of a path's parameters.
@@ -129,6 +131,22 @@ impl Registry {
             topics,
             feed,
         }
+    }
+
+    /// Clients that listen to a topic.
+    pub fn count(&self, topic: &Topic) -> usize {
+        self.lock().get(topic).map_or(0, BTreeMap::len)
+    }
+
+    /// All clients of event streams, status pages apart.
+    pub fn client_count(&self) -> usize {
+        let all = self.lock();
+        let of_one = |topic: &Topic| matches!(topic, Topic::All | Topic::Channel(_));
+        // A client of a route listens to three topics.
+        let clients = all
+            .iter()
+            .filter(|(topic, _)| of_one(topic) || matches!(topic, Topic::Connection(_)));
+        clients.map(|(_, listeners)| listeners.len()).sum()
     }
 
     /// Ends all clients that have been within one event for too long.

@@ -46,6 +46,23 @@ pub fn has_secret_line(wire: &Wire) -> bool {
     })
 }
 
+/// Whether the request came through a proxy, which speaks for somebody who may be anywhere.
+pub fn came_through_proxy(wire: &Wire, call: &Call) -> bool {
+    let has_field = |name: &&[u8]| call.head.has_field(&wire.input, name);
+    PROXY_FIELDS.iter().any(has_field)
+}
+
+/// Refuses names that somebody has pointed at this host (DNS rebinding), or that a proxy passes
+/// on. Unix sockets have no names.
+pub fn check_own_name(wire: &Wire, call: &Call) -> Result<(), LocalReply> {
+    let host = call.head.field_value(&wire.input, b"host");
+    if matches!(wire.peer, Peer::Tcp(_)) && !host.is_none_or(target::is_loopback_host) {
+        let why = "this path is served only under the names localhost, 127.0.0.1 and [::1]";
+        return Err(LocalReply::error(403, why));
+    }
+    Ok(())
+}
+
 /// Whether the peer may ask for a path of the hub's own, without the prefix.
 pub fn check_control_access(wire: &Wire, call: &Call, path: &str) -> Result<(), LocalReply> {
     if path == "/health" {
@@ -58,15 +75,12 @@ pub fn check_control_access(wire: &Wire, call: &Call, path: &str) -> Result<(), 
     if wire.reactor.shared.access.internal == Internal::Socket && is_tcp {
         return refuse("this path is served only on the hub's Unix socket");
     }
-    // The peer is a proxy that speaks for somebody, who may be anywhere.
-    if PROXY_FIELDS.iter().any(|name| has_field(name)) {
+    if came_through_proxy(wire, call) {
         return refuse("requests that came through a proxy may not use this path");
     }
-    // A name that somebody has pointed at this host (DNS rebinding), or that a proxy
-    // passes on. Who knows the secret is no page, and Unix sockets have no names.
-    let is_own_name = |host| target::is_loopback_host(host);
-    if is_tcp && !call.must_know_secret && !field_value(b"host").is_none_or(is_own_name) {
-        return refuse("this path is served only under the names localhost, 127.0.0.1 and [::1]");
+    // Who knows the secret is no page.
+    if !call.must_know_secret {
+        check_own_name(wire, call)?;
     }
     // A page that a browser on this host shows must not register workers. Browsers
     // send Origin with every POST, and Sec-Fetch-Site to this host with all else.

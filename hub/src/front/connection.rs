@@ -9,6 +9,7 @@ use std::rc::Rc;
 use slotway_net::{Peer, Stream, monotonic_ns};
 use slotway_shm_proto::Method;
 
+use super::door::Door;
 use super::{auth, request};
 use crate::clock;
 use crate::http::error::HeadError;
@@ -22,9 +23,10 @@ use crate::shared::auth::must_know_secret;
 use crate::wire::{AfterRequest, Call, Wire};
 
 /// Serves a connection to its end.
-pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer) {
-    let mut wire = Wire::new(Rc::clone(&reactor), stream, peer);
-    let mut call = Call::new(must_know_secret(peer), reactor.takes_times);
+pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer, door: Door) {
+    let is_operator = door == Door::Operations;
+    let mut wire = Wire::new(Rc::clone(&reactor), stream, peer, is_operator);
+    let mut call = Call::new(!is_operator && must_know_secret(peer));
     // Also if a panic ends the connection: the hub waits for all of them when it stops.
     let _entered = Entered {
         reactor,
@@ -49,7 +51,9 @@ impl Drop for Entered {
             self.state.close();
         }
         self.reactor.connections.remove(self.state.id());
-        self.reactor.shared.admission.leave();
+        if !self.state.is_operator() {
+            self.reactor.shared.admission.leave();
+        }
     }
 }
 
@@ -71,7 +75,10 @@ async fn run(wire: &mut Wire, call: &mut Call) {
             Ok(false) => return,
             Err(error) => {
                 let reply = reply_to_no_request(wire, call, error);
-                call.send_local(wire, &reply, AfterRequest::Close).await
+                call.arrive(monotonic_ns(), false);
+                let after = call.send_local(wire, &reply, AfterRequest::Close).await;
+                call.count(wire, after);
+                after
             }
         };
         match after {
@@ -90,16 +97,16 @@ async fn run(wire: &mut Wire, call: &mut Call) {
 /// Reads until a whole head is there; false when the client has no more.
 async fn read_head(wire: &mut Wire, call: &mut Call) -> Result<bool, HeadError> {
     call.begin();
+    wire.status = 0;
     let mut scanner = HeadScanner::new(wire.reactor.head_limits);
     let mut wait = Wait::Worker;
     loop {
         if !wire.input.is_empty()
             && let Some(end) = scanner.find_end(&wire.input)?
         {
-            if let Some(moments) = &mut call.moments {
-                moments.arrived_ns = monotonic_ns();
-            }
+            let now_ns = monotonic_ns();
             call.head.parse(&wire.input[..end])?;
+            call.arrive(now_ns, wire.reactor.must_measure());
             wire.state.wait_for_nothing();
             return Ok(true);
         }
@@ -150,7 +157,7 @@ fn reply_to_no_request(wire: &Wire, call: &mut Call, error: HeadError) -> LocalR
 mod tests {
     use super::*;
 
-    fn future_bytes<F>(_: impl FnOnce(Rc<Reactor>, Stream, Peer) -> F) -> usize {
+    fn future_bytes<F>(_: impl FnOnce(Rc<Reactor>, Stream, Peer, Door) -> F) -> usize {
         size_of::<F>()
     }
 

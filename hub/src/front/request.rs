@@ -2,12 +2,13 @@
 
 use slotway_shm_proto::Method;
 
-use super::{auth, cors};
+use super::{auth, cors, operations};
 use crate::http::forwarded::{self, Client};
 use crate::http::framing::Framing;
 use crate::http::head::{bytes_of, text_of, value_in};
 use crate::http::local_reply::LocalReply;
 use crate::limits::CONTROL_BODY_BYTES_MAX;
+use crate::metrics::route::{Group, RouteId};
 use crate::proxy::{self, Served};
 use crate::routing::own_paths::OwnPath;
 use crate::shared::message::{ControlMessage, OwnRequest};
@@ -20,23 +21,37 @@ use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
 pub async fn serve(wire: &mut Wire, call: &mut Call) -> AfterRequest {
     let result = try_serve(wire, call).await;
     wire.reactor.hangups.end(&wire.state);
-    match result {
+    let after = match result {
         Ok(after) => after,
         Err(EarlyEnd::ClientGone) => AfterRequest::Reset,
         Err(EarlyEnd::Reply(reply)) => {
             let after = call.skip(wire);
             call.send_local(wire, &reply, after).await
         }
-    }
+    };
+    call.count(wire, after);
+    after
 }
 
 async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, EarlyEnd> {
-    if call.must_know_secret {
-        auth::check_secret(wire, call)?;
+    if call.must_know_secret
+        && let Err(refusal) = auth::check_secret(wire, call)
+    {
+        // A kubelet cannot send it.
+        return match (operations::find_probe(wire, call), call.head.method) {
+            (Some(probe), Some(method)) => {
+                Box::pin(operations::serve(wire, call, method, probe)).await
+            }
+            _ => Err(refusal.into()),
+        };
     }
     let Some(method) = call.head.method else {
         return Err(LocalReply::error(501, "this method is not implemented").into());
     };
+    if wire.state.is_operator() {
+        let part = operations::find_at_own_listener(wire, call)?;
+        return Box::pin(operations::serve(wire, call, method, part)).await;
+    }
     if call.head.asterisk {
         let allow = Method::ALL.map(Method::as_str).join(", ");
         return Err(LocalReply::empty(200).with("Allow", allow).into());
@@ -52,11 +67,18 @@ async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, Ear
     match wire.reactor.shared.config.own_paths.find(path) {
         None => {}
         Some(OwnPath::Control(own)) => {
+            call.route_id = RouteId::of_group(Group::Hub, Some(method));
             auth::check_control_access(wire, call, own)?;
             let own = own.to_owned();
             return Box::pin(serve_by_control(wire, call, method, own)).await;
         }
+        Some(OwnPath::Operations(asked)) => {
+            if let Some(part) = operations::find_among_clients(wire, call, asked)? {
+                return Box::pin(operations::serve(wire, call, method, part)).await;
+            }
+        }
         Some(OwnPath::Events(own)) => {
+            call.route_id = RouteId::of_group(Group::Hub, Some(method));
             let own = own.to_owned();
             return Box::pin(stream::serve_own(wire, call, method, own)).await;
         }

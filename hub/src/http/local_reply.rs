@@ -56,6 +56,21 @@ impl LocalReply {
         )
     }
 
+    /// A text for people and probes.
+    pub fn text(status: u16, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            fields: vec![("Content-Type", "text/plain; charset=utf-8".into())],
+            body: text.into().into_bytes(),
+        }
+    }
+
+    /// With another Content-Type.
+    pub fn with_type(mut self, content_type: &'static str) -> Self {
+        self.fields.retain(|(name, _)| *name != "Content-Type");
+        self.with("Content-Type", content_type)
+    }
+
     /// No body.
     pub fn empty(status: u16) -> Self {
         Self {

@@ -18,7 +18,8 @@ use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::clock;
 use crate::lanes::lane::Lane;
-use crate::lanes::slot::{Event, Phase};
+use crate::lanes::phase::Phase;
+use crate::lanes::slot::Event;
 use crate::lanes::streams::{Permit, StreamClient};
 use crate::lanes::violation::Violation;
 

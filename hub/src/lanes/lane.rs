@@ -18,11 +18,13 @@ use tokio::sync::Notify;
 
 use crate::clock;
 use crate::lanes::lost_wakes::LostWakes;
+use crate::lanes::phase::Phase;
 use crate::lanes::queue::RouteQueues;
-use crate::lanes::slot::{EntryEffect, Event, Phase, SlotTable};
+use crate::lanes::slot::{EntryEffect, Event, SlotLoad, SlotTable};
 use crate::lanes::streams::{LaneLimits, StreamHabit, Streams};
 use crate::lanes::violation::Violation;
 use crate::limits::QUARANTINE_DIVISOR;
+use crate::metrics::recorder::Recorder;
 use crate::routing::session::{Session, SessionState};
 
 /// One reactor's half of a session.
@@ -54,6 +56,7 @@ pub struct Lane {
     /// The worker has been told that the reactor sleeps for this lane.
     asleep: Cell<bool>,
     lost_wakes: LostWakes,
+    recorder: Rc<Recorder>,
 }
 
 struct Inner {
@@ -73,6 +76,7 @@ impl Lane {
         timeout_ms: u64,
         limits: LaneLimits,
         [queue, stream_queue]: [Rc<RouteQueues>; 2],
+        recorder: Rc<Recorder>,
     ) -> Self {
         let inner = Inner {
             submissions: SubmissionProducer::default(),
@@ -102,6 +106,7 @@ impl Lane {
             marked: Cell::new(false),
             asleep: Cell::new(false),
             lost_wakes: LostWakes::default(),
+            recorder,
         }
     }
 
@@ -259,6 +264,7 @@ impl Lane {
             if ringer.must_ring(self.session.regions.responses.u32_at(line)) {
                 self.tell_cpu();
                 ring_futex(self.session.regions.requests.u32_at(line));
+                self.recorder.rang(1);
                 left -= 1;
             }
         }
@@ -366,12 +372,14 @@ impl Lane {
         }
     }
 
+    /// What its slots are in.
+    pub fn load(&self) -> SlotLoad {
+        self.inner.borrow().slots.load()
+    }
+
     /// Phase and generation of each slot.
     pub fn slot_states(&self) -> Vec<(Phase, u32)> {
-        let slots = &self.inner.borrow().slots;
-        let all = 0..self.session.geometry.slot_count();
-        let of = |index| (slots.phase(index), slots.generation(index));
-        all.map(of).collect()
+        self.inner.borrow().slots.states()
     }
 
     pub(super) fn phase(&self, slot_index: u32) -> Phase {
@@ -478,6 +486,7 @@ mod tests {
                     open_streams: 0,
                 },
                 [(); 2].map(|()| RouteQueues::new(0, Order::OldestFirst)),
+                Rc::new(Recorder::new(Arc::default())),
             ))
         });
         for (lane, rung) in lanes.iter().zip([[1, 0], [1, 1]]) {

@@ -14,6 +14,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use crate::clock;
 use crate::routing::registration::RouteSpec;
 
 /// The queues of one reactor: one for each route that requests wait for.
@@ -26,6 +27,17 @@ pub struct RouteQueues {
     waiting_count: Cell<usize>,
     next_number: Cell<u64>,
     queues: RefCell<HashMap<RouteSpec, Queue>>,
+}
+
+/// What waits for one route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueLoad {
+    /// The route.
+    pub route: RouteSpec,
+    /// Requests.
+    pub waiting: u64,
+    /// Since when the one does that has waited longest, on the coarse clock.
+    pub oldest_since_ms: u64,
 }
 
 /// Who is next.
@@ -44,6 +56,8 @@ type Queue = BTreeMap<u64, Rc<Waiter>>;
 
 #[derive(Debug, Default)]
 struct Waiter {
+    /// On the coarse clock.
+    since_ms: u64,
     granted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -86,6 +100,20 @@ impl RouteQueues {
         queues.map(Queue::len).sum()
     }
 
+    /// For each route that requests wait for: how many do, and since when the first.
+    pub fn loads(&self) -> Vec<QueueLoad> {
+        let queues = self.queues.borrow();
+        let loads = queues.iter().map(|(route, queue)| QueueLoad {
+            route: route.clone(),
+            waiting: queue.len() as u64,
+            oldest_since_ms: queue
+                .values()
+                .next()
+                .map_or(u64::MAX, |first| first.since_ms),
+        });
+        loads.collect()
+    }
+
     /// Takes the last place in the queue of a route; `None` if it is full.
     pub fn enter(self: &Rc<Self>, route: &RouteSpec) -> Option<Place> {
         let mut queues = self.queues.borrow_mut();
@@ -94,7 +122,10 @@ impl RouteQueues {
         }
         let number = self.next_number.get();
         self.next_number.set(number + 1);
-        let waiter = Rc::new(Waiter::default());
+        let waiter = Rc::new(Waiter {
+            since_ms: clock::coarse_ms(),
+            ..Waiter::default()
+        });
         let queue = queues.entry(route.clone()).or_default();
         queue.insert(number, Rc::clone(&waiter));
         self.waiting_count.set(self.waiting_count.get() + 1);

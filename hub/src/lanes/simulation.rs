@@ -21,6 +21,7 @@ use crate::lanes::lane::Lane;
 use crate::lanes::queue::{Order, RouteQueues};
 use crate::lanes::slot::Event;
 use crate::lanes::streams::LaneLimits;
+use crate::metrics::recorder::Recorder;
 use crate::routing::registration::RouteSpec;
 use crate::routing::session::Session;
 
@@ -69,6 +70,7 @@ fn pair() -> (Hub, Worker) {
             open_streams: 0,
         },
         [(); 2].map(|()| RouteQueues::new(0, Order::OldestFirst)),
+        Rc::new(Recorder::new(Arc::default())),
     );
     let hub = Hub {
         lane: Rc::new(lane),

@@ -17,22 +17,8 @@ use std::task::{Context, Poll, Waker};
 
 use slotway_shm_proto::ring::{CompletionKind, Entry, NoticeGate};
 
-/// Where a slot is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// In no use.
-    Free,
-    /// A connection is writing its request.
-    Reserved,
-    /// The worker has it.
-    Submitted,
-    /// The worker is done; the hub has yet to read the response.
-    Responded,
-    /// The response's head is there, its body streams.
-    Streaming,
-    /// Nobody waits any more, but the worker may still write.
-    Quarantined,
-}
+use super::phase::Phase;
+use super::violation::SlotViolation;
 
 /// What a connection learns of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,33 +29,6 @@ pub enum Event {
     Changed,
     /// The deadline has passed.
     TimedOut,
-}
-
-/// What no honest worker does; the session ends for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SlotViolation {
-    /// No such slot.
-    #[error("a completion names slot {slot_index} of {slot_count}")]
-    NoSuchSlot {
-        /// What the entry says.
-        slot_index: u32,
-        /// Slots of the lane.
-        slot_count: u32,
-    },
-    /// A response to a request that the slot does not hold.
-    #[error(
-        "a response to generation {seen} of slot {slot_index}, which is {phase:?} in generation {expected}"
-    )]
-    NotAsked {
-        /// The slot.
-        slot_index: u32,
-        /// What the entry says.
-        seen: u32,
-        /// The slot's generation.
-        expected: u32,
-        /// The slot's phase.
-        phase: Phase,
-    },
 }
 
 /// What the caller of [`SlotTable::on_entry`] has to do.
@@ -114,6 +73,18 @@ pub struct SlotTable {
     free: Vec<u32>,
     /// Slots that are used by responses without a known end.
     open_count: u32,
+    quarantined_count: u32,
+}
+
+/// What the slots of a lane are in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotLoad {
+    /// In any use.
+    pub used: u32,
+    /// Those of them that are used by responses without a known end.
+    pub open_streams: u32,
+    /// Those of them that nobody waits for.
+    pub quarantined: u32,
 }
 
 impl SlotTable {
@@ -132,6 +103,7 @@ impl SlotTable {
         };
         Self {
             open_count: 0,
+            quarantined_count: 0,
             slots: (0..slot_count).map(slot).collect(),
             free: (0..slot_count).rev().collect(),
         }
@@ -140,6 +112,21 @@ impl SlotTable {
     /// Slots in any use.
     pub fn used_count(&self) -> u32 {
         (self.slots.len() - self.free.len()) as u32
+    }
+
+    /// Phase and generation of each.
+    pub fn states(&self) -> Vec<(Phase, u32)> {
+        let states = self.slots.iter();
+        states.map(|slot| (slot.phase, slot.generation)).collect()
+    }
+
+    /// What its slots are in.
+    pub fn load(&self) -> SlotLoad {
+        SlotLoad {
+            used: self.used_count(),
+            open_streams: self.open_count,
+            quarantined: self.quarantined_count,
+        }
     }
 
     /// Slots in use, but for those of responses without a known end.
@@ -163,6 +150,7 @@ impl SlotTable {
     #[inline]
     fn free(&mut self, slot_index: u32) -> bool {
         let slot = &mut self.slots[slot_index as usize];
+        self.quarantined_count -= u32::from(slot.phase == Phase::Quarantined);
         slot.phase = Phase::Free;
         slot.waker = None;
         let was_open = std::mem::take(&mut slot.is_open);
@@ -227,6 +215,7 @@ impl SlotTable {
     pub fn quarantine(&mut self, slot_index: u32, overdue_ms: u64) {
         let slot = &mut self.slots[slot_index as usize];
         debug_assert!(matches!(slot.phase, Phase::Submitted | Phase::Streaming));
+        self.quarantined_count += 1;
         slot.phase = Phase::Quarantined;
         slot.deadline_ms = overdue_ms;
         slot.waker = None;

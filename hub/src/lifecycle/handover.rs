@@ -70,16 +70,27 @@ pub struct Description {
     /// Of the shared memory that the workers use.
     #[serde(default)]
     pub layout_version: u32,
-    /// For each address so many listening sockets.
-    pub tcp: Vec<(SocketAddr, usize)>,
-    /// For each path a listening socket, and its lock.
-    pub unix: Vec<PathBuf>,
+    /// For clients.
+    #[serde(flatten)]
+    pub clients: ListenerDescription,
+    /// For who operates the hub.
+    #[serde(default)]
+    pub operations: ListenerDescription,
     /// A listening socket, and its lock.
     pub attach: PathBuf,
     /// A folder that was made for the attach socket.
     pub private_folder: Option<PathBuf>,
     /// Workers that will attach.
     pub workers: Vec<ExpectedWorker>,
+}
+
+/// Listening sockets of one purpose.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct ListenerDescription {
+    /// For each address so many listening sockets.
+    pub tcp: Vec<(SocketAddr, usize)>,
+    /// For each path a listening socket, and its lock.
+    pub unix: Vec<PathBuf>,
 }
 
 /// Sends one step. The socket waits for its peer.
@@ -202,6 +213,7 @@ mod tests {
             name: format!("worker {n}"),
             shares_routes: false,
             started_ms: None,
+            version: None,
             routes: vec![ExpectedRoute {
                 method: "GET".to_owned(),
                 host: None,
@@ -211,7 +223,10 @@ mod tests {
             session_id: n,
         });
         let description = Description {
-            tcp: vec![("127.0.0.1:80".parse().unwrap(), 70)],
+            clients: ListenerDescription {
+                tcp: vec![("127.0.0.1:80".parse().unwrap(), 70)],
+                unix: Vec::new(),
+            },
             workers: workers.collect(),
             ..Description::default()
         };
@@ -220,7 +235,7 @@ mod tests {
         send(&old, &description, &fds).unwrap();
         let (taken, fds) = take(&new).unwrap();
         assert_eq!((taken.workers.len(), fds.len()), (500, 150));
-        assert_eq!(taken.tcp, description.tcp);
+        assert_eq!(taken.clients.tcp, description.clients.tcp);
         say(&new, Step::Prepared).unwrap();
         assert!(hear(&old, Step::Ready).is_err(), "not yet");
         drop(new);

@@ -9,17 +9,25 @@ use rustix::net::SocketType;
 use super::attach_socket::AttachSocket;
 use super::bind::listen;
 use super::error::StartError;
-use super::handover::Description;
+use super::handover::{Description, ListenerDescription};
 use super::unix_socket::UnixSocket;
-use crate::config::ListenAddress;
+use crate::config::{Config, ListenAddress};
 
 /// Everything that the hub listens on; files and locks go with it.
 pub struct Listeners {
+    /// For clients.
+    pub clients: ListenerSet,
+    /// For who operates the hub; the first reactor alone accepts there.
+    pub operations: ListenerSet,
+}
+
+/// Sockets of one purpose.
+pub struct ListenerSet {
     /// TCP addresses.
     pub tcp: Vec<TcpSockets>,
     /// Unix sockets.
     pub unix: Vec<UnixSocket>,
-    /// For each reactor, a socket of each.
+    /// For each reactor that accepts, a socket of each.
     pub of_reactors: Vec<Vec<OwnedFd>>,
 }
 
@@ -32,13 +40,39 @@ pub struct TcpSockets {
 }
 
 impl Listeners {
-    /// Binds all of them, each with a socket for every reactor.
-    pub fn bind(addresses: &[ListenAddress], reactor_count: u32) -> Result<Self, StartError> {
-        let mut this = Self {
+    /// Binds all of them, those for clients each with a socket for every reactor.
+    pub fn bind(config: &Config, reactor_count: u32) -> Result<Self, StartError> {
+        Ok(Self {
+            clients: ListenerSet::bind(&config.listen_addresses(), reactor_count)?,
+            operations: ListenerSet::bind(&config.ops, 1)?,
+        })
+    }
+
+    /// Both purposes.
+    pub fn all(&self) -> [&ListenerSet; 2] {
+        [&self.clients, &self.operations]
+    }
+
+    /// Closes what only this value holds of the sockets for clients: the reactors close their
+    /// own.
+    pub fn close(&mut self) {
+        for tcp in &mut self.clients.tcp {
+            tcp.sockets.clear();
+        }
+    }
+}
+
+impl ListenerSet {
+    fn new(reactor_count: u32) -> Self {
+        Self {
             tcp: Vec::new(),
             unix: Vec::new(),
             of_reactors: (0..reactor_count).map(|_| Vec::new()).collect(),
-        };
+        }
+    }
+
+    fn bind(addresses: &[ListenAddress], reactor_count: u32) -> Result<Self, StartError> {
+        let mut this = Self::new(reactor_count);
         for address in addresses {
             match address {
                 ListenAddress::Tcp(address) => {
@@ -75,11 +109,48 @@ impl Listeners {
         Ok(())
     }
 
-    /// Closes what only this value holds: the reactors close their own.
-    pub fn close(&mut self) {
-        for tcp in &mut self.tcp {
-            tcp.sockets.clear();
+    /// What it listens on, as URLs.
+    pub fn urls(&self) -> impl Iterator<Item = String> {
+        let tcp = self.tcp.iter();
+        let tcp = tcp.map(|tcp| format!("http://{}", tcp.address));
+        let unix = self.unix.iter();
+        tcp.chain(unix.map(|socket| format!("unix:{}", socket.path().display())))
+    }
+
+    /// Duplicates of its sockets for another hub, in the order of the description.
+    pub fn try_clone_to(&self, fds: &mut Vec<OwnedFd>) -> io::Result<ListenerDescription> {
+        for tcp in &self.tcp {
+            for socket in &tcp.sockets {
+                fds.push(socket.try_clone()?);
+            }
         }
+        for unix in &self.unix {
+            fds.extend(unix.try_clone_all()?);
+        }
+        let tcp = self.tcp.iter();
+        Ok(ListenerDescription {
+            tcp: tcp.map(|tcp| (tcp.address, tcp.sockets.len())).collect(),
+            unix: self.unix.iter().map(UnixSocket::path).collect(),
+        })
+    }
+
+    /// What another hub has handed over.
+    fn inherit(
+        description: &ListenerDescription,
+        mut next: impl FnMut() -> io::Result<OwnedFd>,
+        reactor_count: u32,
+    ) -> io::Result<Self> {
+        let mut this = Self::new(reactor_count);
+        for (address, count) in &description.tcp {
+            let sockets = (0..*count)
+                .map(|_| next())
+                .collect::<io::Result<Vec<_>>>()?;
+            this.add_tcp(*address, sockets)?;
+        }
+        for path in &description.unix {
+            this.add_unix(UnixSocket::inherit(path.clone(), next()?, next()?))?;
+        }
+        Ok(this)
     }
 }
 
@@ -94,21 +165,12 @@ pub fn inherit(
         let missing = || io::Error::other("a handover with too few descriptors");
         fds.next().ok_or_else(missing)
     };
-    let mut listeners = Listeners {
-        tcp: Vec::new(),
-        unix: Vec::new(),
-        of_reactors: (0..reactor_count).map(|_| Vec::new()).collect(),
+    let clients = ListenerSet::inherit(&description.clients, &mut next, reactor_count)?;
+    let operations = ListenerSet::inherit(&description.operations, &mut next, 1)?;
+    let listeners = Listeners {
+        clients,
+        operations,
     };
-    for (address, count) in &description.tcp {
-        let sockets = (0..*count)
-            .map(|_| next())
-            .collect::<io::Result<Vec<_>>>()?;
-        listeners.add_tcp(*address, sockets)?;
-    }
-    for path in &description.unix {
-        let socket = UnixSocket::inherit(path.clone(), next()?, next()?);
-        listeners.add_unix(socket)?;
-    }
     let socket = UnixSocket::inherit(description.attach.clone(), next()?, next()?);
     let attach = AttachSocket::inherit(socket, description.private_folder.clone());
     Ok((listeners, attach))

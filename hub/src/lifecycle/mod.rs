@@ -31,6 +31,7 @@ use slotway_net::{Chosen, Engine, choose};
 use slotway_shm_proto::layout::LAYOUT_VERSION;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock;
 use crate::config::Config;
 use crate::control;
 use crate::limits::{MOVE_TIME, STOP_GRACE};
@@ -39,12 +40,12 @@ use crate::shared::Shared;
 use crate::shared::auth::Access;
 use crate::shared::message::ControlMessage;
 use crate::shared::vital::vital;
+use crate::status::observation::HubFacts;
 use attach_socket::AttachSocket;
 use error::StartError;
 use handover::Description;
 use listeners::{Listeners, inherit};
-use reactor_thread::{ReactorThread, start_reactor};
-use unix_socket::UnixSocket;
+use reactor_thread::{ReactorSockets, ReactorThread, start_reactor};
 use upgrade::{Predecessor, Program, Successor};
 
 /// A running hub.
@@ -124,7 +125,7 @@ impl Hub {
     /// Whether the sockets' files go with this hub, or are another's.
     fn own_files(&self, owns: bool) {
         self.attach.own_files(owns);
-        for unix in &self.listeners.unix {
+        for unix in self.listeners.all().iter().flat_map(|set| &set.unix) {
             unix.own_file(owns);
         }
     }
@@ -171,21 +172,14 @@ impl Hub {
 
     fn describe(&self, workers: Vec<ExpectedWorker>) -> io::Result<(Description, Vec<OwnedFd>)> {
         let mut fds = Vec::new();
-        for tcp in &self.listeners.tcp {
-            for socket in &tcp.sockets {
-                fds.push(socket.try_clone()?);
-            }
-        }
-        for unix in &self.listeners.unix {
-            fds.extend(unix.try_clone_all()?);
-        }
+        let clients = self.listeners.clients.try_clone_to(&mut fds)?;
+        let operations = self.listeners.operations.try_clone_to(&mut fds)?;
         let (attach, private_folder) = self.attach.try_clone_all()?;
         fds.extend(attach);
-        let tcp = self.listeners.tcp.iter();
         let description = Description {
             layout_version: LAYOUT_VERSION,
-            tcp: tcp.map(|tcp| (tcp.address, tcp.sockets.len())).collect(),
-            unix: self.listeners.unix.iter().map(UnixSocket::path).collect(),
+            clients,
+            operations,
             attach: self.attach.path(),
             private_folder,
             workers,
@@ -208,8 +202,12 @@ impl Hub {
         let (mut listeners, attach) = if let Some((description, fds)) = inherited {
             inherit(&description, fds, reactor_count).map_err(StartError::Handover)?
         } else {
-            let listeners = Listeners::bind(&config.listen_addresses(), reactor_count)?;
-            let port = listeners.tcp.first().map_or(0, |tcp| tcp.address.port());
+            let listeners = Listeners::bind(&config, reactor_count)?;
+            let port = listeners
+                .clients
+                .tcp
+                .first()
+                .map_or(0, |tcp| tcp.address.port());
             let attach = AttachSocket::bind(config.socket.as_deref(), port)?;
             (listeners, attach)
         };
@@ -228,14 +226,26 @@ impl Hub {
         );
         let shared = Arc::new(shared);
         let mut reactors = Vec::new();
-        let sockets = listeners.of_reactors.drain(..);
-        for (index, (sockets, questions)) in sockets.zip(questions).enumerate() {
+        let mut operations = std::mem::take(&mut listeners.operations.of_reactors).into_iter();
+        let clients = listeners.clients.of_reactors.drain(..);
+        for (index, (clients, questions)) in clients.zip(questions).enumerate() {
             let shared = Arc::clone(&shared);
+            let sockets = ReactorSockets {
+                clients,
+                operations: operations.next().unwrap_or_default(),
+            };
             let index = index as u32;
             reactors.push(start_reactor(engine, index, shared, sockets, questions)?);
         }
-        let path_text = attach.path().display().to_string();
-        let control_task = control::run(Arc::clone(&shared), path_text, messages);
+        let facts = HubFacts {
+            attach: attach.path().display().to_string(),
+            engine: engine.to_string(),
+            urls: listeners.clients.urls().collect(),
+            operations_urls: listeners.operations.urls().collect(),
+            started_ms: clock::unix_ms(),
+        };
+        let recent = shared.config.recent_lines.clone();
+        let control_task = control::run(Arc::clone(&shared), Arc::new(facts), recent, messages);
         tokio::spawn(vital(Arc::clone(&shared), "the control task", control_task));
         let attach_open = watch::Sender::new(true);
         let listener = attach.listener().map_err(StartError::Runtime)?;
@@ -265,14 +275,12 @@ impl Hub {
 
     /// Where it listens, as URLs.
     pub fn urls(&self) -> Vec<String> {
-        let tcp = self
-            .listeners
-            .tcp
-            .iter()
-            .map(|tcp| format!("http://{}", tcp.address));
-        let unix = self.listeners.unix.iter();
-        tcp.chain(unix.map(|socket| format!("unix:{}", socket.path().display())))
-            .collect()
+        self.listeners.clients.urls().collect()
+    }
+
+    /// Where it is operated, as URLs; none if that is where it listens.
+    pub fn operations_urls(&self) -> Vec<String> {
+        self.listeners.operations.urls().collect()
     }
 
     /// Where workers attach.
@@ -322,24 +330,10 @@ impl Hub {
         self.shared.tell_control(ControlMessage::Stop(done));
         // An error means that the control task is gone, and so are its workers.
         let _ = stopped.await;
-        let counters = &self.shared.counters;
-        tracing::info!(
-            queued = counters.queued.load(Ordering::Relaxed),
-            queue_full = counters.queue_full.load(Ordering::Relaxed),
-            queue_timed_out = counters.queue_timed_out.load(Ordering::Relaxed),
-            no_worker = counters.no_worker.load(Ordering::Relaxed),
-            client_left = counters.client_left.load(Ordering::Relaxed),
-            rerouted = counters.rerouted.load(Ordering::Relaxed),
-            timed_out = counters.timed_out.load(Ordering::Relaxed),
-            worker_gone = counters.worker_gone.load(Ordering::Relaxed),
-            bad_response = counters.bad_response.load(Ordering::Relaxed),
-            slow_clients = counters.slow_clients.load(Ordering::Relaxed),
-            streams_refused = counters.streams_refused.load(Ordering::Relaxed),
-            events_lost = counters.events_lost.load(Ordering::Relaxed),
-            violations = counters.violations.load(Ordering::Relaxed),
-            lost_wakes = counters.lost_wakes.load(Ordering::Relaxed),
-            "faults counted"
-        );
+        let counts = self.shared.counters.all();
+        let counts =
+            counts.map(|(name, _, count)| format!("{name}={}", count.load(Ordering::Relaxed)));
+        tracing::info!("faults counted: {}", counts.join(" "));
         has_ended
     }
 }

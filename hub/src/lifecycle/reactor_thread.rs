@@ -10,6 +10,7 @@ use slotway_net::{Engine, Listener, run};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::StartError;
+use crate::front::door::Door;
 use crate::front::listener;
 use crate::reactor::Reactor;
 use crate::shared::Shared;
@@ -23,12 +24,20 @@ pub struct ReactorThread {
     pub ended: oneshot::Receiver<()>,
 }
 
+/// What a reactor accepts at.
+pub struct ReactorSockets {
+    /// Clients.
+    pub clients: Vec<OwnedFd>,
+    /// Who operates the hub.
+    pub operations: Vec<OwnedFd>,
+}
+
 /// Starts a reactor and waits until its engine runs.
 pub fn start_reactor(
     engine: Engine,
     index: u32,
     shared: Arc<Shared>,
-    sockets: Vec<OwnedFd>,
+    sockets: ReactorSockets,
     questions: mpsc::UnboundedReceiver<Inspection>,
 ) -> Result<ReactorThread, StartError> {
     let (end, ended) = oneshot::channel();
@@ -41,12 +50,19 @@ pub fn start_reactor(
             let _end: oneshot::Sender<()> = end;
             let report = started.clone();
             let result = run(engine, async move {
-                let listeners: io::Result<Vec<_>> = sockets
-                    .into_iter()
-                    .map(|socket| Ok(Rc::new(Listener::new(engine, socket)?)))
-                    .collect();
-                let reactor = Reactor::new(index, shared);
-                match listeners.and_then(|listeners| Ok((listeners, reactor?))) {
+                let listeners = |sockets: Vec<OwnedFd>| {
+                    let sockets = sockets.into_iter();
+                    let listener = |socket| Ok(Rc::new(Listener::new(engine, socket)?));
+                    sockets.map(listener).collect::<io::Result<Vec<_>>>()
+                };
+                let made = || {
+                    let listeners = Listeners {
+                        clients: listeners(sockets.clients)?,
+                        operations: listeners(sockets.operations)?,
+                    };
+                    Ok((listeners, Reactor::new(index, shared)?))
+                };
+                match made() {
                     Ok((listeners, reactor)) => {
                         let _ = started.send(Ok(()));
                         serve(reactor, listeners, questions).await;
@@ -74,21 +90,25 @@ pub fn start_reactor(
     }
 }
 
+struct Listeners {
+    clients: Vec<Rc<Listener>>,
+    operations: Vec<Rc<Listener>>,
+}
+
 async fn serve(
     reactor: Rc<Reactor>,
-    listeners: Vec<Rc<Listener>>,
+    listeners: Listeners,
     questions: mpsc::UnboundedReceiver<Inspection>,
 ) {
+    let Listeners {
+        clients,
+        operations,
+    } = listeners;
     let tasks = reactor.start(questions);
-    let accepting: Vec<_> = listeners
-        .iter()
-        .map(|listener| {
-            let accept = listener::run(Rc::clone(&reactor), Rc::clone(listener));
-            reactor.spawn("accepting clients", accept)
-        })
-        .collect();
+    let accepting = accept(&reactor, &clients, Door::Clients);
+    let operating = accept(&reactor, &operations, Door::Operations);
     reactor.run().await;
-    for listener in &listeners {
+    for listener in &clients {
         listener.close();
     }
     reactor.shared.admission.wake();
@@ -97,10 +117,31 @@ async fn serve(
         let _ = task.await;
     }
     // From here on new connections are refused, not left to wait.
-    drop(listeners);
+    drop(clients);
     reactor.stop().await;
+    // Who operates the hub can look on until here.
+    for listener in &operations {
+        listener.close();
+    }
+    for task in operating {
+        let _ = task.await;
+    }
+    drop(operations);
+    reactor.connections.close_rest().await;
     for task in tasks {
         task.abort();
     }
     reactor.lanes.close_all().await;
+}
+
+fn accept(
+    reactor: &Rc<Reactor>,
+    listeners: &[Rc<Listener>],
+    door: Door,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let accept = |listener: &Rc<Listener>| {
+        let accept = listener::run(Rc::clone(reactor), Rc::clone(listener), door);
+        reactor.spawn("accepting clients", accept)
+    };
+    listeners.iter().map(accept).collect()
 }

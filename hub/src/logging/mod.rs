@@ -2,9 +2,11 @@
 //!
 //! `limit` bounds how often each line can come, since many are caused by peers; `writer`
 //! hands lines to a thread of their own, so that a disk that is full, a reader that does
-//! not read or an error of stderr costs lines and nothing else.
+//! not read or an error of stderr costs lines and nothing else. The last warnings and errors
+//! are kept in memory ([`recent`]).
 
 mod limit;
+pub mod recent;
 mod writer;
 
 use std::io::IsTerminal;
@@ -14,11 +16,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use limit::RateLimit;
+use recent::RecentLines;
 use writer::LogWriter;
 
 /// Keeps the log going; what is still to be written is written when it is dropped.
 #[must_use = "the log ends with it"]
 pub struct Log {
+    /// Its last warnings and errors.
+    pub recent: RecentLines,
     _writer: writer::Flush,
 }
 
@@ -35,10 +40,12 @@ pub fn start() -> Log {
         // It would do so with eprintln!, which panics where stderr fails.
         .log_internal_errors(false)
         .with_filter(limit);
+    let recent = RecentLines::default();
     // Fails if the process has a subscriber already, which then serves.
     let _ = tracing_subscriber::registry()
         .with(filter)
         .with(lines)
+        .with(recent.clone())
         .try_init();
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -48,5 +55,8 @@ pub fn start() -> Log {
             thread.name().unwrap_or("the name is missing")
         );
     }));
-    Log { _writer: flush }
+    Log {
+        recent,
+        _writer: flush,
+    }
 }

@@ -15,8 +15,9 @@ use crate::http::head::text_of;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
 use crate::lanes::streams::StreamClient;
+use crate::routing::found::NoRoute;
 use crate::routing::registration::RouteSpec;
-use crate::routing::table::{NoRoute, RouteTable, Target};
+use crate::routing::table::{RouteTable, Target};
 use crate::wire::body::{self, Body, BodySource};
 use crate::wire::call::Progress;
 use crate::wire::{Call, EarlyEnd, Wire};
@@ -215,7 +216,7 @@ fn attempt(
                 DispatchBody::Whole { .. } => call.deadline_ms * 1_000_000,
                 DispatchBody::Stream(_) => 0,
             },
-            wants_times: reactor.takes_times,
+            wants_times: call.is_measured(),
         };
         let place = fill::write(&request, &exchange, &mut call.scratch)
             .map_err(|error| LocalReply::error(error.status(), error.to_string()))?;
@@ -226,7 +227,7 @@ fn attempt(
             receive_waiting(wire, &exchange, place)?;
         }
         reactor.lanes.submit(&exchange, call.deadline_ms);
-        if let Some(moments) = &mut call.moments {
+        if let Some(moments) = call.moments() {
             moments.submitted_ns = monotonic_ns();
         }
         Ok(DispatchOutcome::Dispatched(exchange, place))
@@ -264,7 +265,9 @@ fn find<'t>(
     match table.find(method, host, path, &mut call.params) {
         Ok(route) => {
             call.route = Some(route);
-            Ok(table.targets(route).expect("it was found in this table"))
+            let (targets, route_id) = table.answer(route).expect("it was found in this table");
+            call.route_id = route_id;
+            Ok(targets)
         }
         Err(NoRoute::WrongMethod { allow }) => {
             let message = format!("{method} is not allowed for {path}; allowed: {allow}");
@@ -280,7 +283,10 @@ fn receive_waiting(wire: &Wire, exchange: &Exchange, place: BodyPlace) -> Result
     let end = offset + bytes;
     while offset < end {
         match exchange.receive_into_arena(wire.state.stream().as_fd(), offset, end - offset) {
-            Ok(received @ 1..) => offset += received as u32,
+            Ok(received @ 1..) => {
+                wire.recorder().received(received);
+                offset += received as u32;
+            }
             Err(Errno::INTR) => {}
             // Only urgent data make a socket hold less than it said, and
             // nobody sends those but to try us.

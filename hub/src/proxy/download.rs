@@ -158,6 +158,7 @@ pub fn send_directly(
         match exchange.send_from_arena(wire.state.stream().as_fd(), head, offset, bytes) {
             Ok(count) => {
                 wire.state.stream().note_sent(count);
+                wire.recorder().sent(count);
                 sent = count;
             }
             Err(Errno::AGAIN | Errno::INTR) => {}

@@ -46,7 +46,7 @@ pub async fn receive(
             }
         }
     };
-    if let Some(moments) = &mut call.moments {
+    if let Some(moments) = call.moments() {
         moments.seen_ns = monotonic_ns();
     }
     let head = exchange.copy_head();
@@ -91,9 +91,10 @@ pub async fn send(
     exchange: Exchange,
     response: &WorkerResponse,
 ) -> Result<AfterRequest, EarlyEnd> {
-    if let Some(moments) = &mut call.moments {
+    if let Some(moments) = call.moments() {
         (moments.taken_ns, moments.responded_ns) = response.times_ns;
     }
+    call.note_worker(wire, &exchange.lane().session);
     if response.has_failed {
         outcome::handler_failed(&exchange, response.status.unwrap_or_default());
     }
@@ -146,6 +147,10 @@ pub async fn send(
                 left: bytes,
                 chunked: bytes.is_none() && !call.head.http_1_0,
             };
+            if bytes.is_none() {
+                // It may last for as long as its client stays.
+                call.count(wire, after);
+            }
             if !download::run(wire, call, exchange, source).await? {
                 return Ok(AfterRequest::Reset);
             }
@@ -155,11 +160,14 @@ pub async fn send(
 }
 
 fn note_written(wire: &Wire, call: &mut Call, after: AfterRequest) -> AfterRequest {
-    if let Some(phases) = &wire.reactor.phases
-        && let Some(moments) = &mut call.moments
+    if !call.is_counted()
+        && let Some(moments) = call.moments()
     {
         moments.written_ns = monotonic_ns();
-        phases.borrow_mut().record(moments);
+        wire.recorder().phases(moments.phases());
+        if let Some(phases) = &wire.reactor.phases {
+            phases.borrow_mut().record(moments);
+        }
     }
     after
 }
@@ -187,7 +195,7 @@ fn framing_of(call: &Call, status: u16, body: &ResponseBody) -> BodyFraming {
 
 fn encode_head(
     wire: &mut Wire,
-    call: &Call,
+    call: &mut Call,
     exchange: &Exchange,
     response: &WorkerResponse,
     mut after: AfterRequest,
@@ -199,7 +207,7 @@ fn encode_head(
     let start = wire.output.len();
     wire.start_response(status, framing, Persistence::Stays);
     if wire.reactor.shared.config.server_timing
-        && let Some(moments) = &call.moments
+        && let Some(moments) = call.moments()
     {
         moments.append_server_timing(&mut wire.output);
     }

@@ -153,6 +153,7 @@ fn receive_into_ring(
         match exchange.receive_into_arena(wire.state.stream().as_fd(), offset + start, count) {
             Ok(0) => return Err(EarlyEnd::ClientGone),
             Ok(piece) => {
+                wire.recorder().received(piece);
                 received += piece as u32;
                 if piece < count as usize {
                     break;
@@ -187,6 +188,7 @@ async fn read_while_waiting(
                 wire.state.wait_for_nothing();
                 return match result {
                     Ok(bytes @ 1..) => {
+                        wire.recorder().received(bytes);
                         deadline.add(bytes);
                         wire.state.add_received(bytes as u64);
                         Ok(false)

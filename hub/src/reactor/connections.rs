@@ -26,6 +26,8 @@ use crate::limits::{CLOCK_GRAIN_MS, IDLE_GRACE, LINGER_STOP_TIME, WATCH_INTERVAL
 pub struct ConnectionState {
     id: u64,
     stream: Stream,
+    /// Who operates the hub is not waited for when it stops.
+    is_operator: bool,
     /// The connection's task, to be told that its client hung up.
     task: RefCell<Option<Waker>>,
     /// Whether a worker has its request.
@@ -56,10 +58,11 @@ struct WriteProgress {
 
 impl ConnectionState {
     /// Of a new connection.
-    pub fn new(id: u64, stream: Stream) -> Self {
+    pub fn new(id: u64, stream: Stream, is_operator: bool) -> Self {
         Self {
             id,
             stream,
+            is_operator,
             task: RefCell::default(),
             activity: RequestActivity::default(),
             wait: Cell::new(Wait::Worker),
@@ -75,6 +78,11 @@ impl ConnectionState {
     /// Never used twice by one reactor.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Whether it is one of those who operate the hub.
+    pub fn is_operator(&self) -> bool {
+        self.is_operator
     }
 
     /// Its socket.
@@ -247,6 +255,8 @@ impl StreamClient for ConnectionState {
 #[derive(Default)]
 pub struct Connections {
     all: RefCell<HashMap<u64, Rc<ConnectionState>>>,
+    /// Those of clients.
+    client_count: Cell<u64>,
     next_id: Cell<u64>,
     began: Notify,
     ended: Notify,
@@ -254,18 +264,24 @@ pub struct Connections {
 
 impl Connections {
     /// Enters a connection into the list of those that a stop looks at.
-    pub fn add(&self, stream: Stream) -> Rc<ConnectionState> {
+    pub fn add(&self, stream: Stream, is_operator: bool) -> Rc<ConnectionState> {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        let state = Rc::new(ConnectionState::new(id, stream));
+        let state = Rc::new(ConnectionState::new(id, stream, is_operator));
         self.all.borrow_mut().insert(id, Rc::clone(&state));
+        if !is_operator {
+            self.client_count.set(self.client_count.get() + 1);
+        }
         self.began.notify_one();
         state
     }
 
     /// Takes a connection off the list.
     pub fn remove(&self, id: u64) {
-        self.all.borrow_mut().remove(&id);
+        let removed = self.all.borrow_mut().remove(&id);
+        if removed.is_some_and(|connection| !connection.is_operator) {
+            self.client_count.set(self.client_count.get() - 1);
+        }
         self.ended.notify_one();
     }
 
@@ -288,6 +304,19 @@ impl Connections {
         }
     }
 
+    /// How many there are of clients, and how many of those have a request.
+    pub fn counts(&self) -> (u64, u64) {
+        let clients = self.clients();
+        let busy = clients.iter().filter(|connection| !connection.is_idle());
+        (self.client_count.get(), busy.count() as u64)
+    }
+
+    /// How many there are of those who operate the hub.
+    pub fn operator_count(&self) -> usize {
+        let all = self.all.borrow();
+        all.len() - self.client_count.get() as usize
+    }
+
     /// The hub stops: those that are being closed hurry.
     pub fn begin_stop(&self) {
         let deadline_ms = clock::coarse_ms() + LINGER_STOP_TIME.as_millis() as u64;
@@ -302,27 +331,46 @@ impl Connections {
         let grace = IDLE_GRACE.min(limit);
         // Whether some are left is seen below.
         let _ = tokio::time::timeout(grace, self.all_ended()).await;
-        for connection in self.all.borrow().values() {
+        for connection in self.clients() {
             connection.end_idle();
         }
         let limit = limit.saturating_sub(grace);
         if tokio::time::timeout(limit, self.all_ended()).await.is_ok() {
             return;
         }
-        let left = self.all.borrow().len();
         tracing::warn!(
-            connections = left,
+            connections = self.client_count.get(),
             "the drain timeout has passed; closing the remaining connections"
         );
-        for connection in self.all.borrow().values() {
+        for connection in self.clients() {
             connection.close();
         }
         // Operations on sockets that have been shut down end by themselves.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.all_ended()).await;
     }
 
+    /// Ends those that the stop did not wait for.
+    pub async fn close_rest(&self) {
+        for connection in self.all.borrow().values() {
+            connection.close();
+        }
+        let all_ended = async {
+            while !self.all.borrow().is_empty() {
+                self.ended.notified().await;
+            }
+        };
+        // As above.
+        let _ = tokio::time::timeout(Duration::from_secs(1), all_ended).await;
+    }
+
+    fn clients(&self) -> Vec<Rc<ConnectionState>> {
+        let all = self.all.borrow();
+        let clients = all.values().filter(|connection| !connection.is_operator);
+        clients.cloned().collect()
+    }
+
     async fn all_ended(&self) {
-        while !self.all.borrow().is_empty() {
+        while self.client_count.get() > 0 {
             self.ended.notified().await;
         }
     }

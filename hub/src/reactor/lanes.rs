@@ -15,6 +15,7 @@ use crate::lanes::lane::Lane;
 use crate::lanes::queue::{Order, RouteQueues};
 use crate::lanes::streams::LaneLimits;
 use crate::lanes::violation::Violation;
+use crate::metrics::recorder::Recorder;
 use crate::routing::session::{Session, SessionState};
 use crate::routing::table::{RouteTable, Target};
 use crate::shared::Shared;
@@ -26,6 +27,8 @@ pub struct Lanes {
     pub index: u32,
     /// What all threads of the hub share.
     pub shared: Arc<Shared>,
+    /// What this reactor counts.
+    pub recorder: Rc<Recorder>,
     /// Requests that wait for a slot.
     pub queue: Rc<RouteQueues>,
     /// Requests that wait for a place among the bodies that stream.
@@ -48,9 +51,11 @@ impl Lanes {
     pub fn new(index: u32, shared: Arc<Shared>) -> Self {
         let queue = RouteQueues::new(shared.config.queue, Order::OldestFirst);
         let stream_queue = RouteQueues::new(shared.config.queue, Order::OldestAndNewest);
+        let metrics = Arc::clone(&shared.metrics[index as usize]);
         Self {
             index,
             shared,
+            recorder: Rc::new(Recorder::new(metrics)),
             queue,
             stream_queue,
             drained: Notify::new(),
@@ -238,6 +243,7 @@ impl Lanes {
                 open_streams: self.shared.config.streams,
             },
             [Rc::clone(&self.queue), Rc::clone(&self.stream_queue)],
+            Rc::clone(&self.recorder),
         ));
         lane.set_state(state);
         let mut open = self.open.borrow_mut();

@@ -5,7 +5,7 @@
 //! answer, [`connections`] knows until when each client is waited for (with [`deadline`],
 //! [`activity`] and [`hangup`], which notices clients that leave), [`buffers`] are spare
 //! ones, [`ping`] finds workers that stand still, [`route_changes`] wakes clients of event
-//! streams, [`phases`] is where requests' time goes, and [`inspect`] tells of slots.
+//! streams, [`phases`] is where requests' time goes, and [`inspect`] tells what the reactor has to do.
 
 pub mod activity;
 pub mod buffers;
@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 use crate::config::Deadlines;
 use crate::http::date::DateLine;
 use crate::http::head::HeadLimits;
+use crate::limits::PHASE_SAMPLE_DIVISOR;
 use crate::routing::registration::RouteSpec;
 use crate::routing::table::RouteTable;
 use crate::shared::Shared;
@@ -56,8 +57,10 @@ pub struct Reactor {
     pub deadlines: Deadlines,
     /// Bounds of a request's head.
     pub head_limits: HeadLimits,
-    /// Whether requests take the times of their phases.
-    pub takes_times: bool,
+    /// Whether every request takes the times of its phases.
+    measures_all: bool,
+    /// Requests until the next that does.
+    until_measured: Cell<u32>,
     /// Its lanes.
     pub lanes: Rc<Lanes>,
     /// Its clients.
@@ -92,7 +95,8 @@ impl Reactor {
             .instrumentation
             .then(|| RefCell::new(PhaseRecorder::new(index)));
         Ok(Rc::new(Self {
-            takes_times: phases.is_some() || shared.config.server_timing,
+            measures_all: phases.is_some() || shared.config.server_timing,
+            until_measured: Cell::new(0),
             deadlines: shared.config.deadlines(),
             head_limits: shared.config.head_limits(),
             lanes: Rc::new(Lanes::new(index, Arc::clone(&shared))),
@@ -140,6 +144,22 @@ impl Reactor {
         self.with_routes(|table| self.lanes.live_workers(table.targets_of(route)))
     }
 
+    /// Whether the next request takes the times of its phases: a share of all do.
+    #[inline]
+    pub fn must_measure(&self) -> bool {
+        let left = self.until_measured.get();
+        let is_next = left == 0;
+        let next = if is_next { PHASE_SAMPLE_DIVISOR } else { left };
+        self.until_measured.set(next - 1);
+        is_next || self.measures_all || self.is_watched()
+    }
+
+    /// Whether somebody looks at requests.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.shared.tap.is_open()
+    }
+
     /// Whether the hub stops: no further request on any connection.
     pub fn is_stopping(&self) -> bool {
         self.is_stopping.get()
@@ -157,7 +177,10 @@ impl Reactor {
             self.spawn("looking after deadlines", completion::sweep(lanes())),
             self.spawn("watching connections", watch),
             self.spawn("noticing clients that leave", hangups),
-            self.spawn("inspecting slots", inspect::serve(lanes(), questions)),
+            self.spawn(
+                "inspecting slots",
+                inspect::serve(lanes(), connections(), questions),
+            ),
         ];
         if self.shared.config.ping.ms() > 0 {
             let interval = self.shared.config.ping.get();

@@ -27,6 +27,20 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// How long each phase took, in nanoseconds, in the order of time. A worker's moments are
+    /// claims: a later "earlier" one makes 0.
+    pub fn phases(&self) -> [u64; 5] {
+        let moments = [
+            self.arrived_ns,
+            self.submitted_ns,
+            self.taken_ns,
+            self.responded_ns,
+            self.seen_ns,
+            self.written_ns,
+        ];
+        std::array::from_fn(|index| moments[index + 1].saturating_sub(moments[index]))
+    }
+
     /// Appends a Server-Timing field (W3C Server Timing), in milliseconds. It
     /// has to be sent before the response is, so its `write` ends now: it is the
     /// time from the handler's response to the head's encoding.
@@ -71,16 +85,8 @@ impl PhaseRecorder {
 
     /// Notes one request, and logs when it is time to.
     pub fn record(&mut self, moments: &Moments) {
-        let steps = [
-            (moments.arrived_ns, moments.submitted_ns),
-            (moments.submitted_ns, moments.taken_ns),
-            (moments.taken_ns, moments.responded_ns),
-            (moments.responded_ns, moments.seen_ns),
-            (moments.seen_ns, moments.written_ns),
-        ];
-        for (histogram, (from, to)) in self.histograms.iter_mut().zip(steps) {
-            // A worker's times are claims: a later "earlier" moment counts 0.
-            histogram.saturating_record(to.saturating_sub(from));
+        for (histogram, ns) in self.histograms.iter_mut().zip(moments.phases()) {
+            histogram.saturating_record(ns);
         }
         if self.last_log.elapsed() >= PHASE_LOG_INTERVAL {
             self.log();

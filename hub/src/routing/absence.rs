@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::registration::{RouteOptions, RouteSpec};
 use super::session::Session;
 use crate::limits::ABSENCE_TIME;
+use crate::metrics::route::RouteId;
 
 /// A route that has had a worker in this hub's life. It has none now, unless another serves
 /// it.
@@ -15,6 +16,8 @@ pub struct Absence {
     pub worker: Arc<str>,
     /// The route.
     pub route: RouteSpec,
+    /// Where its requests are counted.
+    pub route_id: RouteId,
     /// It is an event stream.
     pub is_sse: bool,
     /// When it went, on the coarse clock.
@@ -47,24 +50,27 @@ impl Absences {
 
     /// A worker takes no requests any more.
     pub fn gone(&mut self, session: &Session, now_ms: u64) {
-        self.away(&session.name, &session.routes, &session.options, now_ms);
+        let routes = session.routes.iter().zip(&session.route_ids);
+        let routes = routes.zip(&session.options);
+        let routes = routes.map(|((route, id), options)| (route, *id, options));
+        self.away(&session.name, routes, now_ms);
     }
 
     /// A worker with these routes should be there, and is not.
-    pub fn away(
+    pub fn away<'r>(
         &mut self,
         name: &str,
-        routes: &[RouteSpec],
-        options: &[RouteOptions],
+        routes: impl Iterator<Item = (&'r RouteSpec, RouteId, &'r RouteOptions)> + Clone,
         now_ms: u64,
     ) {
         let worker: Arc<str> = name.into();
-        let own: HashSet<&RouteSpec> = routes.iter().collect();
+        let own: HashSet<&RouteSpec> = routes.clone().map(|(route, ..)| route).collect();
         self.all.retain(|absence| !own.contains(&absence.route));
-        for (route, options) in routes.iter().zip(options) {
+        for (route, route_id, options) in routes {
             self.all.push_back(Absence {
                 worker: Arc::clone(&worker),
                 route: route.clone(),
+                route_id,
                 is_sse: options.is_sse,
                 gone_at_ms: now_ms,
             });

@@ -121,6 +121,7 @@ mod tests {
             shares_routes: true,
             started_ms: None,
             returns: false,
+            version: None,
             options: vec![RouteOptions::default()],
             routes: vec![RouteSpec::for_tests(path)],
         }

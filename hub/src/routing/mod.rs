@@ -2,7 +2,7 @@
 //!
 //! [`pattern`] reads a route's pattern, [`tree`] finds the pattern that matches a path and
 //! its [`params`], [`table`] is the snapshot that a reactor looks routes up in (the
-//! current one is in a [`cell`]), and
+//! current one is in a [`cell`], and [`found`] is what a look finds), and
 //! [`session`] is a worker that has attached. A [`registration`] is what it registered, and
 //! [`own_paths`] are the paths that none can register. [`host`] reads names of hosts, [`conflict`] says
 //! which routes cannot stand beside each other, and [`absence`] is what stays of those whose
@@ -15,6 +15,7 @@
 pub mod absence;
 pub mod cell;
 pub mod conflict;
+pub mod found;
 pub mod host;
 pub mod own_paths;
 pub mod params;

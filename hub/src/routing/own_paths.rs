@@ -21,6 +21,42 @@ pub enum OwnPath<'p> {
     Control(&'p str),
     /// An event stream.
     Events(&'p str),
+    /// For who operates the hub; elsewhere if there is a listener for that.
+    Operations(Operation<'p>),
+}
+
+/// What those who operate the hub can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation<'p> {
+    /// Whether the hub lives.
+    Live,
+    /// Whether it takes requests.
+    Ready,
+    /// What has been counted.
+    Metrics,
+    /// The status page and what belongs to it: what follows `/_slotway`.
+    Status(&'p str),
+}
+
+impl<'p> Operation<'p> {
+    /// What a path, without a prefix, asks for.
+    pub fn find(path: &'p str) -> Option<Self> {
+        match path {
+            "/live" => Some(Self::Live),
+            "/ready" => Some(Self::Ready),
+            "/metrics" => Some(Self::Metrics),
+            _ => {
+                let rest = path.strip_prefix("/_slotway")?;
+                (rest.is_empty() || rest.starts_with('/')).then_some(Self::Status(rest))
+            }
+        }
+    }
+
+    /// Whether a worker's route of just this path goes before it: services have such paths
+    /// of their own.
+    pub fn yields(self) -> bool {
+        !matches!(self, Self::Status(_))
+    }
 }
 
 impl OwnPaths {
@@ -37,7 +73,17 @@ impl OwnPaths {
             Some(b'e') if own == "/events" || own.starts_with("/events/") => {
                 Some(OwnPath::Events(own))
             }
+            Some(b'l' | b'r' | b'm' | b'_') => Operation::find(own).map(OwnPath::Operations),
             _ => None,
+        }
+    }
+
+    /// Whether no worker may register a path.
+    pub fn is_reserved(&self, path: &str) -> bool {
+        match self.find(path) {
+            None => false,
+            Some(OwnPath::Operations(operation)) => !operation.yields(),
+            Some(OwnPath::Control(_) | OwnPath::Events(_)) => true,
         }
     }
 
@@ -93,12 +139,33 @@ mod tests {
             ("/events", Some(OwnPath::Events("/events"))),
             ("/events/a", Some(OwnPath::Events("/events/a"))),
             ("/event", None),
+            ("/live", Some(OwnPath::Operations(Operation::Live))),
+            ("/ready", Some(OwnPath::Operations(Operation::Ready))),
+            ("/ready/x", None),
+            ("/metrics", Some(OwnPath::Operations(Operation::Metrics))),
+            (
+                "/_slotway",
+                Some(OwnPath::Operations(Operation::Status(""))),
+            ),
+            (
+                "/_slotway/",
+                Some(OwnPath::Operations(Operation::Status("/"))),
+            ),
+            ("/_slotways", None),
             ("/", None),
             ("", None),
         ] {
             assert_eq!(at_root.find(path), found, "{path}");
             assert_eq!(below.find(path), None, "{path}");
             assert_eq!(below.find(&format!("/_hub{path}")), found, "{path}");
+        }
+        for (path, is_reserved) in [
+            ("/health", true),
+            ("/_slotway/x", true),
+            ("/metrics", false),
+            ("/x", false),
+        ] {
+            assert_eq!(at_root.is_reserved(path), is_reserved, "{path}");
         }
         assert_eq!("/".parse(), Ok(OwnPaths::default()));
         for wrong in ["", "x", "//", "/a//b", "/a b", "/{a}"] {

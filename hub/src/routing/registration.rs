@@ -63,6 +63,8 @@ pub struct Registration {
     pub shares_routes: bool,
     /// When it started, in milliseconds since 1970, if it says so; not later than now.
     pub started_ms: Option<u64>,
+    /// The version of its program, if it says so.
+    pub version: Option<String>,
     /// It has been attached before.
     pub returns: bool,
     /// Its routes.
@@ -98,6 +100,9 @@ pub struct ExpectedWorker {
     /// See [`Registration::started_ms`].
     #[serde(default)]
     pub started_ms: Option<u64>,
+    /// See [`Registration::version`].
+    #[serde(default)]
+    pub version: Option<String>,
     /// Its routes.
     pub routes: Vec<ExpectedRoute>,
     /// Its session with the old hub.

@@ -10,6 +10,7 @@ use slotway_shm_proto::layout::Geometry;
 use slotway_shm_proto::region::HubRegions;
 
 use super::registration::{RouteOptions, RouteSpec};
+use crate::metrics::route::RouteId;
 
 /// Whether a session takes requests. The control thread decides, and the route table says
 /// so to the reactors.
@@ -38,12 +39,18 @@ pub struct Session {
     pub shares_routes: bool,
     /// When it started, in milliseconds since 1970, if it says so.
     pub started_ms: Option<u64>,
+    /// When it attached, in milliseconds since 1970.
+    pub attached_ms: u64,
+    /// The version of its program, if it says so.
+    pub version: Option<String>,
     /// Its process and user.
     pub peer: PeerCredentials,
     /// Its routes; a slot's `route_index` counts these.
     pub routes: Vec<RouteSpec>,
     /// For each route, what else there is to it.
     pub options: Vec<RouteOptions>,
+    /// For each route, where its requests are counted.
+    pub route_ids: Vec<RouteId>,
     /// Layout of the regions.
     pub geometry: Geometry,
     /// The shared memory.
@@ -81,6 +88,9 @@ impl Session {
 }
 
 #[cfg(test)]
+use crate::metrics::route::Group;
+
+#[cfg(test)]
 impl Session {
     /// A session without threads and bells, for tests of one process.
     pub fn for_tests(id: u64, name: &str, routes: Vec<RouteSpec>, geometry: Geometry) -> Self {
@@ -91,8 +101,11 @@ impl Session {
             name: name.to_owned(),
             shares_routes: true,
             started_ms: None,
+            attached_ms: 0,
+            version: None,
             peer: PeerCredentials { pid: None, uid: 0 },
             options: vec![RouteOptions::default(); routes.len()],
+            route_ids: vec![RouteId::of_group(Group::Other, None); routes.len()],
             routes,
             geometry,
             regions: HubRegions::create("slotway-test", &geometry).expect("memory"),

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use slotway_shm_proto::Method;
 
 use super::absence::Absence;
+use super::found::{FoundRoute, NoRoute};
 use super::host;
 use super::params::Params;
 use super::pattern::{Pattern, Segment};
 use super::registration::RouteSpec;
 use super::session::{Session, SessionState};
 use super::tree::Tree;
+use crate::metrics::route::RouteId;
 
 /// A worker that answers a route.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ struct PathEntry {
 #[derive(Debug)]
 struct MethodEntry {
     method: Method,
+    /// Where its requests are counted.
+    route_id: RouteId,
     /// Empty if all have gone.
     targets: Vec<Target>,
     /// What is known of the last of them then.
@@ -67,27 +71,6 @@ pub struct RouteTable {
     pub missing: Vec<String>,
 }
 
-/// What answers a method on a path, in the table that it was found in.
-#[derive(Clone, Copy, Debug)]
-pub struct FoundRoute {
-    /// Of the table, as far as it tells it from those of the last years.
-    version: u32,
-    entry_index: u32,
-    method_index: u32,
-}
-
-/// Why nothing answers a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoRoute<'t> {
-    /// The path has routes, but none for the method.
-    WrongMethod {
-        /// Value of the Allow field.
-        allow: &'t str,
-    },
-    /// No pattern matches the path.
-    NotFound,
-}
-
 impl RouteTable {
     /// Builds the table of these sessions; those that are not live keep their
     /// place in `sessions` but get no routes. Whatever has been let in can be built, in
@@ -112,11 +95,12 @@ impl RouteTable {
                     route_index: route_index as u32,
                     is_sse: session.options[route_index].is_sse,
                 };
-                table.entry(route).targets.push(target);
+                let route_id = session.route_ids[route_index];
+                table.entry(route, route_id).targets.push(target);
             }
         }
         for absence in absences {
-            let entry = table.entry(&absence.route);
+            let entry = table.entry(&absence.route, absence.route_id);
             if entry.targets.is_empty() {
                 entry.absence = Some(absence.clone());
             }
@@ -128,7 +112,7 @@ impl RouteTable {
         table
     }
 
-    fn entry(&mut self, route: &RouteSpec) -> &mut MethodEntry {
+    fn entry(&mut self, route: &RouteSpec, route_id: RouteId) -> &mut MethodEntry {
         let host_paths = match &route.host {
             None => &mut self.any_host,
             Some(host) => {
@@ -155,7 +139,7 @@ impl RouteTable {
                 });
                 index
             });
-        self.entries[entry_index].method(route.method)
+        self.entries[entry_index].method(route.method, route_id)
     }
 
     /// The patterns for a host of its own.
@@ -210,6 +194,20 @@ impl RouteTable {
     pub fn allow_of(&self, host: Option<&[u8]>, path: &str) -> Option<&str> {
         let index = self.find_entry(|| host, path, &mut Params::default())?;
         Some(&self.entries[index].allow)
+    }
+
+    /// Whether a path's route has a worker, for any method and any host; `None` if it has no
+    /// route.
+    pub fn is_served(&self, path: &str) -> Option<bool> {
+        let index = self.find_entry(|| None, path, &mut Params::default())?;
+        let methods = &self.entries[index].methods;
+        Some(methods.iter().any(|method| !method.targets.is_empty()))
+    }
+
+    /// Whether a route is registered for just this path, without parameters.
+    pub fn has_literal(&self, host: Option<&[u8]>, path: &str) -> bool {
+        let found = self.find_entry(|| host, path, &mut Params::default());
+        found.is_some_and(|index| self.entries[index].pattern.as_str() == path)
     }
 
     #[inline]
@@ -268,6 +266,13 @@ impl RouteTable {
         self.found(found).map(|entry| entry.targets.as_slice())
     }
 
+    /// The same, and where its requests are counted.
+    #[inline]
+    pub fn answer(&self, found: FoundRoute) -> Option<(&[Target], RouteId)> {
+        self.found(found)
+            .map(|entry| (entry.targets.as_slice(), entry.route_id))
+    }
+
     /// What is known of a route that was found, whose workers have all gone.
     pub fn absence(&self, found: FoundRoute) -> Option<&Absence> {
         self.found(found)?.absence.as_ref()
@@ -275,11 +280,12 @@ impl RouteTable {
 }
 
 impl PathEntry {
-    fn method(&mut self, method: Method) -> &mut MethodEntry {
+    fn method(&mut self, method: Method, route_id: RouteId) -> &mut MethodEntry {
         let place = self.methods.iter().position(|entry| entry.method == method);
         let index = place.unwrap_or_else(|| {
             self.methods.push(MethodEntry {
                 method,
+                route_id,
                 targets: Vec::new(),
                 absence: None,
             });
@@ -393,6 +399,7 @@ mod tests {
                     shares_routes: true,
                     started_ms: None,
                     returns: false,
+                    version: None,
                     routes: session.routes.clone(),
                     options: session.options.clone(),
                 };

@@ -36,6 +36,82 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Each by its name, with what it counts.
+    pub fn all(&self) -> [(&'static str, &'static str, &AtomicU64); 14] {
+        [
+            (
+                "queued",
+                "requests that had to wait for a slot or a worker",
+                &self.queued,
+            ),
+            (
+                "queue_full",
+                "503: every slot was in use, and so was the queue",
+                &self.queue_full,
+            ),
+            (
+                "queue_timed_out",
+                "503: no slot came free in time",
+                &self.queue_timed_out,
+            ),
+            (
+                "no_worker",
+                "503: no worker was there, and none came in time",
+                &self.no_worker,
+            ),
+            (
+                "client_left",
+                "requests whose clients left",
+                &self.client_left,
+            ),
+            (
+                "rerouted",
+                "requests given to another worker",
+                &self.rerouted,
+            ),
+            (
+                "timed_out",
+                "504: the worker did not respond in time",
+                &self.timed_out,
+            ),
+            (
+                "worker_gone",
+                "502: the worker went with the request",
+                &self.worker_gone,
+            ),
+            (
+                "bad_response",
+                "502: the worker's response was not valid",
+                &self.bad_response,
+            ),
+            (
+                "slow_clients",
+                "clients ended for being slow while others waited",
+                &self.slow_clients,
+            ),
+            (
+                "streams_refused",
+                "503: too many responses were streaming",
+                &self.streams_refused,
+            ),
+            (
+                "events_lost",
+                "events that clients were too slow for",
+                &self.events_lost,
+            ),
+            (
+                "violations",
+                "sessions ended since their worker broke the protocol",
+                &self.violations,
+            ),
+            (
+                "lost_wakes",
+                "wake-ups of the hub that were lost; a bug",
+                &self.lost_wakes,
+            ),
+        ]
+    }
+
     /// Counts one.
     pub fn add(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);

@@ -17,6 +17,10 @@ use crate::routing::registration::ExpectedWorker;
 pub enum ControlMessage {
     /// A request, and where its response goes.
     Request(OwnRequest, oneshot::Sender<LocalReply>),
+    /// Who operates the hub asks at the attach socket: a document, and the connection.
+    Command(Vec<u8>, OwnedFd),
+    /// Who operates the hub asks for something, and where the response goes.
+    Operation(OperationRequest, oneshot::Sender<LocalReply>),
     /// A worker has said hello on the attach socket.
     Hello(Greeting),
     /// A worker wants to finish what it has and go.
@@ -58,6 +62,37 @@ pub struct OwnRequest {
     pub query: String,
     /// Its body.
     pub body: Vec<u8>,
+}
+
+/// What those who operate the hub ask the control thread for.
+#[derive(Clone, Debug)]
+pub struct OperationRequest {
+    /// What is asked for.
+    pub operation: Operation,
+    /// The query; empty if there is none.
+    pub query: String,
+    /// What the client accepts.
+    pub accept: String,
+}
+
+/// See [`OperationRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Whether the control thread lives.
+    Live,
+    /// Whether the hub takes requests; says why not if `is_detailed`.
+    Ready {
+        /// The client may know more.
+        is_detailed: bool,
+    },
+    /// What has been counted.
+    Metrics,
+    /// The status page.
+    Page,
+    /// The parts of the page that change with the workers.
+    Tables,
+    /// The last minutes of a route.
+    History,
 }
 
 /// A worker that wants to attach, from a user who may.

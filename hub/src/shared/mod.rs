@@ -1,7 +1,7 @@
 //! What all threads of the hub share.
 //!
 //! [`message`] is what the control thread is told, [`auth`] who may ask for what,
-//! [`counters`] count failures, [`admission`] bounds connections and [`fd_budget`] what may
+//! [`counters`] count failures, [`tap`] lets who operates the hub look at requests, [`admission`] bounds connections and [`fd_budget`] what may
 //! use descriptors, [`inspection`] is the question what slots are in, [`vital`] runs tasks
 //! without which the hub ends, [`id`] makes random ids, and [`sabotage`] makes tests fail on
 //! purpose.
@@ -14,7 +14,10 @@ pub mod id;
 pub mod inspection;
 pub mod message;
 pub mod sabotage;
+pub mod tap;
 pub mod vital;
+
+use std::sync::Arc;
 
 use slotway_shm_proto::layout::Geometry;
 use tokio::sync::{Notify, mpsc, watch};
@@ -22,6 +25,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::config::Config;
 use crate::events::registry::Registry;
 use crate::limits::CONNECTIONS_FEW;
+use crate::metrics::recorder::ReactorMetrics;
 use crate::routing::cell::RouteCell;
 use crate::shared::admission::Admission;
 use crate::shared::auth::Access;
@@ -30,6 +34,7 @@ use crate::shared::message::ControlMessage;
 
 use counters::Counters;
 use fd_budget::{FdBudget, SessionLimits};
+use tap::Tap;
 
 /// What every thread of the hub may look at.
 #[derive(Debug)]
@@ -54,6 +59,10 @@ pub struct Shared {
     pub session_limits: SessionLimits,
     /// Faults counted.
     pub counters: Counters,
+    /// Who looks at requests.
+    pub tap: Tap,
+    /// For each reactor, what it counts.
+    pub metrics: Vec<Arc<ReactorMetrics>>,
     /// Who may ask for what.
     pub access: Access,
     /// Where each reactor is asked for the state of its slots.
@@ -97,6 +106,8 @@ impl Shared {
             stopping: false.into(),
             open: watch::Sender::new(false),
             counters: Counters::default(),
+            tap: Tap::default(),
+            metrics: (0..geometry.lane_count()).map(|_| Arc::default()).collect(),
             access,
             inspections,
             streams: Registry::default(),

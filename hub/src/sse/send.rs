@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::events::feed::Feed;
 use crate::http::encode::{self, BodyFraming, Persistence};
-use crate::wire::{Call, Wire};
+use crate::wire::{AfterRequest, Call, Wire};
 
 /// The fields of every event stream's head. nginx as a proxy in front would hold
 /// events back but for the last one.
@@ -29,7 +29,7 @@ pub async fn send_events(
 }
 
 /// Sends the head of a stream.
-pub async fn send_stream_head(wire: &mut Wire, call: &Call) -> std::io::Result<()> {
+pub async fn send_stream_head(wire: &mut Wire, call: &mut Call) -> std::io::Result<()> {
     let framing = if call.head.http_1_0 {
         BodyFraming::UntilClose
     } else {
@@ -42,6 +42,8 @@ pub async fn send_stream_head(wire: &mut Wire, call: &Call) -> std::io::Result<(
     call.append_cors_fields(wire, wire.output.len());
     encode::end_fields(&mut wire.output);
     wire.flush().await?;
+    call.count(wire, AfterRequest::Close);
+    wire.recorder().began_event_stream();
     give_buffer_back(wire);
     Ok(())
 }

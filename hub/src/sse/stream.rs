@@ -24,7 +24,7 @@ use crate::http::encode;
 use crate::http::local_reply::LocalReply;
 use crate::http::target::percent_decode;
 use crate::lanes::response_head::ResponseBody;
-use crate::limits::{EVENT_NAME_BYTES_MAX, SSE_RETRY_TIME};
+use crate::limits::{EVENT_NAME_BYTES_MAX, SSE_RETRY_TIME, STATUS_PAGE_COUNT_MAX};
 use crate::proxy::dispatch::stream_takes_no_body;
 use crate::proxy::{outcome, reply, wait};
 use crate::routing::registration::RouteSpec;
@@ -78,6 +78,15 @@ pub async fn serve_own(
         Some(_) => return Err(LocalReply::error(404, format!("no route for {path}")).into()),
         None => Topic::All,
     };
+    serve_topic(wire, call, method, topic).await
+}
+
+async fn serve_topic(
+    wire: &mut Wire,
+    call: &mut Call,
+    method: Method,
+    topic: Topic,
+) -> Result<AfterRequest, EarlyEnd> {
     match method {
         Method::Get => {}
         Method::Head => return Err(head_alone().into()),
@@ -99,6 +108,18 @@ pub async fn serve_own(
     let end = stream_events(wire, call, &listening.feed, None).await;
     drop(listening);
     end_stream(wire, call, end).await
+}
+
+/// What the status page is told as it happens.
+pub async fn serve_status(
+    wire: &mut Wire,
+    call: &mut Call,
+    method: Method,
+) -> Result<AfterRequest, EarlyEnd> {
+    if wire.reactor.shared.streams.count(&Topic::Status) >= STATUS_PAGE_COUNT_MAX {
+        return Err(outcome::overloaded("too many status pages are open").into());
+    }
+    serve_topic(wire, call, method, Topic::Status).await
 }
 
 /// A route that its worker has registered as an event stream.
@@ -289,7 +310,7 @@ fn last_event_id(wire: &Wire, call: &Call) -> Option<Arc<str>> {
 /// next.
 async fn stream_events(
     wire: &mut Wire,
-    call: &Call,
+    call: &mut Call,
     feed: &Feed,
     mut served: Option<&mut Served>,
 ) -> End {

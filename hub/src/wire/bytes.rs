@@ -14,6 +14,7 @@ use crate::limits::{
     IDLE_BUFFER_BYTES, LINGER_BYTES_MAX, LINGER_IDLE_TIME, LINGER_STOP_TIME, LINGER_TIME,
     READ_BUFFER_BYTES,
 };
+use crate::metrics::recorder::Recorder;
 use crate::reactor::Reactor;
 use crate::reactor::connections::ConnectionState;
 use crate::reactor::deadline::{BodyDeadline, Wait};
@@ -38,12 +39,14 @@ pub struct Wire {
     pub pending_read: Option<PendingRead>,
     /// The socket, and what the reactor knows of the connection.
     pub state: Rc<ConnectionState>,
+    /// Status of the response that was begun last; 0 before there is one.
+    pub status: u16,
 }
 
 impl Wire {
     /// A new connection, entered into the reactor's list.
-    pub fn new(reactor: Rc<Reactor>, stream: Stream, peer: Peer) -> Self {
-        let state = reactor.connections.add(stream);
+    pub fn new(reactor: Rc<Reactor>, stream: Stream, peer: Peer, is_operator: bool) -> Self {
+        let state = reactor.connections.add(stream, is_operator);
         Self {
             reactor,
             peer,
@@ -55,6 +58,7 @@ impl Wire {
             output: Vec::new(),
             pending_read: None,
             state,
+            status: 0,
         }
     }
 
@@ -64,6 +68,9 @@ impl Wire {
         buffer.reserve(spare_bytes);
         let (result, buffer) = self.state.stream().read(buffer).await;
         self.input = buffer;
+        if let Ok(bytes) = result {
+            self.recorder().received(bytes);
+        }
         result
     }
 
@@ -83,6 +90,7 @@ impl Wire {
 
     /// Writes the beginning of a response's head.
     pub fn start_response(&mut self, status: u16, framing: BodyFraming, persistence: Persistence) {
+        self.status = status;
         let mut date = self.reactor.date.borrow_mut();
         encode::start(&mut self.output, status, framing, persistence, date.now());
     }
@@ -92,6 +100,7 @@ impl Wire {
         self.await_write();
         let buffer = std::mem::take(&mut self.output);
         let (result, buffer) = self.state.stream().write_all(buffer).await;
+        self.note_sent(&result, buffer.len());
         self.keep_output(buffer);
         self.note_if_slow();
         result
@@ -105,8 +114,20 @@ impl Wire {
         self.await_write();
         let buffer = std::mem::take(&mut self.output);
         let (result, buffer) = self.state.stream().write_all_now(buffer).await;
+        self.note_sent(&result, buffer.len());
         self.keep_output(buffer);
         result
+    }
+
+    fn note_sent(&self, result: &io::Result<()>, bytes: usize) {
+        if result.is_ok() {
+            self.recorder().sent(bytes);
+        }
+    }
+
+    /// Where the reactor counts.
+    pub fn recorder(&self) -> &Recorder {
+        &self.reactor.lanes.recorder
     }
 
     fn await_write(&self) {

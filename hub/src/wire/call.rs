@@ -1,18 +1,26 @@
 //! One request on a connection: its head, how much of it has left the input, and what
 //! becomes of the connection after it.
 
+use std::sync::Arc;
+
+use slotway_net::monotonic_ns;
 use slotway_shm_proto::Method;
 
 use super::bytes::Wire;
 use super::cors_fields;
+use crate::clock;
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::framing::Framing;
 use crate::http::head::{RequestHead, text_of};
 use crate::http::local_reply::LocalReply;
 use crate::limits::DRAIN_BYTES_MAX;
+use crate::metrics::recorder::StatusClass;
+use crate::metrics::route::{Group, RouteId};
 use crate::reactor::phases::Moments;
+use crate::routing::found::FoundRoute;
 use crate::routing::params::Params;
-use crate::routing::table::FoundRoute;
+use crate::routing::session::Session;
+use crate::shared::tap::EndedRequest;
 
 /// What becomes of the connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +107,16 @@ pub struct Call {
     pub must_know_secret: bool,
     /// Index of the allowed origin that it comes from.
     pub origin: Option<u32>,
-    /// When it passed which point, if times are taken. Most connections have none.
-    pub moments: Option<Box<Moments>>,
+    /// Where it is counted.
+    pub route_id: RouteId,
+    /// When its head was whole, in nanoseconds on `CLOCK_MONOTONIC`; 0 once it is counted.
+    arrived_ns: u64,
+    /// When it passed which point, if that is measured.
+    moments: Option<Box<Moments>>,
+    /// Whether it is.
+    is_measured: bool,
+    /// The worker that responds, if somebody looks on.
+    session: Option<Arc<Session>>,
     /// For small texts on their way.
     pub scratch: Vec<u8>,
     progress: Progress,
@@ -108,7 +124,7 @@ pub struct Call {
 
 impl Call {
     /// For the requests of one connection.
-    pub fn new(must_know_secret: bool, takes_times: bool) -> Self {
+    pub fn new(must_know_secret: bool) -> Self {
         Self {
             head: RequestHead::default(),
             route: None,
@@ -119,7 +135,11 @@ impl Call {
             is_last: false,
             must_know_secret,
             origin: None,
-            moments: takes_times.then(Box::default),
+            route_id: RouteId::of_group(Group::None, None),
+            arrived_ns: 0,
+            moments: None,
+            is_measured: false,
+            session: None,
             scratch: Vec::new(),
             progress: Progress::Unread,
         }
@@ -132,6 +152,37 @@ impl Call {
         self.origin = None;
         self.is_retried = false;
         self.is_half_closed = false;
+    }
+
+    /// Its head is whole: it is counted from now on. `is_measured` if it takes the times of
+    /// its phases.
+    #[inline]
+    pub fn arrive(&mut self, now_ns: u64, is_measured: bool) {
+        self.arrived_ns = now_ns;
+        self.route_id = RouteId::of_group(Group::None, self.head.method);
+        self.is_measured = is_measured;
+        if is_measured {
+            let moments = self.moments.get_or_insert_default();
+            **moments = Moments {
+                arrived_ns: now_ns,
+                ..Moments::default()
+            };
+        }
+    }
+
+    /// When it passed which point, if that is measured.
+    #[inline]
+    pub fn moments(&mut self) -> Option<&mut Moments> {
+        if !self.is_measured {
+            return None;
+        }
+        self.moments.as_deref_mut()
+    }
+
+    /// Whether the times of its phases are measured.
+    #[inline]
+    pub fn is_measured(&self) -> bool {
+        self.is_measured
     }
 
     /// The path, raw.
@@ -203,6 +254,60 @@ impl Call {
         } else {
             AfterRequest::Close
         }
+    }
+
+    /// Whether it has been counted, and its time measured.
+    #[inline]
+    pub fn is_counted(&self) -> bool {
+        self.arrived_ns == 0
+    }
+
+    /// It has ended, or its response has no known end and its head is sent: it is counted,
+    /// once.
+    #[inline]
+    pub fn count(&mut self, wire: &Wire, after: AfterRequest) {
+        if self.is_counted() {
+            return;
+        }
+        let class = match after {
+            AfterRequest::Reset => StatusClass::Aborted,
+            _ => StatusClass::of(wire.status),
+        };
+        let took_ns = monotonic_ns().saturating_sub(self.arrived_ns);
+        wire.recorder().request(self.route_id, class, took_ns);
+        self.arrived_ns = 0;
+        if wire.reactor.is_watched() {
+            self.show(wire, class, took_ns);
+        }
+    }
+
+    /// The worker that responds, for who looks on.
+    #[inline]
+    pub fn note_worker(&mut self, wire: &Wire, session: &Arc<Session>) {
+        if wire.reactor.is_watched() {
+            self.session = Some(Arc::clone(session));
+        }
+    }
+
+    /// Shows it to who looks on.
+    #[cold]
+    fn show(&mut self, wire: &Wire, class: StatusClass, took_ns: u64) {
+        let session = self.session.take();
+        let moments = self.moments().filter(|moments| moments.seen_ns > 0);
+        let phases_ns = moments.map(|moments| Moments {
+            written_ns: moments.arrived_ns + took_ns,
+            ..*moments
+        });
+        wire.reactor.shared.tap.note(&EndedRequest {
+            at_ms: clock::unix_ms(),
+            route_id: self.route_id,
+            method: self.head.method.map_or("", Method::as_str),
+            status: wire.status,
+            is_aborted: class == StatusClass::Aborted,
+            took_ns,
+            phases_ns: phases_ns.map(|moments| moments.phases()),
+            session,
+        });
     }
 
     /// Writes a response of the hub's own and sends it.

@@ -65,6 +65,7 @@ pub struct HubWorker<S: Send + Sync + 'static> {
     collected_bytes_max: usize,
     hub_socket: Option<PathBuf>,
     trusted_users: Vec<u32>,
+    version: Option<String>,
     sessions: LiveSessions,
 }
 
@@ -89,6 +90,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             collected_bytes_max: COLLECTED_BYTES_MAX_DEFAULT,
             hub_socket: None,
             trusted_users: Vec::new(),
+            version: None,
             sessions: LiveSessions::default(),
         }
     }
@@ -123,6 +125,13 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// goes to the one that has the fewest. Replicas of one service are instances.
     pub fn instance(mut self) -> Self {
         self.is_instance = true;
+        self
+    }
+
+    /// The version of this program, which the hub shows to who operates it: at most 64 bytes
+    /// of visible ASCII, usually `env!("CARGO_PKG_VERSION")`.
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = Some(version.to_owned());
         self
     }
 
@@ -252,6 +261,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             instance: self.is_instance,
             shares_routes: self.shares_routes,
             started_ms: unix_ms(),
+            version: self.version,
             returns: false,
         };
         let serving = Serving {

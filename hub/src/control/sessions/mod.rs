@@ -1,10 +1,13 @@
 //! Registrations that wait for their worker, and the workers that have come. How a session
-//! begins is [`opening`], and [`handover`] is where one hub replaces another; [`turns`] notices workers that replace each other without
-//! end.
+//! begins is [`opening`], how it ends [`ending`], and [`handover`] is where one hub replaces
+//! another; [`turns`] notices workers that replace each other without end, and [`view`] is
+//! what those see who operate the hub.
 
+mod ending;
 mod handover;
 mod opening;
 mod turns;
+mod view;
 
 use std::collections::HashMap;
 use std::io;
@@ -14,16 +17,18 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use slotway_shm_proto::Method;
-use slotway_shm_proto::api::{HealthResponse, RegisterResponse, WorkerInfo};
+use slotway_shm_proto::api::RegisterResponse;
 use slotway_shm_proto::message::{FromHub, Goodbye};
 use slotway_shm_proto::packet;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::error::ControlError;
+use super::feed;
 use super::register;
 use crate::clock;
 use crate::limits::{ABSENT_ROUTE_COUNT_MAX, RESERVATION_COUNT_MAX, RESERVATION_TIME};
+use crate::metrics::route::{RouteId, RouteIds};
 use crate::routing::absence::Absences;
 use crate::routing::conflict::check_conflicts;
 use crate::routing::pattern::Pattern;
@@ -32,6 +37,7 @@ use crate::routing::session::{Session, SessionState};
 use crate::routing::table::RouteTable;
 use crate::shared::id::new_id;
 use crate::shared::{Shared, sabotage};
+use crate::status::incidents::Incidents;
 use handover::Handover;
 use turns::Turns;
 
@@ -86,6 +92,10 @@ pub struct Sessions {
     /// Workers that must be there and have never been.
     missing: Vec<String>,
     turns: Turns,
+    /// What has happened to workers.
+    incidents: Incidents,
+    /// Where the requests of each route are counted.
+    route_ids: RouteIds<RouteSpec>,
     next_id: u64,
     /// Whether another hub takes over from this one, or this one from another.
     handover: Handover<oneshot::Sender<()>>,
@@ -98,6 +108,8 @@ impl Sessions {
             absences: Absences::new(ABSENT_ROUTE_COUNT_MAX),
             missing: shared.config.expect_worker.clone(),
             turns: Turns::default(),
+            incidents: Incidents::default(),
+            route_ids: RouteIds::new(),
             shared,
             attach_path,
             reservations: HashMap::new(),
@@ -110,36 +122,6 @@ impl Sessions {
         // Requests for workers that have never been are known from the first one on.
         sessions.publish();
         sessions
-    }
-
-    /// The workers that take requests, and whether the hub does, with all workers that it
-    /// must have and those that the query asks for: `worker=NAME`.
-    pub fn health(&self, query: &str) -> HealthResponse {
-        let live = self.attached.iter().filter(|attached| attached.is_live());
-        let workers = live.map(|attached| WorkerInfo {
-            name: attached.session.name.clone(),
-            worker_id: attached.session.worker_id.clone(),
-            route_count: attached.session.routes.len(),
-            transport: "shm".to_owned(),
-        });
-        let workers: Vec<_> = workers.collect();
-        let asked = form_urlencoded::parse(query.as_bytes())
-            .filter(|(name, _)| name == "worker")
-            .map(|(_, worker)| worker.into_owned());
-        let expected = self.shared.config.expect_worker.iter().cloned();
-        let mut missing: Vec<_> = expected.chain(asked).collect();
-        missing.retain(|name| workers.iter().all(|worker| worker.name != *name));
-        HealthResponse {
-            ok: missing.is_empty() && !self.is_stopping() && !self.is_unready(),
-            workers,
-            missing,
-        }
-    }
-
-    /// The sessions of all workers that are here.
-    pub fn all(&self) -> Vec<Arc<Session>> {
-        let sessions = self.attached.iter().map(|attached| &attached.session);
-        sessions.cloned().collect()
     }
 
     fn is_unready(&self) -> bool {
@@ -195,6 +177,7 @@ impl Sessions {
                 name: session.name.clone(),
                 shares_routes: session.shares_routes,
                 started_ms: session.started_ms,
+                version: session.version.clone(),
                 routes: routes.collect(),
                 session_id: session.id,
             })
@@ -233,6 +216,7 @@ impl Sessions {
                 is_instance: true,
                 shares_routes: worker.shares_routes,
                 started_ms: worker.started_ms,
+                version: worker.version,
                 returns: false,
                 routes: Vec::new(),
                 options: Vec::new(),
@@ -253,8 +237,10 @@ impl Sessions {
                 ..
             } = &registration;
             // Until it has come, and if it does not.
-            self.absences
-                .away(name, routes, options, clock::coarse_ms());
+            let ids = self.count_routes(routes);
+            let routes = routes.iter().zip(ids).zip(options);
+            let routes = routes.map(|((route, id), options)| (route, id, options));
+            self.absences.away(name, routes, clock::coarse_ms());
             let made = Instant::now();
             let reservation = Reservation { registration, made };
             self.reservations.insert(worker.worker_id, reservation);
@@ -266,48 +252,24 @@ impl Sessions {
         are_all_here
     }
 
-    /// Workers of a name finish what they have.
-    fn replace(&mut self, name: &str) {
-        let limit = self.drain_limit();
-        for older in &mut self.attached {
-            if older.session.name == name && older.is_live() {
-                older.drain(limit, Goodbye::Replaced);
-                tracing::info!(
-                    worker = name,
-                    "replaced: the older one finishes its requests in flight"
-                );
-                if self.turns.replaced(name, Instant::now()) {
-                    tracing::warn!(
-                        worker = name,
-                        "workers of this name replace each other again and again: replicas of one \
-                         service must say that they are instances (HubWorker::instance())"
-                    );
-                }
+    /// Where the requests of these routes are counted.
+    fn count_routes(&mut self, routes: &[RouteSpec]) -> Vec<RouteId> {
+        let enter = |route: &RouteSpec| {
+            let label = || {
+                format!(
+                    "{}{}",
+                    route.host.as_deref().unwrap_or_default(),
+                    route.path
+                )
+            };
+            let id = self.route_ids.enter(route, route.method, label);
+            // Before any request can find it.
+            for reactor in &self.shared.metrics {
+                reactor.prepare(id);
             }
-        }
-    }
-
-    /// A worker finishes what it has, and goes.
-    pub fn leave(&mut self, id: u64) {
-        let limit = self.drain_limit();
-        let mut attached = self.attached.iter_mut();
-        let leaving = attached.find(|attached| attached.session.id == id);
-        if let Some(attached) = leaving
-            && attached.is_live()
-        {
-            tracing::info!(
-                worker = attached.session.name,
-                "leaving: it finishes its requests in flight"
-            );
-            attached.drain(limit, Goodbye::Left);
-            self.absences.gone(&attached.session, clock::coarse_ms());
-            self.publish();
-        }
-    }
-
-    /// How long a worker may take to finish what it has.
-    fn drain_limit(&self) -> Duration {
-        self.shared.config.drain_timeout.get()
+            id
+        };
+        routes.iter().map(enter).collect()
     }
 
     /// The lowest index that no session has.
@@ -324,56 +286,6 @@ impl Sessions {
             .expect("more indexes than sessions")
     }
 
-    /// A worker's connection or process ended.
-    pub fn worker_gone(&mut self, id: u64, how: &str) {
-        if let Some(attached) = self.take(id) {
-            tracing::info!(worker = attached.session.name, "gone: {how}");
-            self.end(attached);
-        }
-    }
-
-    /// A worker is put out.
-    pub fn evict(&mut self, id: u64, goodbye: Goodbye, why: &str) {
-        if let Some(attached) = self.take(id) {
-            tracing::error!(worker = attached.session.name, "evicted: {why}");
-            say_goodbye(&attached, goodbye);
-            self.end(attached);
-        }
-    }
-
-    /// The reactors have let go of a session: after an end, or once it drained.
-    pub fn lanes_closed(&mut self, id: u64) {
-        self.closing.retain(|session| session.id != id);
-        if let Some(attached) = self.take(id) {
-            tracing::info!(worker = attached.session.name, "drained");
-            let goodbye = attached
-                .drain
-                .map_or(Goodbye::Replaced, |drain| drain.goodbye);
-            say_goodbye(&attached, goodbye);
-            attached.watcher.abort();
-        }
-        // The table held the session, and with it its memory, until now.
-        self.publish();
-    }
-
-    fn take(&mut self, id: u64) -> Option<Attached> {
-        let place = self
-            .attached
-            .iter()
-            .position(|attached| attached.session.id == id)?;
-        Some(self.attached.remove(place))
-    }
-
-    fn end(&mut self, attached: Attached) {
-        attached.watcher.abort();
-        // The routes of one that drained are known to be gone, or another's.
-        if attached.is_live() {
-            self.absences.gone(&attached.session, clock::coarse_ms());
-        }
-        self.closing.push(attached.session);
-        self.publish();
-    }
-
     /// Makes the new table visible, in one step.
     fn publish(&mut self) {
         sabotage::pause("publish");
@@ -386,6 +298,7 @@ impl Sessions {
         let table = RouteTable::build(sessions, absences, self.missing.clone());
         self.shared.routes.publish(table);
         self.shared.wake_reactors();
+        feed::tell_changed(&self.shared);
     }
 
     /// Whether time alone can change something.
@@ -414,24 +327,7 @@ impl Sessions {
         let forget = self.expired.len().saturating_sub(RESERVATION_COUNT_MAX);
         self.expired.drain(..forget);
 
-        let now = Instant::now();
-        let overdue: Vec<_> = self
-            .attached
-            .iter()
-            .filter_map(|attached| Some((attached.session.id, attached.drain?)))
-            .filter(|(_, drain)| drain.deadline <= now)
-            .collect();
-        for (id, drain) in overdue {
-            self.evict(id, drain.goodbye, "it did not finish its requests in time");
-        }
-    }
-
-    /// Says goodbye to every worker: the hub stops.
-    pub fn stop(&mut self) {
-        for attached in std::mem::take(&mut self.attached) {
-            say_goodbye(&attached, Goodbye::Stopping);
-            self.end(attached);
-        }
+        self.evict_late();
     }
 }
 
@@ -440,11 +336,6 @@ fn tell(waits: Option<oneshot::Sender<()>>) {
     if let Some(waits) = waits {
         let _ = waits.send(());
     }
-}
-
-fn say_goodbye(attached: &Attached, goodbye: Goodbye) {
-    // In vain if the worker does not read; the close that follows says enough.
-    let _ = packet::send_last(&attached.socket, &FromHub::Goodbye(goodbye).to_packet());
 }
 
 /// What shows in `/proc/PID/maps`. Names may have any visible character, but a

@@ -16,6 +16,7 @@ use slotway_shm_proto::registration::NotRegistered;
 use tokio::task::JoinHandle;
 
 use super::{Attached, Sessions, region_label};
+use crate::clock;
 use crate::control::attach;
 use crate::control::error::ControlError;
 use crate::control::events;
@@ -201,6 +202,7 @@ impl Sessions {
             is_instance,
             shares_routes,
             started_ms,
+            version,
             routes,
             options,
             ..
@@ -216,6 +218,7 @@ impl Sessions {
             socket,
             watched,
         } = parts;
+        let route_ids = self.count_routes(&routes);
         let id = self.next_id;
         self.next_id += 1;
         let session = Arc::new(Session {
@@ -225,9 +228,12 @@ impl Sessions {
             name,
             shares_routes,
             started_ms,
+            attached_ms: clock::unix_ms(),
+            version,
             peer,
             routes,
             options,
+            route_ids,
             geometry: self.shared.geometry,
             regions,
             eventfds,
@@ -244,6 +250,8 @@ impl Sessions {
         let is_alone = !self.attached.iter().any(is_other);
         self.absences.came(&session, is_alone);
         self.missing.retain(|name| *name != session.name);
+        self.incidents
+            .note(&session.name, "attached", &attached_text(&session));
         self.attached.push(Attached {
             session: Arc::clone(&session),
             state: SessionState::Live,
@@ -321,6 +329,16 @@ impl Sessions {
             shared.tell_control(ControlMessage::WorkerGone(id, how));
         })
     }
+}
+
+fn attached_text(session: &Session) -> String {
+    let version = session.version.as_deref();
+    let version = version.map_or(String::new(), |version| format!("version {version}, "));
+    let routes = match session.routes.len() {
+        1 => "1 route".to_owned(),
+        count => format!("{count} routes"),
+    };
+    format!("{version}{routes}")
 }
 
 /// A worker that nobody listens to any more is gone.

@@ -1,6 +1,5 @@
-//! The command line: flags in, exit code out.
+//! A hub that serves, from its start to its exit code.
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -11,23 +10,13 @@ use crate::lifecycle::error::StartError;
 use crate::lifecycle::stand_in;
 use crate::lifecycle::upgrade::{Predecessor, Program};
 use crate::logging;
-use clap::Parser;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
-/// Runs the hub until SIGTERM or SIGINT. Exit codes: 0 after a graceful stop,
-/// 1 when it cannot start or its stop had to be cut short, 2 for wrong flags, 70 when it
-/// could not go on.
-pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let config = match Config::try_parse_from(arguments) {
-        Ok(config) => config,
-        Err(error) => {
-            // In vain only if stderr is closed.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
-    };
+/// Runs the hub until SIGTERM or SIGINT.
+pub fn run(mut config: Config) -> ExitCode {
     let log = logging::start();
+    config.recent_lines = log.recent.clone();
     if config.region_size.is_some() {
         tracing::warn!(
             "--region-size is ignored: regions grow as they are used; --arena-bytes sets how \
@@ -92,9 +81,10 @@ fn serve(mut config: Config) -> Result<End, StartError> {
         // A hub serves on though nobody reads what it says.
         let _ = writeln!(
             std::io::stdout(),
-            "slotway-hub {} listens on {}, attach socket {}, engine {}, reactors {}, slots {} per lane",
+            "slotway-hub {} listens on {}, {}attach socket {}, engine {}, reactors {}, slots {} per lane",
             env!("CARGO_PKG_VERSION"),
             hub.urls().join(", "),
+            operated_at(&hub),
             hub.attach_path().display(),
             hub.engine(),
             hub.reactor_count(),
@@ -123,6 +113,14 @@ fn serve(mut config: Config) -> Result<End, StartError> {
     // After a second signal the reactors may still be at work: do not wait.
     runtime.shutdown_background();
     served
+}
+
+fn operated_at(hub: &Hub) -> String {
+    let urls = hub.operations_urls();
+    if urls.is_empty() {
+        return String::new();
+    }
+    format!("is operated at {}, ", urls.join(", "))
 }
 
 /// Serves until told to end, by whomever; with the hub that has taken over, if one has.

@@ -1,0 +1,102 @@
+//! What the status pages are told: that workers have changed, at once, and each second's
+//! numbers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::clock;
+use crate::events::frame::Event;
+use crate::events::registry::{Filter, Topic};
+use crate::shared::Shared;
+use crate::shared::inspection::ReactorLoad;
+use crate::status::history::{Sample, Second};
+use crate::status::observation::{ask_reactors, slots_of};
+
+/// One second's numbers.
+#[derive(Serialize)]
+struct Tick {
+    second: u64,
+    all: Option<Sample>,
+    routes: BTreeMap<usize, Sample>,
+    /// Of each that uses any: session, slots in use for requests, open streams, quarantined.
+    workers: Vec<(u64, u32, u32, u32)>,
+    waiting: u64,
+    oldest_ms: u64,
+    connections: u64,
+    event_streams: u64,
+    cpu_percent: f64,
+}
+
+/// Whether anybody looks.
+pub fn is_watched(shared: &Shared) -> bool {
+    shared.streams.count(&Topic::Status) > 0
+}
+
+fn push(shared: &Shared, event_type: &str, data: &str) {
+    let event = Event {
+        event_type,
+        data,
+        ..Event::default()
+    };
+    match event.to_frame() {
+        Ok(frame) => {
+            // A page that is too slow loses a second.
+            let _ = shared
+                .streams
+                .push(&Topic::Status, &Filter::default(), &frame);
+        }
+        Err(error) => tracing::warn!("the status pages cannot be told what is new: {error}"),
+    }
+}
+
+/// Workers or routes are others than before.
+pub fn tell_changed(shared: &Shared) {
+    if is_watched(shared) {
+        push(shared, "changed", "");
+    }
+}
+
+/// Each second's numbers, for whoever looks; asks the reactors first.
+pub fn tell_second(shared: &Arc<Shared>, second: Second, cpu_percent: f64) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let loads = ask_reactors(&shared).await;
+        let tick = tick(&shared, &loads, second, cpu_percent);
+        let data = serde_json::to_string(&tick).expect("the hub's own types serialise");
+        push(&shared, "tick", &data);
+    });
+}
+
+fn tick(shared: &Shared, loads: &[ReactorLoad], second: Second, cpu_percent: f64) -> Tick {
+    let now_ms = clock::coarse_ms();
+    let queues = || {
+        let all = loads.iter();
+        all.flat_map(|load| load.queues.iter().chain(&load.stream_queues))
+    };
+    let oldest_since_ms = queues().map(|queue| queue.oldest_since_ms).min();
+    let used = slots_of(loads)
+        .into_iter()
+        .filter(|(_, slots)| slots.used > 0);
+    Tick {
+        second: clock::unix_seconds(),
+        all: second.all,
+        routes: second
+            .routes
+            .into_iter()
+            .map(|(id, sample)| (id.index(), sample))
+            .collect(),
+        workers: used
+            .map(|(id, slots)| {
+                let requests = slots.used.saturating_sub(slots.open_streams);
+                (id, requests, slots.open_streams, slots.quarantined)
+            })
+            .collect(),
+        waiting: queues().map(|queue| queue.waiting).sum(),
+        oldest_ms: oldest_since_ms.map_or(0, |since| now_ms.saturating_sub(since)),
+        connections: loads.iter().map(|load| load.connections).sum(),
+        event_streams: shared.streams.client_count() as u64,
+        cpu_percent,
+    }
+}
