@@ -197,15 +197,10 @@ pub enum Goodbye {
 }
 
 impl Goodbye {
+    #[rustfmt::skip]
     const ALL: [Self; 8] = [
-        Self::Replaced,
-        Self::Stopping,
-        Self::Violation,
-        Self::TooManyUnanswered,
-        Self::Left,
-        Self::Unresponsive,
-        Self::NoResources,
-        Self::Evicted,
+        Self::Replaced, Self::Stopping, Self::Violation, Self::TooManyUnanswered, Self::Left,
+        Self::Unresponsive, Self::NoResources, Self::Evicted,
     ];
 }
 

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::command::Asked;
 
+/// Incidents that `status` shows.
+const INCIDENTS_SHOWN: usize = 10;
+
 /// The reply to a command, in lines.
 pub fn reply(asked: &Asked, reply: &Value) -> String {
     match asked {
@@ -104,84 +107,14 @@ fn table<const N: usize>(heads: [&str; N], right: [bool; N], rows: &[[String; N]
 
 fn status(status: &Value) -> String {
     let mut out = String::new();
-    let state = match status["not_ready_because"].as_str() {
-        None => "ready".to_owned(),
-        Some(why) => format!("not ready: {why}"),
-    };
-    let urls: Vec<_> = list(&status["listens_on"]).iter().map(text).collect();
-    let latency = &status["latency_us"];
-    let (workers, connections) = (&status["workers"], &status["connections"]);
-    let lines = [
-        ("state", state),
-        (
-            "hub",
-            format!(
-                "slotway-hub {}, process {}, up {}, engine {}",
-                text(&status["version"]),
-                status["pid"],
-                age(&status["started_ms"]),
-                text(&status["engine"])
-            ),
-        ),
-        ("listens on", urls.join(", ")),
-        ("attach", text(&status["attach"]).to_owned()),
-        (
-            "workers",
-            format!(
-                "{} live, {} draining; {} routes",
-                workers["live"], workers["draining"], status["routes"]
-            ),
-        ),
-        (
-            "clients",
-            format!(
-                "{} connections ({} busy, at most {}), {} event streams",
-                connections["open"],
-                connections["busy"],
-                connections["max"],
-                status["event_stream_clients"]
-            ),
-        ),
-        (
-            "queue",
-            format!(
-                "{} waiting, the longest for {} ms",
-                status["queue"]["waiting"], status["queue"]["oldest_ms"]
-            ),
-        ),
-        (
-            "requests",
-            format!(
-                "{}, {} of them failed",
-                status["requests"], status["failed"]
-            ),
-        ),
-        (
-            "latency",
-            format!(
-                "p50 {}, p99 {}, p99.9 {}",
-                microseconds(&latency["p50"]),
-                microseconds(&latency["p99"]),
-                microseconds(&latency["p999"])
-            ),
-        ),
-    ];
-    for (name, value) in lines {
+    for (name, value) in status_lines(status) {
         let _ = writeln!(out, "{name:<11} {value}");
-    }
-    let faults = status["faults"].as_object().into_iter().flatten();
-    let faults: Vec<_> = faults
-        .filter(|(_, count)| number(count) > 0)
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
-    if !faults.is_empty() {
-        let _ = writeln!(out, "{:<11} {}", "faults", faults.join(", "));
     }
     let incidents = list(&status["incidents"]);
     if !incidents.is_empty() {
         out.push_str("\nincidents, newest first (UTC)\n");
     }
-    for incident in incidents.iter().take(10) {
+    for incident in incidents.iter().take(INCIDENTS_SHOWN) {
         let _ = writeln!(
             out,
             "  {}  {}: {}: {}",
@@ -192,6 +125,70 @@ fn status(status: &Value) -> String {
         );
     }
     out
+}
+
+fn status_lines(status: &Value) -> Vec<(&'static str, String)> {
+    let state = match status["not_ready_because"].as_str() {
+        None => "ready".to_owned(),
+        Some(why) => format!("not ready: {why}"),
+    };
+    let hub = format!(
+        "slotway-hub {}, process {}, up {}, engine {}",
+        text(&status["version"]),
+        status["pid"],
+        age(&status["started_ms"]),
+        text(&status["engine"])
+    );
+    let urls: Vec<_> = list(&status["listens_on"]).iter().map(text).collect();
+    let (workers, connections) = (&status["workers"], &status["connections"]);
+    let clients = format!(
+        "{} connections ({} busy, at most {}), {} event streams",
+        connections["open"],
+        connections["busy"],
+        connections["max"],
+        status["event_stream_clients"]
+    );
+    let latency = ["p50", "p99", "p999"].map(|name| microseconds(&status["latency_us"][name]));
+    let [p50, p99, p999] = latency;
+    let queue = &status["queue"];
+    let mut lines = vec![
+        ("state", state),
+        ("hub", hub),
+        ("listens on", urls.join(", ")),
+        ("attach", text(&status["attach"]).to_owned()),
+        (
+            "workers",
+            format!(
+                "{} live, {} draining; {} routes",
+                workers["live"], workers["draining"], status["routes"]
+            ),
+        ),
+        ("clients", clients),
+        (
+            "queue",
+            format!(
+                "{} waiting, the longest for {} ms",
+                queue["waiting"], queue["oldest_ms"]
+            ),
+        ),
+        (
+            "requests",
+            format!(
+                "{}, {} of them failed",
+                status["requests"], status["failed"]
+            ),
+        ),
+        ("latency", format!("p50 {p50}, p99 {p99}, p99.9 {p999}")),
+    ];
+    let faults = status["faults"].as_object().into_iter().flatten();
+    let faults: Vec<_> = faults
+        .filter(|(_, count)| number(count) > 0)
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if !faults.is_empty() {
+        lines.push(("faults", faults.join(", ")));
+    }
+    lines
 }
 
 fn workers(workers: &Value) -> String {

@@ -18,32 +18,8 @@ use crate::routing::registration::{Registration, RouteOptions, RouteSpec};
 pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlError> {
     let document: RegisterRequest = document::read("a registration", body)?;
     let refuse = |field: &str, why: String| Err(ControlError::field(field, why));
-    if document.name.is_empty() {
-        return refuse("name", "the name is empty".to_owned());
-    }
-    if document.name.len() > WORKER_NAME_BYTES_MAX {
-        return refuse(
-            "name",
-            format!("the name is longer than {WORKER_NAME_BYTES_MAX} bytes"),
-        );
-    }
-    if !document
-        .name
-        .bytes()
-        .all(|byte| matches!(byte, 0x20..=0x7e))
-        || document.name.trim() != document.name
-    {
-        return refuse("name", "the name must be visible ASCII".to_owned());
-    }
-    let is_version = |version: &String| {
-        (1..=WORKER_VERSION_BYTES_MAX).contains(&version.len())
-            && version.bytes().all(|byte| matches!(byte, 0x21..=0x7e))
-    };
-    if !document.version.iter().all(is_version) {
-        let why =
-            format!("the version must be 1 to {WORKER_VERSION_BYTES_MAX} bytes of visible ASCII");
-        return refuse("version", why);
-    }
+    check_name(&document.name)?;
+    check_version(document.version.as_deref())?;
     if document.routes.is_empty() || document.routes.len() > ROUTE_COUNT_MAX {
         return refuse(
             "routes",
@@ -99,6 +75,32 @@ pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlEr
         routes,
         options,
     })
+}
+
+fn check_name(name: &str) -> Result<(), ControlError> {
+    let is_visible = |byte| matches!(byte, 0x20..=0x7e);
+    let why = if name.is_empty() {
+        "the name is empty".to_owned()
+    } else if name.len() > WORKER_NAME_BYTES_MAX {
+        format!("the name is longer than {WORKER_NAME_BYTES_MAX} bytes")
+    } else if !name.bytes().all(is_visible) || name.trim() != name {
+        "the name must be visible ASCII".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(ControlError::field("name", why))
+}
+
+fn check_version(version: Option<&str>) -> Result<(), ControlError> {
+    let is_one = |version: &str| {
+        (1..=WORKER_VERSION_BYTES_MAX).contains(&version.len())
+            && version.bytes().all(|byte| matches!(byte, 0x21..=0x7e))
+    };
+    if version.is_none_or(is_one) {
+        return Ok(());
+    }
+    let why = format!("the version must be 1 to {WORKER_VERSION_BYTES_MAX} bytes of visible ASCII");
+    Err(ControlError::field("version", why))
 }
 
 /// For a message.

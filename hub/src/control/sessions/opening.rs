@@ -241,24 +241,8 @@ impl Sessions {
             alive_at_ms: 0.into(),
             open_lanes: OpenLanes::new(self.shared.geometry.lane_count()),
         });
-        let end_watch = self.watch(&session, watched, peer.pid);
-        if !is_instance {
-            self.replace(&session.name);
-        }
-        let is_other =
-            |attached: &Attached| attached.is_live() && attached.session.name == session.name;
-        let is_alone = !self.attached.iter().any(is_other);
-        self.absences.came(&session, is_alone);
-        self.missing.retain(|name| *name != session.name);
-        self.incidents
-            .note(&session.name, "attached", &attached_text(&session));
-        self.attached.push(Attached {
-            session: Arc::clone(&session),
-            state: SessionState::Live,
-            socket,
-            watcher: end_watch,
-            drain: None,
-        });
+        let watcher = self.watch(&session, watched, peer.pid);
+        self.enter(&session, is_instance, socket, watcher);
         self.publish();
         tracing::info!(
             worker = session.name,
@@ -270,6 +254,33 @@ impl Sessions {
         let waits = self.handover.attached(&session.worker_id);
         super::tell(waits);
         Ok(())
+    }
+
+    /// The session takes requests from the next table on.
+    fn enter(
+        &mut self,
+        session: &Arc<Session>,
+        is_instance: bool,
+        socket: OwnedFd,
+        watcher: JoinHandle<()>,
+    ) {
+        if !is_instance {
+            self.replace(&session.name);
+        }
+        let is_other =
+            |attached: &Attached| attached.is_live() && attached.session.name == session.name;
+        let is_alone = !self.attached.iter().any(is_other);
+        self.absences.came(session, is_alone);
+        self.missing.retain(|name| *name != session.name);
+        self.incidents
+            .note(&session.name, "attached", &attached_text(session));
+        self.attached.push(Attached {
+            session: Arc::clone(session),
+            state: SessionState::Live,
+            socket,
+            watcher,
+            drain: None,
+        });
     }
 
     /// Makes the memory and the bells of a session, and hands them to the worker.
