@@ -18,6 +18,7 @@
 //! http        heads and bodies as bytes; no I/O
 //! lanes       slots, rings and arenas between one reactor and one worker
 //! routing     from a path to the workers that serve it
+//! access_log  a line for each request
 //! logging     a log that never blocks and is never flooded      clock   coarse time
 //! metrics     what each reactor counts
 //! limits      every bound and default
@@ -38,6 +39,7 @@
 //! keeps the floors.
 #![forbid(unsafe_code)]
 
+mod access_log;
 pub mod cli;
 mod clock;
 pub mod config;

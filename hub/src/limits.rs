@@ -355,6 +355,25 @@ pub const RECENT_LINE_BYTES_MAX: usize = 512;
 /// How long a reactor may take to say what it has to do, before it is left out.
 pub const REACTOR_ANSWER_TIME: Duration = Duration::from_secs(2);
 
+/// Records of ended requests that wait to be written, for each reactor: some five thousand.
+pub const ACCESS_LOG_RING_BYTES: usize = 1024 * 1024;
+
+/// How long the access log's writer gathers lines to write them together.
+pub const ACCESS_LOG_BATCH_TIME: Duration = Duration::from_millis(20);
+
+/// How often it says that lines are missing.
+pub const ACCESS_LOG_WORD_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long the hub waits at its end for the last lines to be written.
+pub const ACCESS_LOG_FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// Longest X-Request-Id of a client that is kept.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// What the fields that the hub gives a request take of its slot's arena: two entries, and
+/// the longest names and values.
+pub const GIVEN_FIELDS_BYTES_MAX: usize = 2 * 16 + 12 + REQUEST_ID_BYTES_MAX + 11 + 55;
+
 /// Routes that are counted each by itself; further ones are counted together.
 pub const COUNTED_ROUTE_COUNT_MAX: usize = 2048;
 

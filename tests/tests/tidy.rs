@@ -17,6 +17,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
         &[
             &["limits"],
             &["clock", "logging", "metrics"],
+            &["access_log"],
             &["routing"],
             &["lanes"],
             &["http"],

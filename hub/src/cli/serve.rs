@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 /// Runs the hub until SIGTERM or SIGINT.
 pub fn run(mut config: Config) -> ExitCode {
-    let log = logging::start();
+    let log = logging::start(config.logs.log_format);
     config.recent_lines = log.recent.clone();
     if config.region_size.is_some() {
         tracing::warn!(
@@ -67,6 +67,7 @@ fn serve(mut config: Config) -> Result<End, StartError> {
         let terminate = signal(SignalKind::terminate()).map_err(StartError::Runtime)?;
         let interrupt = signal(SignalKind::interrupt()).map_err(StartError::Runtime)?;
         let upgrade = signal(SignalKind::user_defined2()).map_err(StartError::Runtime)?;
+        let hangup = signal(SignalKind::hangup()).map_err(StartError::Runtime)?;
         let program = Program::running().map_err(StartError::Runtime)?;
         let predecessor = Predecessor::find().map_err(StartError::Handover)?;
         // A successor is not the process that somebody knows.
@@ -94,6 +95,7 @@ fn serve(mut config: Config) -> Result<End, StartError> {
             terminate,
             interrupt,
             upgrade,
+            hangup,
         };
         let (why, end, successor) = serve_until_told(&mut hub, &program, &mut signals).await;
         if why == "SIGTERM" {
@@ -138,6 +140,7 @@ async fn serve_until_told(
             }
             _ = signals.terminate.recv() => return ("SIGTERM".to_owned(), End::Well, None),
             _ = signals.interrupt.recv() => return ("SIGINT".to_owned(), End::Well, None),
+            _ = signals.hangup.recv() => hub.reopen_logs(),
             _ = signals.upgrade.recv() => match hub.upgrade(program).await {
                 Ok(successor) => {
                     let why = "a new hub has taken over".to_owned();
@@ -166,6 +169,7 @@ struct Signals {
     terminate: SignalStream,
     interrupt: SignalStream,
     upgrade: SignalStream,
+    hangup: SignalStream,
 }
 
 impl Signals {

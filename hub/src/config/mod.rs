@@ -1,18 +1,21 @@
 //! Flags of `slotway-hub` and what they mean once checked.
 //!
-//! [`secret`] is what peers from other hosts must send, [`origin`] the web origins that
+//! [`listen`] says where the hub listens, [`deadlines`] how long clients are waited for, and
+//! [`logs`] what is logged. [`secret`] is what peers from other hosts must send, [`origin`] the web origins that
 //! may read responses, [`duration`] reads times, [`settings`] are for people to look at, and
 //! [`error`] says why a configuration cannot be used.
 
+pub mod deadlines;
 pub mod duration;
 pub mod error;
+pub mod listen;
+pub mod logs;
 pub mod origin;
 pub mod secret;
 pub mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
@@ -32,8 +35,11 @@ use crate::limits::{
 use crate::logging::recent::RecentLines;
 use crate::routing::own_paths::OwnPaths;
 
+use deadlines::Deadlines;
 use duration::{Time, at_least};
 use error::ConfigError;
+use listen::ListenAddress;
+use logs::LogOptions;
 use origin::AllowedOrigin;
 use secret::Secret;
 
@@ -48,6 +54,7 @@ Environment:
 
 Signals:
   SIGTERM, SIGINT  Finish what is in flight and end; a second one ends at once
+  SIGHUP           Open the file of --access-log anew
   SIGUSR2          Replace the hub by the program that is at its path now; no connection is
                    refused";
 
@@ -246,6 +253,10 @@ pub struct Config {
     #[arg(skip)]
     pub recent_lines: RecentLines,
 
+    /// Flags of the logs
+    #[command(flatten)]
+    pub logs: LogOptions,
+
     /// Unix socket at which workers attach, mode 0600: those of the hub's user and of root
     /// [default: under `$XDG_RUNTIME_DIR`, /run, or a private folder in /tmp]
     #[arg(long, value_name = "PATH")]
@@ -287,58 +298,6 @@ impl Switch {
     /// Whether it is on.
     pub fn is_on(self) -> bool {
         self == Self::On
-    }
-}
-
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
-    /// TCP.
-    Tcp(SocketAddr),
-    /// A Unix stream socket, by its path.
-    Unix(PathBuf),
-}
-
-impl FromStr for ListenAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = "expected address:port, like 127.0.0.1:3200 or [::]:80, or unix:/path";
-        match text.strip_prefix("unix:") {
-            Some("") => Err(wrong.to_owned()),
-            Some(path) => Ok(Self::Unix(PathBuf::from(path))),
-            None => text.parse().map(Self::Tcp).map_err(|_| wrong.to_owned()),
-        }
-    }
-}
-
-/// How long clients are waited for, in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deadlines {
-    /// For the first byte of a request.
-    pub idle_ms: u64,
-    /// For a whole head, from its first byte.
-    pub head_ms: u64,
-    /// For a body, before its least rate counts.
-    pub body_ms: u64,
-    /// Least rate of a body; 0 for none.
-    pub body_bytes_per_s_min: u64,
-    /// For a client to take a piece of a response, before its least rate counts.
-    pub write_ms: u64,
-    /// Least rate at which it must take it.
-    pub write_bytes_per_s_min: u64,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self {
-            idle_ms: IDLE_TIME_DEFAULT.as_millis() as u64,
-            head_ms: HEAD_TIME_DEFAULT.as_millis() as u64,
-            body_ms: BODY_TIME_DEFAULT.as_millis() as u64,
-            body_bytes_per_s_min: BODY_RATE_MIN_DEFAULT,
-            write_ms: WRITE_TIME_DEFAULT.as_millis() as u64,
-            write_bytes_per_s_min: WRITE_RATE_MIN_DEFAULT,
-        }
     }
 }
 

@@ -17,9 +17,10 @@ use crate::logging::recent::{Line, RecentLines};
 use crate::metrics::route::RouteId;
 use crate::shared::Shared;
 use crate::shared::message::{Operation, OperationRequest};
-use crate::status::exposition::{self, Format};
+use crate::status::exposition;
 use crate::status::history::History;
 use crate::status::observation::{HubFacts, Observation};
+use crate::status::openmetrics::Format;
 use crate::status::page;
 
 /// What is kept for those who operate the hub.

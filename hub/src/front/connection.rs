@@ -75,7 +75,8 @@ async fn run(wire: &mut Wire, call: &mut Call) {
             Ok(false) => return,
             Err(error) => {
                 let reply = reply_to_no_request(wire, call, error);
-                call.arrive(monotonic_ns(), false);
+                call.head.bytes = 0;
+                call.arrive(wire, monotonic_ns(), false);
                 let after = call.send_local(wire, &reply, AfterRequest::Close).await;
                 call.count(wire, after);
                 after
@@ -98,6 +99,9 @@ async fn run(wire: &mut Wire, call: &mut Call) {
 async fn read_head(wire: &mut Wire, call: &mut Call) -> Result<bool, HeadError> {
     call.begin();
     wire.status = 0;
+    if wire.reactor.identifies {
+        wire.state.request_id.borrow_mut().clear();
+    }
     let mut scanner = HeadScanner::new(wire.reactor.head_limits);
     let mut wait = Wait::Worker;
     loop {
@@ -106,7 +110,7 @@ async fn read_head(wire: &mut Wire, call: &mut Call) -> Result<bool, HeadError> 
         {
             let now_ns = monotonic_ns();
             call.head.parse(&wire.input[..end])?;
-            call.arrive(now_ns, wire.reactor.must_measure());
+            call.arrive(wire, now_ns, wire.reactor.must_measure());
             wire.state.wait_for_nothing();
             return Ok(true);
         }

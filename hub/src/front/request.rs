@@ -1,13 +1,18 @@
 //! The fork: which part of the hub answers a request.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+
 use slotway_shm_proto::Method;
 
-use super::{auth, cors, operations};
+use super::{auth, cors, identity, operations};
 use crate::http::forwarded::{self, Client};
 use crate::http::framing::Framing;
 use crate::http::head::{bytes_of, text_of, value_in};
 use crate::http::local_reply::LocalReply;
 use crate::limits::CONTROL_BODY_BYTES_MAX;
+use crate::logging;
 use crate::metrics::route::{Group, RouteId};
 use crate::proxy::{self, Served};
 use crate::routing::own_paths::OwnPath;
@@ -19,7 +24,18 @@ use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
 
 /// Serves the request whose head has been parsed.
 pub async fn serve(wire: &mut Wire, call: &mut Call) -> AfterRequest {
-    let result = try_serve(wire, call).await;
+    let result = if wire.reactor.identifies {
+        identity::give(wire, call);
+        let state = Rc::clone(&wire.state);
+        let mut serving = pin!(try_serve(wire, call));
+        poll_fn(|cx| {
+            let _current = logging::request::enter(&state.request_id.borrow());
+            serving.as_mut().poll(cx)
+        })
+        .await
+    } else {
+        try_serve(wire, call).await
+    };
     wire.reactor.hangups.end(&wire.state);
     let after = match result {
         Ok(after) => after,

@@ -69,6 +69,15 @@ pub fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     let _ = write!(out, "{name}: {value}\r\n");
 }
 
+/// Whether field lines have one of this name.
+pub fn has_field(lines: &[u8], name: &str) -> bool {
+    let mut lines = lines.split(|byte| *byte == b'\n');
+    lines.any(|line| {
+        let own = line.split(|byte| *byte == b':').next();
+        own.is_some_and(|own| own.eq_ignore_ascii_case(name.as_bytes()))
+    })
+}
+
 /// The blank line.
 pub fn end_fields(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");

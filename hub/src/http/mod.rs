@@ -4,8 +4,8 @@
 //! In: [`scan`] finds where a head ends, `lines` judges its lines, [`head`] parses it, with
 //! [`target`], `connection_field`, [`framing`] and [`forwarded`] for parts of it, and
 //! [`chunked`] decodes a body; [`error`] is what can be wrong. Out: [`encode`] writes a head,
-//! with its [`date`], [`field_section`] checks the fields of a worker, and [`local_reply`] is
-//! a response of the hub's own.
+//! with its [`date`], [`field_section`] checks the fields of a worker, [`trace_context`] reads
+//! and makes a trace's field, and [`local_reply`] is a response of the hub's own.
 
 pub mod chunked;
 mod connection_field;
@@ -20,6 +20,7 @@ mod lines;
 pub mod local_reply;
 pub mod scan;
 pub mod target;
+pub mod trace_context;
 
 /// Elements of a comma-separated list, trimmed; some may be empty.
 fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {

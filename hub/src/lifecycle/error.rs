@@ -54,6 +54,9 @@ pub enum StartError {
         /// How many were expected.
         expected: usize,
     },
+    /// The access log's file.
+    #[error("--access-log: {0}")]
+    AccessLog(#[source] io::Error),
     /// Threads or the control runtime.
     #[error("cannot start the control runtime: {0}")]
     Runtime(#[source] io::Error),

@@ -11,7 +11,8 @@ use super::bind::listen;
 use super::error::StartError;
 use super::handover::{Description, ListenerDescription};
 use super::unix_socket::UnixSocket;
-use crate::config::{Config, ListenAddress};
+use crate::config::Config;
+use crate::config::listen::ListenAddress;
 
 /// Everything that the hub listens on; files and locks go with it.
 pub struct Listeners {

@@ -31,10 +31,13 @@ use slotway_net::{Chosen, Engine, choose};
 use slotway_shm_proto::layout::LAYOUT_VERSION;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::access_log::producer::AccessLog;
+use crate::access_log::writer::{self, Writer};
 use crate::clock;
 use crate::config::Config;
 use crate::control;
 use crate::limits::{MOVE_TIME, STOP_GRACE};
+use crate::metrics::route::{RouteLabels, group_labels};
 use crate::routing::registration::ExpectedWorker;
 use crate::shared::Shared;
 use crate::shared::auth::Access;
@@ -45,7 +48,7 @@ use attach_socket::AttachSocket;
 use error::StartError;
 use handover::Description;
 use listeners::{Listeners, inherit};
-use reactor_thread::{ReactorSockets, ReactorThread, start_reactor};
+use reactor_thread::{ReactorParts, ReactorThread, start_reactor};
 use upgrade::{Predecessor, Program, Successor};
 
 /// A running hub.
@@ -216,6 +219,9 @@ impl Hub {
         let (control, messages) = mpsc::unbounded_channel();
         let channels = (0..reactor_count).map(|_| mpsc::unbounded_channel());
         let (inspections, questions): (_, Vec<_>) = channels.unzip();
+        let route_labels = group_labels();
+        let (access_log, access_logs) = start_access_log(&config, reactor_count, &route_labels)?;
+        let mut access_logs = access_logs.into_iter();
         let shared = Shared::new(
             config,
             geometry,
@@ -223,6 +229,7 @@ impl Hub {
             fd_limit,
             access,
             inspections,
+            (access_log, route_labels),
         );
         let shared = Arc::new(shared);
         let mut reactors = Vec::new();
@@ -230,12 +237,13 @@ impl Hub {
         let clients = listeners.clients.of_reactors.drain(..);
         for (index, (clients, questions)) in clients.zip(questions).enumerate() {
             let shared = Arc::clone(&shared);
-            let sockets = ReactorSockets {
+            let parts = ReactorParts {
                 clients,
                 operations: operations.next().unwrap_or_default(),
+                access_log: access_logs.next(),
             };
             let index = index as u32;
-            reactors.push(start_reactor(engine, index, shared, sockets, questions)?);
+            reactors.push(start_reactor(engine, index, shared, parts, questions)?);
         }
         let facts = HubFacts {
             attach: attach.path().display().to_string(),
@@ -298,6 +306,13 @@ impl Hub {
         self.shared.config.slots
     }
 
+    /// Opens the access log's file anew.
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.shared.access_log {
+            log.reopen();
+        }
+    }
+
     /// Makes `/health` say that the hub will stop soon. Returns for how long it is to serve
     /// on, so that balancers notice.
     pub fn say_unready(&self) -> Duration {
@@ -330,12 +345,29 @@ impl Hub {
         self.shared.tell_control(ControlMessage::Stop(done));
         // An error means that the control task is gone, and so are its workers.
         let _ = stopped.await;
+        if let Some(log) = &self.shared.access_log {
+            log.finish();
+        }
         let counts = self.shared.counters.all();
         let counts =
             counts.map(|(name, _, count)| format!("{name}={}", count.load(Ordering::Relaxed)));
         tracing::info!("faults counted: {}", counts.join(" "));
         has_ended
     }
+}
+
+/// The thread of the access log and the reactors' ends of it, if there is to be one.
+fn start_access_log(
+    config: &Config,
+    reactor_count: u32,
+    labels: &RouteLabels,
+) -> Result<(Option<Writer>, Vec<AccessLog>), StartError> {
+    let Some(options) = config.logs.access_log() else {
+        return Ok((None, Vec::new()));
+    };
+    let started = writer::start(options, reactor_count as usize, Arc::clone(labels));
+    let (writer, ends) = started.map_err(StartError::AccessLog)?;
+    Ok((Some(writer), ends))
 }
 
 /// Raises the soft limit of open files to the hard one, and returns it.

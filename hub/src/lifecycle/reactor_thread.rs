@@ -10,6 +10,7 @@ use slotway_net::{Engine, Listener, run};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::StartError;
+use crate::access_log::producer::AccessLog;
 use crate::front::door::Door;
 use crate::front::listener;
 use crate::reactor::Reactor;
@@ -24,12 +25,14 @@ pub struct ReactorThread {
     pub ended: oneshot::Receiver<()>,
 }
 
-/// What a reactor accepts at.
-pub struct ReactorSockets {
+/// What a reactor has of its own.
+pub struct ReactorParts {
     /// Clients.
     pub clients: Vec<OwnedFd>,
     /// Who operates the hub.
     pub operations: Vec<OwnedFd>,
+    /// Where it puts what the access log is to have.
+    pub access_log: Option<AccessLog>,
 }
 
 /// Starts a reactor and waits until its engine runs.
@@ -37,7 +40,7 @@ pub fn start_reactor(
     engine: Engine,
     index: u32,
     shared: Arc<Shared>,
-    sockets: ReactorSockets,
+    parts: ReactorParts,
     questions: mpsc::UnboundedReceiver<Inspection>,
 ) -> Result<ReactorThread, StartError> {
     let (end, ended) = oneshot::channel();
@@ -57,10 +60,10 @@ pub fn start_reactor(
                 };
                 let made = || {
                     let listeners = Listeners {
-                        clients: listeners(sockets.clients)?,
-                        operations: listeners(sockets.operations)?,
+                        clients: listeners(parts.clients)?,
+                        operations: listeners(parts.operations)?,
                     };
-                    Ok((listeners, Reactor::new(index, shared)?))
+                    Ok((listeners, Reactor::new(index, shared, parts.access_log)?))
                 };
                 match made() {
                     Ok((listeners, reactor)) => {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slotway_shm_proto::Method;
 
@@ -91,27 +92,39 @@ pub struct RouteLabel {
     pub method: &'static str,
 }
 
+/// The label of every place, by its index; who enters routes adds to them.
+pub type RouteLabels = Arc<Mutex<Vec<RouteLabel>>>;
+
+/// The labels of the groups.
+pub fn group_labels() -> RouteLabels {
+    let labels = Group::ALL.into_iter().flat_map(|group| {
+        let methods = [None].into_iter().chain(Method::ALL.map(Some));
+        methods.map(move |method| RouteLabel {
+            route: group.label().to_owned(),
+            method: method.map_or("other", Method::as_str),
+        })
+    });
+    Arc::new(Mutex::new(labels.collect()))
+}
+
 /// All routes that have been counted in this hub's life.
 #[derive(Debug)]
 pub struct RouteIds<R> {
     ids: HashMap<R, RouteId>,
-    labels: Vec<RouteLabel>,
+    labels: RouteLabels,
 }
 
 impl<R: Clone + Eq + Hash> RouteIds<R> {
-    /// The groups alone.
-    pub fn new() -> Self {
-        let labels = Group::ALL.into_iter().flat_map(|group| {
-            let methods = [None].into_iter().chain(Method::ALL.map(Some));
-            methods.map(move |method| RouteLabel {
-                route: group.label().to_owned(),
-                method: method.map_or("other", Method::as_str),
-            })
-        });
+    /// No routes yet; their labels will come behind those of the groups.
+    pub fn new(labels: RouteLabels) -> Self {
         Self {
             ids: HashMap::new(),
-            labels: labels.collect(),
+            labels,
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<RouteLabel>> {
+        self.labels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The route's place: its own, or that of others if there are as many as may be.
@@ -119,28 +132,36 @@ impl<R: Clone + Eq + Hash> RouteIds<R> {
         if let Some(id) = self.ids.get(key) {
             return *id;
         }
-        if self.labels.len() >= RouteId::COUNT_MAX {
+        let mut labels = self.lock();
+        if labels.len() >= RouteId::COUNT_MAX {
             return RouteId::of_group(Group::Other, Some(method));
         }
-        let id = RouteId(self.labels.len() as u32);
-        self.labels.push(RouteLabel {
+        let id = RouteId(labels.len() as u32);
+        labels.push(RouteLabel {
             route: label(),
             method: method.as_str(),
         });
+        drop(labels);
         self.ids.insert(key.clone(), id);
         id
     }
 
-    /// Every place and its label.
-    pub fn all(&self) -> impl Iterator<Item = (RouteId, &RouteLabel)> {
-        let ids = (0..).map(RouteId);
-        ids.zip(&self.labels)
+    /// Every place.
+    pub fn all(&self) -> impl Iterator<Item = RouteId> + use<R> {
+        (0..self.lock().len() as u32).map(RouteId)
     }
-}
 
-impl<R: Clone + Eq + Hash> Default for RouteIds<R> {
-    fn default() -> Self {
-        Self::new()
+    /// Every place and its label.
+    pub fn labels(&self) -> Vec<(RouteId, RouteLabel)> {
+        self.all().zip(self.lock().iter().cloned()).collect()
+    }
+
+    /// The places of a pattern, one for each of its methods.
+    pub fn of_pattern(&self, pattern: &str) -> Vec<RouteId> {
+        let labels = self.lock();
+        let all = (0..).map(RouteId).zip(&*labels);
+        let own = all.filter(|(_, label)| label.route == pattern);
+        own.map(|(id, _)| id).collect()
     }
 }
 
@@ -148,13 +169,13 @@ impl<R: Clone + Eq + Hash> Default for RouteIds<R> {
 mod tests {
     use super::*;
 
-    fn label<R>(ids: &RouteIds<R>, id: RouteId) -> &RouteLabel {
-        &ids.labels[id.index()]
+    fn label<R: Clone + Eq + Hash>(ids: &RouteIds<R>, id: RouteId) -> RouteLabel {
+        ids.lock()[id.index()].clone()
     }
 
     #[test]
     fn a_route_keeps_its_place_and_the_last_ones_share_theirs() {
-        let mut ids = RouteIds::new();
+        let mut ids = RouteIds::new(group_labels());
         let enter =
             |ids: &mut RouteIds<usize>, n: usize| ids.enter(&n, Method::Get, || format!("/{n}"));
         let first = enter(&mut ids, 0);
@@ -166,12 +187,12 @@ mod tests {
         assert_eq!(label(&ids, late).route, "other");
         assert_eq!(enter(&mut ids, 0), first);
         assert_eq!(label(&ids, first).route, "/0");
-        assert!(ids.all().all(|(id, _)| id.index() < RouteId::COUNT_MAX));
+        assert!(ids.all().all(|id| id.index() < RouteId::COUNT_MAX));
     }
 
     #[test]
     fn every_group_and_method_has_a_place_of_its_own() {
-        let ids = RouteIds::<u32>::new();
+        let ids = RouteIds::<u32>::new(group_labels());
         for group in Group::ALL {
             let unknown = RouteId::of_group(group, None);
             assert_eq!(label(&ids, unknown).route, group.label());

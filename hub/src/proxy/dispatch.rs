@@ -63,7 +63,12 @@ pub async fn with_body(
 
     let arena_bytes = wire.reactor.shared.geometry.arena_bytes();
     let head_bytes = call.head.bytes;
-    let room = fill::body_room(arena_bytes, head_bytes, call.head.fields.len());
+    let room = fill::body_room(
+        arena_bytes,
+        head_bytes,
+        call.head.fields.len(),
+        reactor.identifies,
+    );
     let (exchange, used, upload) = match body::read(wire, call, room).await? {
         Body::Known {
             bytes,
@@ -204,7 +209,10 @@ fn attempt(
         if streams {
             exchange.begin_stream(Rc::clone(&wire.state) as Rc<dyn StreamClient>);
         }
+        let id = wire.state.request_id.borrow();
+        let given = call.given_fields(&id);
         let request = Request {
+            given: given.as_slice(),
             head: &call.head,
             head_bytes: &wire.input[..call.head.bytes],
             params: &call.params,
@@ -218,7 +226,7 @@ fn attempt(
             },
             wants_times: call.is_measured(),
         };
-        let place = fill::write(&request, &exchange, &mut call.scratch)
+        let place = fill::write(&request, &exchange, &mut reactor.scratch.borrow_mut())
             .map_err(|error| LocalReply::error(error.status(), error.to_string()))?;
         if let DispatchBody::Whole {
             waiting_bytes: 1.., ..
@@ -226,6 +234,8 @@ fn attempt(
         {
             receive_waiting(wire, &exchange, place)?;
         }
+        drop(id);
+        call.note_worker(&exchange.lane().session);
         reactor.lanes.submit(&exchange, call.deadline_ms);
         if let Some(moments) = call.moments() {
             moments.submitted_ns = monotonic_ns();

@@ -16,7 +16,7 @@ use crate::http::forwarded::Client;
 use crate::http::head::{RequestHead, bytes_of};
 use crate::http::target::percent_decode;
 use crate::lanes::exchange::Exchange;
-use crate::limits::HEAD_BYTES_MAX;
+use crate::limits::{GIVEN_FIELDS_BYTES_MAX, HEAD_BYTES_MAX};
 use crate::routing::params::Params;
 
 /// What a request without a body has.
@@ -46,6 +46,8 @@ pub struct Request<'r> {
     pub head: &'r RequestHead,
     /// The bytes it was parsed from.
     pub head_bytes: &'r [u8],
+    /// Fields that the hub gives it: names and values. The head has room for them.
+    pub given: &'r [(&'static str, &'r [u8])],
     /// Raw parameters, in the pattern's order: parts of the head's path.
     pub params: &'r Params,
     /// They are handed on as they are, without decoding.
@@ -72,12 +74,24 @@ pub struct BodyPlace {
 }
 
 /// Bytes of a body that fit an arena beside any head of `head_bytes`.
-pub fn body_room(arena_bytes: u32, head_bytes: usize, field_count: usize) -> usize {
+/// `gives_fields` if the hub may add some.
+pub fn body_room(
+    arena_bytes: u32,
+    head_bytes: usize,
+    field_count: usize,
+    gives_fields: bool,
+) -> usize {
     debug_assert!(head_bytes <= HEAD_BYTES_MAX);
     let params_bytes = slotway_shm_proto::limits::ROUTE_PARAM_COUNT_MAX * size_of::<Span>();
     // Decoded parameters are never longer than the head they came from.
     let overhead =
         2 * head_bytes + field_count * size_of::<FieldEntry>() + params_bytes + 3 * ALIGN as usize;
+    let given_bytes = if gives_fields {
+        GIVEN_FIELDS_BYTES_MAX
+    } else {
+        0
+    };
+    let overhead = overhead + given_bytes;
     arena_bytes as usize - overhead.min(arena_bytes as usize)
 }
 
@@ -103,10 +117,12 @@ pub fn write(
 
     let fields_offset = (request.head_bytes.len() as u32).next_multiple_of(ALIGN);
     exchange.write_arena(fields_offset, layout::as_bytes(&head.fields));
-    let params_offset = fields_offset + (head.fields.len() * size_of::<FieldEntry>()) as u32;
+    let given_offset = fields_offset + (head.fields.len() * size_of::<FieldEntry>()) as u32;
+    let params_offset = given_offset + (request.given.len() * size_of::<FieldEntry>()) as u32;
     let text_offset = params_offset + (request.params.len() * size_of::<Span>()) as u32;
     let text_bytes = write_params(request, exchange, params_offset, text_offset, scratch)?;
-    let body_offset = (text_offset + text_bytes).next_multiple_of(ALIGN);
+    let end = write_given(request, exchange, given_offset, text_offset + text_bytes);
+    let body_offset = end.next_multiple_of(ALIGN);
 
     let (body_ring_bytes, body_bytes) = match request.body {
         DispatchBody::Whole {
@@ -130,7 +146,7 @@ pub fn write(
         path: head.path,
         query: head.query.unwrap_or_default(),
         fields_offset,
-        field_count: head.fields.len() as u32,
+        field_count: (head.fields.len() + request.given.len()) as u32,
         params_offset,
         param_count: request.params.len() as u32,
         body_offset,
@@ -178,6 +194,31 @@ fn peer_address(peer: Peer) -> [u8; 16] {
         Peer::Tcp(SocketAddr::V6(address)) => address.ip().octets(),
         Peer::Unix => [0; 16],
     }
+}
+
+/// Writes the entries and the texts of the fields that the hub gives the request. Returns where
+/// the texts end.
+fn write_given(
+    request: &Request<'_>,
+    exchange: &Exchange,
+    mut entry_offset: u32,
+    mut text_offset: u32,
+) -> u32 {
+    for (name, value) in request.given {
+        let [name, value] = [name.as_bytes(), value].map(|text| {
+            exchange.write_arena(text_offset, text);
+            let span = Span {
+                offset: text_offset,
+                bytes: text.len() as u32,
+            };
+            text_offset += span.bytes;
+            span
+        });
+        let entry = FieldEntry { name, value };
+        exchange.write_arena(entry_offset, layout::as_bytes(std::slice::from_ref(&entry)));
+        entry_offset += size_of::<FieldEntry>() as u32;
+    }
+    text_offset
 }
 
 /// Writes the spans of the parameters, and the text of those that had to be

@@ -94,7 +94,6 @@ pub async fn send(
     if let Some(moments) = call.moments() {
         (moments.taken_ns, moments.responded_ns) = response.times_ns;
     }
-    call.note_worker(wire, &exchange.lane().session);
     if response.has_failed {
         outcome::handler_failed(&exchange, response.status.unwrap_or_default());
     }
@@ -224,6 +223,7 @@ fn encode_head(
             return Err(error.to_string());
         }
     }
+    wire.append_request_id(fields_start);
     if status == encode::UPGRADE_REQUIRED {
         // Who sends Upgrade must say that it is for this connection alone.
         encode::field(&mut wire.output, "Connection", "upgrade");

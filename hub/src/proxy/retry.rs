@@ -12,6 +12,7 @@ use super::reserve::{Need, Reservation, reserve};
 use super::{absent, outcome, wait};
 use crate::lanes::exchange::Exchange;
 use crate::lanes::streams::StreamClient;
+use crate::limits::READ_BUFFER_BYTES;
 use crate::routing::registration::RouteSpec;
 use crate::routing::table::Target;
 use crate::shared::counters::Counters;
@@ -96,7 +97,13 @@ fn attempt(
                 if streams {
                     exchange.begin_stream(Rc::clone(&wire.state) as Rc<dyn StreamClient>);
                 }
-                gone.copy_request_to(&exchange, route_index, &mut call.scratch);
+                let mut scratch = wire.reactor.scratch.borrow_mut();
+                gone.copy_request_to(&exchange, route_index, &mut scratch);
+                // A body may have gone through it.
+                scratch.clear();
+                scratch.shrink_to(READ_BUFFER_BYTES);
+                drop(scratch);
+                call.note_worker(&exchange.lane().session);
                 lanes.submit(&exchange, call.deadline_ms);
                 Ok(Ok(exchange))
             }

@@ -18,7 +18,7 @@ use super::activity::RequestActivity;
 use super::deadline::Wait;
 
 use crate::clock;
-use crate::config::Deadlines;
+use crate::config::deadlines::Deadlines;
 use crate::lanes::streams::StreamClient;
 use crate::limits::{CLOCK_GRAIN_MS, IDLE_GRACE, LINGER_STOP_TIME, WATCH_INTERVAL};
 
@@ -43,6 +43,8 @@ pub struct ConnectionState {
     received_bytes: Cell<u64>,
     /// How a write that takes long gets on.
     write: Cell<WriteProgress>,
+    /// The id of its request, where requests have one.
+    pub(crate) request_id: RefCell<String>,
 }
 
 /// What the client takes of a write that takes long.
@@ -72,6 +74,7 @@ impl ConnectionState {
             is_slow_news: Cell::new(false),
             received_bytes: Cell::new(0),
             write: Cell::default(),
+            request_id: RefCell::default(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a connection waits for, and until when a body must have come.
 
 use crate::clock;
-use crate::config::Deadlines;
+use crate::config::deadlines::Deadlines;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

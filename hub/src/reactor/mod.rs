@@ -29,13 +29,16 @@ use slotway_net::LocalPeers;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::config::Deadlines;
+use crate::access_log::fields::Field;
+use crate::access_log::producer::AccessLog;
+use crate::config::deadlines::Deadlines;
 use crate::http::date::DateLine;
 use crate::http::head::HeadLimits;
 use crate::limits::PHASE_SAMPLE_DIVISOR;
 use crate::routing::registration::RouteSpec;
 use crate::routing::table::RouteTable;
 use crate::shared::Shared;
+use crate::shared::id::random_seed;
 use crate::shared::inspection::Inspection;
 use crate::shared::vital::vital;
 use buffers::Buffers;
@@ -69,12 +72,20 @@ pub struct Reactor {
     pub hangups: Rc<HangupWatch>,
     /// Buffers for responses.
     pub buffers: Buffers,
+    /// For small texts between two awaits.
+    pub scratch: RefCell<Vec<u8>>,
     /// What the system knows of clients on this host, if it may be asked.
     pub local_peers: Option<LocalPeers>,
     /// Told when the hub stops.
     pub stops: Notify,
     /// Wakes clients of event streams.
     pub route_changes: RouteChanges,
+    /// For what must be unlike all others.
+    pub random: RefCell<fastrand::Rng>,
+    /// Its end of the access log.
+    pub access_log: Option<AccessLog>,
+    /// Whether requests have ids or traces.
+    pub identifies: bool,
     routes: RefCell<Arc<RouteTable>>,
     routes_version: Cell<u64>,
     is_stopping: Cell<bool>,
@@ -82,7 +93,11 @@ pub struct Reactor {
 
 impl Reactor {
     /// A reactor without connections or lanes.
-    pub fn new(index: u32, shared: Arc<Shared>) -> io::Result<Rc<Self>> {
+    pub fn new(
+        index: u32,
+        shared: Arc<Shared>,
+        access_log: Option<AccessLog>,
+    ) -> io::Result<Rc<Self>> {
         let local_peers = LocalPeers::new();
         if let Err(error) = &local_peers {
             tracing::warn!(
@@ -95,7 +110,11 @@ impl Reactor {
             .instrumentation
             .then(|| RefCell::new(PhaseRecorder::new(index)));
         Ok(Rc::new(Self {
-            measures_all: phases.is_some() || shared.config.server_timing,
+            measures_all: phases.is_some()
+                || shared.config.server_timing
+                || access_log
+                    .as_ref()
+                    .is_some_and(|log| log.fields.has(Field::Phases)),
             until_measured: Cell::new(0),
             deadlines: shared.config.deadlines(),
             head_limits: shared.config.head_limits(),
@@ -103,11 +122,15 @@ impl Reactor {
             connections: Rc::default(),
             hangups: Rc::new(HangupWatch::new()?),
             buffers: Buffers::default(),
+            scratch: RefCell::default(),
             local_peers: local_peers.ok(),
             stops: Notify::new(),
             route_changes: RouteChanges::default(),
             date: RefCell::default(),
             phases,
+            random: RefCell::new(fastrand::Rng::with_seed(random_seed()?)),
+            access_log,
+            identifies: shared.config.logs.request_id || shared.config.logs.trace_context,
             routes: RefCell::default(),
             routes_version: Cell::new(0),
             is_stopping: Cell::new(false),
@@ -151,13 +174,13 @@ impl Reactor {
         let is_next = left == 0;
         let next = if is_next { PHASE_SAMPLE_DIVISOR } else { left };
         self.until_measured.set(next - 1);
-        is_next || self.measures_all || self.is_watched()
+        is_next || self.measures_all || self.shared.tap.is_open()
     }
 
-    /// Whether somebody looks at requests.
+    /// Whether somebody looks at requests: the access log, or an operator.
     #[inline]
     pub fn is_watched(&self) -> bool {
-        self.shared.tap.is_open()
+        self.access_log.is_some() || self.shared.tap.is_open()
     }
 
     /// Whether the hub stops: no further request on any connection.

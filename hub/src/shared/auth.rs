@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use slotway_net::Peer;
 
 use crate::config::error::ConfigError;
+use crate::config::listen::ListenAddress;
 use crate::config::secret::Secret;
-use crate::config::{Config, Internal, ListenAddress};
+use crate::config::{Config, Internal};
 
 /// The rules of one hub.
 #[derive(Clone, Debug)]

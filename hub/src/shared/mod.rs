@@ -22,10 +22,12 @@ use std::sync::Arc;
 use slotway_shm_proto::layout::Geometry;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::access_log::writer::Writer;
 use crate::config::Config;
 use crate::events::registry::Registry;
 use crate::limits::CONNECTIONS_FEW;
 use crate::metrics::recorder::ReactorMetrics;
+use crate::metrics::route::RouteLabels;
 use crate::routing::cell::RouteCell;
 use crate::shared::admission::Admission;
 use crate::shared::auth::Access;
@@ -61,6 +63,10 @@ pub struct Shared {
     pub counters: Counters,
     /// Who looks at requests.
     pub tap: Tap,
+    /// How the routes are called under which requests are counted.
+    pub route_labels: RouteLabels,
+    /// The access log's thread, if there is one.
+    pub access_log: Option<Writer>,
     /// For each reactor, what it counts.
     pub metrics: Vec<Arc<ReactorMetrics>>,
     /// Who may ask for what.
@@ -83,6 +89,7 @@ impl Shared {
         fd_limit: u64,
         access: Access,
         inspections: Vec<mpsc::UnboundedSender<Inspection>>,
+        (access_log, route_labels): (Option<Writer>, RouteLabels),
     ) -> Self {
         let reactor_wakes = (0..geometry.lane_count()).map(|_| Notify::new()).collect();
         let budget = FdBudget::new(fd_limit, geometry.lane_count());
@@ -107,6 +114,8 @@ impl Shared {
             open: watch::Sender::new(false),
             counters: Counters::default(),
             tap: Tap::default(),
+            route_labels,
+            access_log,
             metrics: (0..geometry.lane_count()).map(|_| Arc::default()).collect(),
             access,
             inspections,

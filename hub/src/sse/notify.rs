@@ -239,7 +239,10 @@ fn try_submit(
             } => (exchange, route_index),
             Reservation::MustWait(need, _) => return Ok(Err(need)),
         };
+        let given = subscriber.given.iter();
+        let given: Vec<_> = given.map(|(name, value)| (*name, &**value)).collect();
         let request = Request {
+            given: &given,
             head: &subscriber.head,
             head_bytes: &subscriber.head_bytes,
             params: &subscriber.raw_params,

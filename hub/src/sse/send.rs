@@ -39,6 +39,7 @@ pub async fn send_stream_head(wire: &mut Wire, call: &mut Call) -> std::io::Resu
     for (name, value) in STREAM_FIELDS {
         encode::field(&mut wire.output, name, value);
     }
+    wire.append_request_id(wire.output.len());
     call.append_cors_fields(wire, wire.output.len());
     encode::end_fields(&mut wire.output);
     wire.flush().await?;

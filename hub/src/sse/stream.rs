@@ -283,6 +283,8 @@ fn subscriber(wire: &Wire, call: &Call, route: RouteSpec) -> Result<Subscriber, 
         .collect::<Result<_, LocalReply>>()?;
     let connection =
         new_id().map_err(|error| outcome::overloaded(&format!("cannot create an id: {error}")))?;
+    let id = wire.state.request_id.borrow();
+    let given = call.given_fields(&id);
     let (head, head_bytes) = head_for_worker(&call.head, &wire.input[..call.head.bytes]);
     Ok(Subscriber {
         reactor: Rc::clone(&wire.reactor),
@@ -292,6 +294,11 @@ fn subscriber(wire: &Wire, call: &Call, route: RouteSpec) -> Result<Subscriber, 
         raw_params: call.params.clone(),
         head,
         head_bytes,
+        given: given
+            .as_slice()
+            .iter()
+            .map(|(name, value)| (*name, (*value).into()))
+            .collect(),
         client: wire.client,
         notice: RefCell::new(Notice::Waiting),
     })

@@ -39,6 +39,8 @@ pub struct Subscriber {
     pub head: RequestHead,
     /// The bytes of that.
     pub head_bytes: Vec<u8>,
+    /// Fields that the hub gave the request.
+    pub given: Vec<(&'static str, Box<[u8]>)>,
     /// Who asks.
     pub client: forwarded::Client,
     /// How far the notification that it is there has got.
@@ -71,7 +73,7 @@ impl Subscriber {
         if field_count > REQUEST_FIELD_COUNT_MAX || self.head_bytes.len() > HEAD_BYTES_MAX {
             return false;
         }
-        let room = fill::body_room(arena_bytes, self.head_bytes.len(), field_count);
+        let room = fill::body_room(arena_bytes, self.head_bytes.len(), field_count, true);
         // No character of an id is longer than that in JSON.
         let id_bytes = EVENT_NAME_BYTES_MAX * "\\u0000".len();
         self.document(SseLifecycle::Disconnect, Some("")).len() + id_bytes <= room

@@ -1,7 +1,7 @@
-//! An observation as metrics, in the `OpenMetrics` text format or in Prometheus's of before it.
+//! An observation as metrics, in one of the text formats.
 //! `docs/operating.md` says what each of them means.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -11,39 +11,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::observation::{Observation, RouteView};
+use super::openmetrics::{Format, to_prometheus};
 use super::process::ProcessUse;
 use crate::limits::COUNTED_WORKER_COUNT_MAX;
 use crate::metrics::histogram::Durations;
 use crate::metrics::recorder::{Phase, StatusClass};
 use crate::routing::session::SessionState;
-
-/// A format of metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// `OpenMetrics` 1.0.
-    OpenMetrics,
-    /// Prometheus, 0.0.4.
-    Prometheus,
-}
-
-impl Format {
-    /// The one that a client wants by its Accept field.
-    pub fn accepted_by(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") {
-            Self::OpenMetrics
-        } else {
-            Self::Prometheus
-        }
-    }
-
-    /// As a Content-Type field has it.
-    pub fn content_type(self) -> &'static str {
-        match self {
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
-        }
-    }
-}
 
 /// All metrics as text.
 pub fn encode(observation: Observation, format: Format) -> String {
@@ -55,49 +28,6 @@ pub fn encode(observation: Observation, format: Format) -> String {
         Format::OpenMetrics => openmetrics,
         Format::Prometheus => to_prometheus(&openmetrics),
     }
-}
-
-/// Metric families of `OpenMetrics` have no suffix, and those of Prometheus that of their
-/// samples; it knows neither units nor an end.
-fn to_prometheus(openmetrics: &str) -> String {
-    let mut text = String::with_capacity(openmetrics.len());
-    let types = || {
-        openmetrics
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE "))
-    };
-    let suffixed: std::collections::HashMap<_, _> = types()
-        .filter_map(|line| {
-            let (name, kind) = line.split_once(' ')?;
-            let suffix = match kind {
-                "counter" => "_total",
-                "info" => "_info",
-                _ => return None,
-            };
-            Some((name, suffix))
-        })
-        .collect();
-    for line in openmetrics.lines() {
-        let mut words = line.splitn(4, ' ');
-        let (hash, what) = (words.next(), words.next());
-        let (name, rest) = (words.next().unwrap_or_default(), words.next());
-        match (hash, what) {
-            (Some("#"), Some("UNIT" | "EOF")) => {}
-            (Some("#"), Some(what @ ("HELP" | "TYPE"))) => {
-                let suffix = suffixed.get(name).copied().unwrap_or_default();
-                let rest = match rest {
-                    Some("info") if what == "TYPE" => "gauge",
-                    rest => rest.unwrap_or_default(),
-                };
-                let _ = writeln!(text, "# {what} {name}{suffix} {rest}");
-            }
-            _ => {
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-    }
-    text
 }
 
 #[derive(Debug)]
@@ -260,23 +190,37 @@ impl Metrics {
                 .zip(&self.0.phases)
                 .map(|(phase, durations)| ([("phase", phase.label())], durations)),
         )?;
+        self.encode_faults(families)
+    }
+
+    fn encode_faults(&self, families: &mut Families<'_>) -> fmt::Result {
+        let own = ["lost_wakes", "access_log_lost"];
         let faults = self.0.faults.iter();
-        let faults = faults.filter(|(name, ..)| *name != "lost_wakes");
+        let faults = faults.filter(|(name, ..)| !own.contains(name));
         families.counters(
             "slotway_faults",
             "What the hub has counted of what went wrong, or nearly",
             faults.map(|(name, _, count)| ([("fault", *name)], *count)),
         )?;
-        let lost = self
-            .0
-            .faults
-            .iter()
-            .find(|(name, ..)| *name == "lost_wakes");
+        let count_of = |wanted: &str| {
+            let mut faults = self.0.faults.iter();
+            faults
+                .find(|(name, ..)| *name == wanted)
+                .map(|(_, _, count)| *count)
+        };
         families.counter(
             "slotway_lost_wakes",
             "Wake-ups of the hub that were lost; not 0 is a bug",
-            lost.map_or(0, |(_, _, count)| *count),
-        )
+            count_of("lost_wakes").unwrap_or_default(),
+        )?;
+        match count_of("access_log_lost") {
+            Some(count) => families.counter(
+                "slotway_access_log_lost",
+                "Requests that have no line in the access log",
+                count,
+            ),
+            None => Ok(()),
+        }
     }
 
     fn encode_queues(&self, families: &mut Families<'_>) -> fmt::Result {
@@ -460,28 +404,4 @@ fn encode_process(families: &mut Families<'_>, started_ms: u64) -> fmt::Result {
         families.gauge(name, help, value)?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_get_the_names_that_older_readers_look_for() {
-        let openmetrics = "# HELP a Help of it.\n# TYPE a counter\n# UNIT a seconds\n\
-                           a_total{x=\"# UNIT y\"} 1\n# TYPE b info\nb_info{v=\"1\"} 1\n\
-                           # TYPE c gauge\nc 2\n# EOF\n";
-        let expected = "# HELP a_total Help of it.\n# TYPE a_total counter\n\
-                        a_total{x=\"# UNIT y\"} 1\n# TYPE b_info gauge\nb_info{v=\"1\"} 1\n\
-                        # TYPE c gauge\nc 2\n";
-        assert_eq!(to_prometheus(openmetrics), expected);
-    }
-
-    #[test]
-    fn a_client_gets_the_format_that_it_accepts() {
-        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2";
-        assert_eq!(Format::accepted_by(prometheus), Format::OpenMetrics);
-        assert_eq!(Format::accepted_by("*/*"), Format::Prometheus);
-        assert_eq!(Format::accepted_by(""), Format::Prometheus);
-    }
 }

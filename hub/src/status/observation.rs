@@ -211,14 +211,19 @@ impl Observation {
             connections_max: shared.admission.count_max(),
             event_stream_clients: shared.streams.client_count() as u64,
             silent_reactors: (reactor_count - loads.len()) as u64,
-            faults: shared
-                .counters
-                .all()
-                .map(|(name, what, counter)| (name, what, counter.load(Ordering::Relaxed)))
-                .to_vec(),
+            faults: faults(shared),
             control,
         }
     }
+}
+
+fn faults(shared: &Shared) -> Vec<(&'static str, &'static str, u64)> {
+    let counters = shared.counters.all();
+    let counters = counters.map(|(name, what, count)| (name, what, count.load(Ordering::Relaxed)));
+    let log = shared.access_log.as_ref();
+    let what = "requests that have no line in the access log";
+    let lost = log.map(|log| ("access_log_lost", what, log.lost()));
+    counters.into_iter().chain(lost).collect()
 }
 
 /// What each reactor has to do, of those that answer in time.

@@ -23,6 +23,9 @@ use crate::shared::counters::Counters;
 /// A read that goes on while something else is awaited.
 pub type PendingRead = Pin<Box<dyn Future<Output = (io::Result<usize>, Vec<u8>)>>>;
 
+/// The field that carries a request's id.
+pub const REQUEST_ID: &str = "x-request-id";
+
 /// A client's connection.
 pub struct Wire {
     /// The reactor that serves it.
@@ -93,6 +96,15 @@ impl Wire {
         self.status = status;
         let mut date = self.reactor.date.borrow_mut();
         encode::start(&mut self.output, status, framing, persistence, date.now());
+    }
+
+    /// Writes the request's id into the output, if it has one that the response's own fields,
+    /// from `own_start` on, do not say.
+    pub fn append_request_id(&mut self, own_start: usize) {
+        let id = self.state.request_id.borrow();
+        if !id.is_empty() && !encode::has_field(&self.output[own_start..], REQUEST_ID) {
+            encode::field(&mut self.output, "X-Request-Id", &id);
+        }
     }
 
     /// Sends the output. The request is over if that fails: the client is gone.

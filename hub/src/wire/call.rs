@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use slotway_net::monotonic_ns;
 use slotway_shm_proto::Method;
+use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 
-use super::bytes::Wire;
+use super::bytes::{REQUEST_ID, Wire};
 use super::cors_fields;
-use crate::clock;
+use super::noted::Noted;
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::framing::Framing;
 use crate::http::head::{RequestHead, text_of};
 use crate::http::local_reply::LocalReply;
+use crate::http::trace_context::TRACEPARENT_BYTES;
 use crate::limits::DRAIN_BYTES_MAX;
 use crate::metrics::recorder::StatusClass;
 use crate::metrics::route::{Group, RouteId};
@@ -20,7 +22,6 @@ use crate::reactor::phases::Moments;
 use crate::routing::found::FoundRoute;
 use crate::routing::params::Params;
 use crate::routing::session::Session;
-use crate::shared::tap::EndedRequest;
 
 /// What becomes of the connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,11 +116,32 @@ pub struct Call {
     moments: Option<Box<Moments>>,
     /// Whether it is.
     is_measured: bool,
-    /// The worker that responds, if somebody looks on.
-    session: Option<Arc<Session>>,
-    /// For small texts on their way.
-    pub scratch: Vec<u8>,
+    /// What is kept of it, if somebody looks on.
+    pub(super) noted: Option<Box<Noted>>,
+    /// The `traceparent` that it was given, since it had none that is valid.
+    pub traceparent: Option<Box<[u8; TRACEPARENT_BYTES]>>,
+    /// Its id is the one that its client sent.
+    pub keeps_id: bool,
     progress: Progress,
+}
+
+/// Names and values of fields that the hub gives a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GivenFields<'c> {
+    fields: [(&'static str, &'c [u8]); 2],
+    count: usize,
+}
+
+impl<'c> GivenFields<'c> {
+    fn push(&mut self, name: &'static str, value: &'c [u8]) {
+        self.fields[self.count] = (name, value);
+        self.count += 1;
+    }
+
+    /// Those that there are.
+    pub fn as_slice(&self) -> &[(&'static str, &'c [u8])] {
+        &self.fields[..self.count]
+    }
 }
 
 impl Call {
@@ -139,8 +161,9 @@ impl Call {
             arrived_ns: 0,
             moments: None,
             is_measured: false,
-            session: None,
-            scratch: Vec::new(),
+            noted: None,
+            traceparent: None,
+            keeps_id: false,
             progress: Progress::Unread,
         }
     }
@@ -157,8 +180,13 @@ impl Call {
     /// Its head is whole: it is counted from now on. `is_measured` if it takes the times of
     /// its phases.
     #[inline]
-    pub fn arrive(&mut self, now_ns: u64, is_measured: bool) {
+    pub fn arrive(&mut self, wire: &Wire, now_ns: u64, is_measured: bool) {
         self.arrived_ns = now_ns;
+        if wire.reactor.is_watched() {
+            let head = wire.input.get(..self.head.bytes).unwrap_or_default();
+            let noted = self.noted.get_or_insert_default();
+            noted.begin(head, wire.state.stream().sent_bytes());
+        }
         self.route_id = RouteId::of_group(Group::None, self.head.method);
         self.is_measured = is_measured;
         if is_measured {
@@ -276,38 +304,32 @@ impl Call {
         let took_ns = monotonic_ns().saturating_sub(self.arrived_ns);
         wire.recorder().request(self.route_id, class, took_ns);
         self.arrived_ns = 0;
-        if wire.reactor.is_watched() {
+        if self.noted.is_some() {
             self.show(wire, class, took_ns);
         }
     }
 
     /// The worker that responds, for who looks on.
     #[inline]
-    pub fn note_worker(&mut self, wire: &Wire, session: &Arc<Session>) {
-        if wire.reactor.is_watched() {
-            self.session = Some(Arc::clone(session));
+    pub fn note_worker(&mut self, session: &Arc<Session>) {
+        if let Some(noted) = &mut self.noted {
+            noted.session = Some(Arc::clone(session));
         }
     }
 
-    /// Shows it to who looks on.
-    #[cold]
-    fn show(&mut self, wire: &Wire, class: StatusClass, took_ns: u64) {
-        let session = self.session.take();
-        let moments = self.moments().filter(|moments| moments.seen_ns > 0);
-        let phases_ns = moments.map(|moments| Moments {
-            written_ns: moments.arrived_ns + took_ns,
-            ..*moments
-        });
-        wire.reactor.shared.tap.note(&EndedRequest {
-            at_ms: clock::unix_ms(),
-            route_id: self.route_id,
-            method: self.head.method.map_or("", Method::as_str),
-            status: wire.status,
-            is_aborted: class == StatusClass::Aborted,
-            took_ns,
-            phases_ns: phases_ns.map(|moments| moments.phases()),
-            session,
-        });
+    /// The fields that the hub gives the request for its worker.
+    #[inline]
+    pub fn given_fields<'c>(&'c self, id: &'c str) -> GivenFields<'c> {
+        let mut given = GivenFields::default();
+        if self.head.fields.len() + given.fields.len() <= REQUEST_FIELD_COUNT_MAX {
+            if !self.keeps_id && !id.is_empty() {
+                given.push(REQUEST_ID, id.as_bytes());
+            }
+            if let Some(value) = &self.traceparent {
+                given.push("traceparent", &value[..]);
+            }
+        }
+        given
     }
 
     /// Writes a response of the hub's own and sends it.
@@ -326,6 +348,7 @@ impl Call {
         for (name, value) in &reply.fields {
             encode::field(&mut wire.output, name, value);
         }
+        wire.append_request_id(wire.output.len());
         self.append_cors_fields(wire, wire.output.len());
         encode::end_fields(&mut wire.output);
         if self.head.method != Some(Method::Head) {

@@ -20,12 +20,8 @@ pub fn append(
         encode::field(output, "Vary", "Origin");
     }
     let Some(granted) = granted else { return };
-    let own = output[own_start..].split(|byte| *byte == b'\n');
-    for line in own {
-        let name = line.split(|byte| *byte == b':').next();
-        if name.is_some_and(|name| name.eq_ignore_ascii_case(NAME.as_bytes())) {
-            return;
-        }
+    if encode::has_field(&output[own_start..], NAME) {
+        return;
     }
     match &allowed[granted as usize] {
         AllowedOrigin::Any => encode::field(output, NAME, "*"),

@@ -109,7 +109,7 @@ impl Sessions {
             missing: shared.config.expect_worker.clone(),
             turns: Turns::default(),
             incidents: Incidents::default(),
-            route_ids: RouteIds::new(),
+            route_ids: RouteIds::new(Arc::clone(&shared.route_labels)),
             shared,
             attach_path,
             reservations: HashMap::new(),

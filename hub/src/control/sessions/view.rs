@@ -65,45 +65,37 @@ impl Sessions {
     /// Whether a worker takes requests for a route, which is named by its pattern or by a
     /// path that it answers. `None`: there is no such route.
     pub fn route_is_served(&self, route: &str) -> Option<bool> {
-        let labels = || {
-            self.route_ids
-                .all()
-                .filter(|(_, label)| label.route == route)
-        };
-        let table = self.shared.routes.current();
-        if labels().next().is_none() {
-            return table.is_served(route);
+        let ids = self.route_ids.of_pattern(route);
+        if ids.is_empty() {
+            return self.shared.routes.current().is_served(route);
         }
         let serves = |id: RouteId| {
             let live = self.attached.iter().filter(|attached| attached.is_live());
             live.flat_map(|attached| &attached.session.route_ids)
                 .any(|own| *own == id)
         };
-        Some(labels().any(|(id, _)| serves(id)))
+        Some(ids.into_iter().any(serves))
     }
 
     /// Where requests of a route's pattern are counted, for each of its methods.
     pub fn route_ids_of(&self, route: &str) -> Vec<RouteId> {
-        let all = self.route_ids.all();
-        let own = all.filter(|(_, label)| label.route == route);
-        own.map(|(id, _)| id).collect()
+        self.route_ids.of_pattern(route)
     }
 
     /// Every place where requests are counted.
-    pub fn route_ids(&self) -> impl Iterator<Item = RouteId> {
-        self.route_ids.all().map(|(id, _)| id)
+    pub fn route_ids(&self) -> impl Iterator<Item = RouteId> + use<> {
+        self.route_ids.all()
     }
 
     /// What this thread knows.
     pub fn view(&self) -> ControlView {
         let sessions = self.attached.iter();
-        let labels = self.route_ids.all();
         ControlView {
             not_ready: self.not_ready(),
             sessions: sessions
                 .map(|attached| (Arc::clone(&attached.session), attached.state))
                 .collect(),
-            labels: labels.map(|(id, label)| (id, label.clone())).collect(),
+            labels: self.route_ids.labels(),
             incidents: self.incidents.newest_first(),
             ends: self.incidents.counts(),
         }
