@@ -20,6 +20,7 @@
 //! routing     from a path to the workers that serve it
 //! access_log  a line for each request
 //! logging     a log that never blocks and is never flooded      clock   coarse time
+//! decimal     numbers as text
 //! metrics     what each reactor counts
 //! limits      every bound and default
 //! ```
@@ -44,6 +45,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 mod control;
+mod decimal;
 mod events;
 mod front;
 pub mod http;

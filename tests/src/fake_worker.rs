@@ -38,7 +38,11 @@ pub fn register(hub: &HubPart, name: &str, path: &str) -> [u8; 32] {
 
 fn register_route(hub: &HubPart, name: &str, path: &str, sse: bool) -> [u8; 32] {
     let route = serde_json::json!({"method": "GET", "path": path, "sse": sse});
-    let document = serde_json::json!({"name": name, "routes": [route]});
+    register_routes(hub, name, &[route])
+}
+
+fn register_routes(hub: &HubPart, name: &str, routes: &[serde_json::Value]) -> [u8; 32] {
+    let document = serde_json::json!({"name": name, "routes": routes});
     let body = document.to_string();
     let response = http::request(hub.address, "POST", "/internal/register", body.as_bytes());
     assert_eq!(response.status, 200, "{}", response.text());
@@ -92,15 +96,27 @@ pub struct FakeWorker {
 impl FakeWorker {
     /// Registers `GET path` and attaches.
     pub fn attach(hub: &HubPart, name: &str, path: &str) -> Self {
-        Self::attach_as(hub, name, register(hub, name, path))
+        let worker = Self::attach_as(hub, register(hub, name, path));
+        hub.part.wait_for_log(&format!("worker=\"{name}\""));
+        worker
+    }
+
+    /// Like [`FakeWorker::attach`] with several routes, for so many workers that the hub's log
+    /// leaves some out: the routes may not be live yet.
+    pub fn attach_among_many(hub: &HubPart, name: &str, paths: &[String]) -> Self {
+        let route = |path| serde_json::json!({"method": "GET", "path": path});
+        let routes: Vec<_> = paths.iter().map(route).collect();
+        Self::attach_as(hub, register_routes(hub, name, &routes))
     }
 
     /// Registers an event stream and attaches.
     pub fn attach_sse(hub: &HubPart, name: &str, path: &str) -> Self {
-        Self::attach_as(hub, name, register_route(hub, name, path, true))
+        let worker = Self::attach_as(hub, register_route(hub, name, path, true));
+        hub.part.wait_for_log(&format!("worker=\"{name}\""));
+        worker
     }
 
-    fn attach_as(hub: &HubPart, name: &str, worker_id: [u8; 32]) -> Self {
+    fn attach_as(hub: &HubPart, worker_id: [u8; 32]) -> Self {
         let socket = connect(hub);
         packet::send(&socket, &hello(worker_id), &[]).expect("the hub reads");
         let mut welcome = packet::receive(&socket).expect("the hub answers");
@@ -111,7 +127,6 @@ impl FakeWorker {
         let fds: Vec<_> = welcome.fds.drain(..2).collect();
         let fds = fds.try_into().expect("two regions");
         let regions = WorkerRegions::map(&fds, &geometry).expect("the hub's regions");
-        hub.part.wait_for_log(&format!("worker=\"{name}\""));
         Self {
             socket,
             regions,

@@ -202,6 +202,20 @@ pub fn request(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> Re
     connection.read_response(method).expect("a response")
 }
 
+/// `GET path` with further field lines, each ended by CRLF.
+pub fn get_with(address: SocketAddr, path: &str, fields: &str) -> Response {
+    let mut connection = Connection::open(address);
+    let host = if fields.contains("Host:") {
+        ""
+    } else {
+        "Host: localhost\r\n"
+    };
+    connection.send(format!(
+        "GET {path} HTTP/1.1\r\n{host}{fields}Connection: close\r\n\r\n"
+    ));
+    connection.read_response("GET").expect("a response")
+}
+
 /// `GET path`.
 pub fn get(address: SocketAddr, path: &str) -> Response {
     let mut connection = Connection::open(address);

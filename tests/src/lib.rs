@@ -6,11 +6,12 @@
 //! wherever the program was built. `roles` has the parts, `system` starts and
 //! ends them, `http` is a client that says exactly what it is told to, `wrk` runs
 //! the other load generator; `http_corpus` and `smuggling` are requests to try a front
-//! end with, `event_stream` is a client of Server-Sent Events, `ledger` says whether
-//! every request got exactly one response.
+//! end with, `event_stream` is a client of Server-Sent Events, `scrape` reads metrics,
+//! `chromium` drives a browser, and `ledger` says whether every request got exactly one response.
 #![forbid(unsafe_code)]
 
 pub mod axum_app;
+pub mod chromium;
 pub mod event_stream;
 pub mod extractor_worker;
 pub mod fake_worker;
@@ -20,6 +21,7 @@ pub mod ledger;
 pub mod ledger_worker;
 pub mod odd_worker;
 pub mod roles;
+pub mod scrape;
 pub mod scribbler;
 pub mod smuggling;
 pub mod sse_worker;

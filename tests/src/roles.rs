@@ -91,6 +91,8 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
                 }
             }
         }
+        "own-metrics" => run_until_told(own_metrics(first, second)),
+        "fields" => run_until_told(fields(first, second)),
         "extractors" => run(crate::extractor_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
         "axum-app" => serve_axum_app(),
@@ -115,6 +117,27 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
             ExitCode::from(2)
         }
     }
+}
+
+/// A service with metrics of its own, and a version.
+fn own_metrics(hub_url: &str, name: &str) -> HubWorker<()> {
+    let worker = HubWorker::new(hub_url, name, ()).version("1.2.3");
+    worker.get("/metrics", || "mine")
+}
+
+/// Says what fields a request has: the values of each name in lower case.
+fn fields(hub_url: &str, name: &str) -> HubWorker<()> {
+    use slotway_worker_sdk::extract::{Headers, Json};
+    HubWorker::new(hub_url, name, ()).get("/fields", |headers: Headers| {
+        let mut all = std::collections::BTreeMap::<String, Vec<String>>::new();
+        for (name, value) in headers.0 {
+            let value = String::from_utf8_lossy(&value).into_owned();
+            all.entry(name.to_ascii_lowercase())
+                .or_default()
+                .push(value);
+        }
+        Json(all)
+    })
 }
 
 /// A worker as a first one is written: it says what it has to say on stderr.

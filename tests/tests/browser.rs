@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
+use slotway_tests::chromium::FLAGS;
 use slotway_tests::has_program;
 use slotway_tests::http;
 use slotway_tests::successor::Successor;
@@ -21,20 +22,9 @@ struct Browser {
 impl Browser {
     fn open(url: &str) -> Self {
         let profile = Folder::new();
-        let flags = [
-            "--headless",
-            // The tests may run as root, for whom there is no sandbox.
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--no-first-run",
-            "--remote-debugging-port=0",
-        ];
         let process = Command::new("chromium")
-            .args(flags)
+            .args(FLAGS)
+            .arg("--remote-debugging-port=0")
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg(url)
             .stdin(Stdio::null())

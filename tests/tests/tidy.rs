@@ -16,7 +16,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
         "hub",
         &[
             &["limits"],
-            &["clock", "logging", "metrics"],
+            &["clock", "decimal", "logging", "metrics"],
             &["access_log"],
             &["routing"],
             &["lanes"],

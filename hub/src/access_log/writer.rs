@@ -13,7 +13,7 @@ use rtrb::Consumer;
 
 use super::fields::Fields;
 pub use super::format::Format;
-use super::format::line;
+use super::format::Formatter;
 use super::producer::{AccessLog, Ends};
 use super::record::Record;
 use crate::limits::{
@@ -81,6 +81,7 @@ pub fn start(
         ));
         rings.push(consumer);
     }
+    let formatter = Formatter::new(options.format, options.fields);
     let task = Task {
         options,
         sink: Some(sink),
@@ -88,6 +89,7 @@ pub fn start(
         labels,
         ends: Arc::clone(&ends),
         orders: Arc::clone(&orders),
+        formatter,
         out: Vec::new(),
         lines: 0,
         trouble: Trouble::default(),
@@ -184,6 +186,7 @@ struct Task {
     labels: RouteLabels,
     ends: Arc<Ends>,
     orders: Arc<Orders>,
+    formatter: Formatter,
     out: Vec<u8>,
     lines: u64,
     trouble: Trouble,
@@ -237,8 +240,7 @@ impl Task {
                 let record = Record::read(&bytes);
                 let route = labels.get(record.route_index as usize);
                 let route = route.map_or("", |label| label.route.as_str());
-                let Options { format, fields, .. } = self.options;
-                line(&mut self.out, format, fields, &record, route);
+                self.formatter.line(&mut self.out, &record, route);
                 self.lines += 1;
             }
         }

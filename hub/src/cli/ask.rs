@@ -140,10 +140,7 @@ fn ask(asked: &Asked) -> Result<(), AskError> {
 /// Prints requests as they come, until the hub ends.
 fn follow(socket: &OwnedFd, path: &Path, json: bool) -> Result<(), AskError> {
     let mut out = io::stdout();
-    if !json {
-        out.write_all(show::TRACE_HEAD.as_bytes())
-            .map_err(AskError::Print)?;
-    }
+    let mut is_first = true;
     loop {
         let mut text = Vec::new();
         if receive(socket, path, &mut text)? == Part::Last {
@@ -151,10 +148,12 @@ fn follow(socket: &OwnedFd, path: &Path, json: bool) -> Result<(), AskError> {
         }
         let request: Value = serde_json::from_slice(&text)
             .map_err(|error| AskError::Talk(path.to_owned(), error.into()))?;
+        let head = if is_first { show::TRACE_HEAD } else { "" };
+        is_first = false;
         let line = if json {
             format!("{request}\n")
         } else {
-            show::traced(&request)
+            format!("{head}{}", show::traced(&request))
         };
         out.write_all(line.as_bytes()).map_err(AskError::Print)?;
     }

@@ -1,8 +1,7 @@
 //! What tells a request from all others: its id and its trace (`--request-id`,
 //! `--trace-context`).
 
-use std::fmt::Write;
-
+use crate::decimal::hex;
 use crate::http::head::{bytes_of, value_in};
 use crate::http::trace_context::{self, TRACEPARENT_BYTES};
 use crate::limits::REQUEST_ID_BYTES_MAX;
@@ -34,10 +33,14 @@ fn give_id(wire: &Wire, call: &mut Call) {
         return;
     }
     call.keeps_id = false;
-    drop_field(wire, call, REQUEST_ID.as_bytes());
+    if sent.is_some() {
+        drop_field(wire, call, REQUEST_ID.as_bytes());
+    }
     let mut random = wire.reactor.random.borrow_mut();
-    // A String takes everything.
-    let _ = write!(id, "{:016x}{:016x}", random.u64(..), random.u64(..));
+    for _ in 0..2 {
+        let digits = hex(random.u64(..));
+        id.push_str(std::str::from_utf8(&digits).unwrap_or_default());
+    }
 }
 
 /// Whether an id can stand in logs and fields as it is.
@@ -56,9 +59,13 @@ fn give_trace(wire: &Wire, call: &mut Call, sampled_share: f64) {
         call.traceparent = None;
         return;
     }
-    drop_field(wire, call, TRACEPARENT);
+    if first.is_some() {
+        drop_field(wire, call, TRACEPARENT);
+    }
     // It belongs to a trace that has ended here.
-    drop_field(wire, call, TRACESTATE);
+    if value_in(&call.head.fields, &wire.input, TRACESTATE).is_some() {
+        drop_field(wire, call, TRACESTATE);
+    }
     let mut random = wire.reactor.random.borrow_mut();
     let is_sampled = random.f64() < sampled_share;
     let value = trace_context::begin(|| random.u64(..), is_sampled);

@@ -1,7 +1,7 @@
 //! Responses: status line, fields and framing, written behind the end of a
 //! buffer that is then sent whole.
 
-use std::io::Write;
+use crate::decimal::push_decimal;
 
 /// How a body is framed towards the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +65,10 @@ pub fn persistence(out: &mut Vec<u8>, persistence: Persistence) {
 
 /// One of the hub's own fields.
 pub fn field(out: &mut Vec<u8>, name: &str, value: &str) {
-    // Values come from the hub alone; a Vec takes everything.
-    let _ = write!(out, "{name}: {value}\r\n");
+    // Values come from the hub alone.
+    for text in [name, ": ", value, "\r\n"] {
+        out.extend_from_slice(text.as_bytes());
+    }
 }
 
 /// Whether field lines have one of this name.
@@ -110,20 +112,6 @@ fn format_hex(number: u32) -> [u8; 8] {
 
 /// The last chunk, without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
-fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0_u8; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
-}
 
 /// Whether a response of this status has no content, though it may say so by a length of
 /// 0 (RFC 9110 section 15.3.6).

@@ -1,5 +1,7 @@
 //! `traceparent` of W3C Trace Context (level 1, section 3.2).
 
+use crate::decimal::hex;
+
 /// A `traceparent` of version 00: `00-trace id-parent id-flags`.
 pub const TRACEPARENT_BYTES: usize = 55;
 
@@ -30,11 +32,13 @@ pub fn trace_id(value: &[u8]) -> Option<&[u8]> {
 
 /// A value that begins a trace; `random` makes numbers.
 pub fn begin(mut random: impl FnMut() -> u64, is_sampled: bool) -> [u8; TRACEPARENT_BYTES] {
+    let mut value = *b"00-0000000000000000ffffffffffffffff-0000000000000000-00";
     // Ids of zeros are invalid.
-    let mut id = || random().max(1);
-    let flags = u8::from(is_sampled);
-    let text = format!("00-{:016x}{:016x}-{:016x}-{flags:02x}", id(), id(), id());
-    text.as_bytes().try_into().expect("its length is fixed")
+    value[3..19].copy_from_slice(&hex(random().max(1)));
+    value[19..35].copy_from_slice(&hex(random()));
+    value[36..52].copy_from_slice(&hex(random().max(1)));
+    value[54] = b'0' + u8::from(is_sampled);
+    value
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! How a session ends: it is replaced, leaves, crashes, or is put out.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
@@ -66,7 +67,7 @@ impl Sessions {
     pub fn worker_gone(&mut self, id: u64, how: &str) {
         if let Some(attached) = self.take(id) {
             tracing::info!(worker = attached.session.name, "gone: {how}");
-            self.end(attached, Cause::Crashed, how);
+            self.end(&attached, Cause::Crashed, how);
         }
     }
 
@@ -78,8 +79,9 @@ impl Sessions {
     fn put_out(&mut self, id: u64, goodbye: Goodbye, cause: Cause, why: &str) {
         if let Some(attached) = self.take(id) {
             tracing::error!(worker = attached.session.name, "evicted: {why}");
+            self.end(&attached, cause, why);
+            // Only now: what a worker answers when it is told is no response to anybody.
             say_goodbye(&attached, goodbye);
-            self.end(attached, cause, why);
         }
     }
 
@@ -121,14 +123,14 @@ impl Sessions {
         Some(self.attached.remove(place))
     }
 
-    fn end(&mut self, attached: Attached, cause: Cause, why: &str) {
+    fn end(&mut self, attached: &Attached, cause: Cause, why: &str) {
         attached.watcher.abort();
         self.incidents.ended(&attached.session.name, cause, why);
         // The routes of one that drained are known to be gone, or another's.
         if attached.is_live() {
             self.absences.gone(&attached.session, clock::coarse_ms());
         }
-        self.closing.push(attached.session);
+        self.closing.push(Arc::clone(&attached.session));
         self.publish();
     }
 
@@ -136,7 +138,7 @@ impl Sessions {
     pub fn stop(&mut self) {
         for attached in std::mem::take(&mut self.attached) {
             say_goodbye(&attached, Goodbye::Stopping);
-            self.end(attached, Cause::Stopping, "the hub stops");
+            self.end(&attached, Cause::Stopping, "the hub stops");
         }
     }
 
