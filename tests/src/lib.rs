@@ -15,6 +15,7 @@ pub mod chromium;
 pub mod event_stream;
 pub mod extractor_worker;
 pub mod fake_worker;
+pub mod fd_limit;
 pub mod http;
 pub mod http_corpus;
 pub mod ledger;

@@ -21,6 +21,11 @@ impl Scrape {
         }
     }
 
+    /// The same, of what is counted in whole numbers.
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        self.value(name, labels) as u64
+    }
+
     /// The sum of the samples of a name whose labels contain all of these; 0 if there is none.
     pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let wanted = labels

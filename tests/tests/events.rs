@@ -12,7 +12,7 @@ use slotway_tests::event_stream::{Asked, EventStream};
 use slotway_tests::fake_worker::FakeWorker;
 use slotway_tests::http::{self, Connection};
 use slotway_tests::sse_worker::{await_told, post, push, told};
-use slotway_tests::system::{HubPart, Part, raise_fd_limit, wait_until};
+use slotway_tests::system::{HubPart, Part, wait_until};
 use slotway_worker_sdk::HubWorker;
 
 fn program() -> &'static Path {
@@ -260,7 +260,7 @@ fn a_killed_workers_clients_stay_and_the_next_is_told_of_them(io: &str) {
 
 fn a_replaced_worker_knows_all_of_a_thousand_clients_and_one_push_reaches_them(io: &str) {
     const COUNT: usize = 1000;
-    raise_fd_limit();
+    slotway_tests::fd_limit::raise_fd_limit();
     let (hub, _worker) = start(io, &["--slots", "8"]);
     let asked: Vec<_> = (0..COUNT)
         .map(|n| EventStream::begin(hub.address, &format!("/sse/r{}", n % 10), ""))

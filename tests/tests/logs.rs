@@ -77,7 +77,7 @@ fn every_request_has_a_line_that_says_what_became_of_it(io: &str) {
     let mut leaving = Connection::open(address);
     leaving.send("GET /api/sleep/3000 HTTP/1.1\r\nHost: h\r\n\r\n");
     wait_until("the worker has it", || {
-        Scrape::of(address).value("slotway_slots", &[("state", "in_use")]) == 1.0
+        Scrape::of(address).count("slotway_slots", &[("state", "in_use")]) == 1
     });
     drop(leaving);
     wait_until("its leaving is logged", || {
@@ -143,7 +143,7 @@ fn a_sample_has_all_that_failed(io: &str) {
     }
     drop(connection);
     let scrape = Scrape::of(logged.hub.address);
-    let failed = scrape.value("slotway_requests_total", &[("status_class", "5xx")]) as usize;
+    let failed = scrape.count("slotway_requests_total", &[("status_class", "5xx")]) as usize;
     assert_eq!(failed, 4);
     // Two of the hundred and the scrape, and the failed ones.
     wait_until("the lines are there", || {
@@ -269,8 +269,8 @@ fn a_log_that_cannot_be_written_is_told_of_once_counted_and_stops_nothing() {
         assert_eq!(http::get(hub.address, "/api/items/1").status, 200);
         std::thread::sleep(Duration::from_millis(5));
     }
-    let lost = || Scrape::of(hub.address).value("slotway_access_log_lost_total", &[]);
-    wait_until("the lines are counted", || lost() >= 20.0);
+    let lost = || Scrape::of(hub.address).count("slotway_access_log_lost_total", &[]);
+    wait_until("the lines are counted", || lost() >= 20);
     assert_eq!(
         hub.part
             .log()

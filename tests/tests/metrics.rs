@@ -43,36 +43,36 @@ fn requests_are_counted_by_route_and_status_and_their_durations_with_them(io: &s
     let mut leaving = Connection::open(hub.address);
     leaving.send("GET /api/sleep/3000 HTTP/1.1\r\nHost: h\r\n\r\n");
     wait_until("a worker has it", || {
-        Scrape::of(hub.address).value("slotway_slots", &[("state", "in_use")]) > 0.0
+        Scrape::of(hub.address).count("slotway_slots", &[("state", "in_use")]) > 0
     });
     drop(leaving);
     let of = |scrape: &Scrape, route, class| {
         let labels = [("route", route), ("status_class", class)];
-        scrape.value("slotway_requests_total", &labels)
+        scrape.count("slotway_requests_total", &labels)
     };
     let mut scrape = Scrape::of(hub.address);
     wait_until("the client's leaving is counted", || {
         scrape = Scrape::of(hub.address);
-        of(&scrape, "/api/sleep/{ms}", "aborted") > 0.0
+        of(&scrape, "/api/sleep/{ms}", "aborted") > 0
     });
     let counted = [
-        ("/api/items/{id}", "2xx", 7.0),
-        ("none", "4xx", 4.0),
-        ("/api/sleep/{ms}", "aborted", 1.0),
+        ("/api/items/{id}", "2xx", 7),
+        ("none", "4xx", 4),
+        ("/api/sleep/{ms}", "aborted", 1),
     ];
     for (route, class, count) in counted {
         assert_eq!(of(&scrape, route, class), count, "{}", scrape.text);
     }
     let items = [("route", "/api/items/{id}")];
     let name = |what: &str| format!("slotway_request_duration_seconds_{what}");
-    assert_eq!(scrape.value(&name("count"), &items), 7.0);
+    assert_eq!(scrape.count(&name("count"), &items), 7);
     let infinite = [items[0], ("le", "+Inf")];
-    assert_eq!(scrape.value(&name("bucket"), &infinite), 7.0);
+    assert_eq!(scrape.count(&name("bucket"), &infinite), 7);
     let sum = scrape.value(&name("sum"), &items);
     assert!((0.000_05..10.0).contains(&sum), "{sum}");
     assert_eq!(
-        scrape.value("slotway_faults_total", &[("fault", "client_left")]),
-        1.0
+        scrape.count("slotway_faults_total", &[("fault", "client_left")]),
+        1
     );
     for secret in ["hush", "secret", "at-all", "/api/items/1"] {
         assert!(!scrape.text.contains(secret), "{secret}: {}", scrape.text);
@@ -89,8 +89,8 @@ fn phases_are_measured_for_a_share_of_requests(io: &str) {
     let scrape = Scrape::of(hub.address);
     let name = "slotway_request_phase_seconds_count";
     for phase in ["parse", "queue", "worker", "response", "write"] {
-        let count = scrape.value(name, &[("phase", phase)]);
-        assert!((9.0..=11.0).contains(&count), "{phase}: {count}");
+        let count = scrape.count(name, &[("phase", phase)]);
+        assert!((9..=11).contains(&count), "{phase}: {count}");
     }
     // A worker's phase is within what the request took in all.
     let worker = scrape.value("slotway_request_phase_seconds_sum", &[("phase", "worker")]);
@@ -110,19 +110,19 @@ fn who_waits_and_how_long_is_told_while_it_waits(io: &str) {
     let mut scrape = Scrape::of(hub.address);
     wait_until("three wait for 50 ms", || {
         scrape = Scrape::of(hub.address);
-        scrape.value("slotway_queue_length", &[]) == 3.0
+        scrape.count("slotway_queue_length", &[]) == 3
             && scrape.value("slotway_queue_age_seconds", &[]) >= 0.05
     });
     let route = [("route", "/api/sleep/{ms}")];
-    assert_eq!(scrape.value("slotway_route_queue_length", &route), 3.0);
-    assert_eq!(scrape.value("slotway_slots", &[("state", "free")]), 0.0);
-    assert_eq!(scrape.value("slotway_slots", &[("state", "in_use")]), 1.0);
+    assert_eq!(scrape.count("slotway_route_queue_length", &route), 3);
+    assert_eq!(scrape.count("slotway_slots", &[("state", "free")]), 0);
+    assert_eq!(scrape.count("slotway_slots", &[("state", "in_use")]), 1);
     for client in &mut clients {
         assert_eq!(client.read_response("GET").unwrap().status, 200);
     }
     let scrape = Scrape::of(hub.address);
-    assert_eq!(scrape.value("slotway_queue_length", &[]), 0.0);
-    assert_eq!(scrape.value("slotway_queue_age_seconds", &[]), 0.0);
+    assert_eq!(scrape.count("slotway_queue_length", &[]), 0);
+    assert_eq!(scrape.count("slotway_queue_age_seconds", &[]), 0);
 }
 
 fn bytes_connections_and_wakes_are_counted(io: &str) {
@@ -132,18 +132,18 @@ fn bytes_connections_and_wakes_are_counted(io: &str) {
     let response = http::request(hub.address, "POST", "/api/echo", &body);
     assert_eq!(response.body.len(), body.len());
     let after = Scrape::of(hub.address);
-    let more = |name: &str| after.value(name, &[]) - before.value(name, &[]);
+    let more = |name: &str| after.count(name, &[]) - before.count(name, &[]);
     for name in ["slotway_received_bytes_total", "slotway_sent_bytes_total"] {
         // And the heads, and the scrape itself.
         let bytes = more(name);
-        assert!((300_000.0..350_000.0).contains(&bytes), "{name}: {bytes}");
+        assert!((300_000..350_000).contains(&bytes), "{name}: {bytes}");
     }
-    assert_eq!(more("slotway_connections_accepted_total"), 2.0);
-    assert!(more("slotway_worker_wakes_total") >= 1.0);
-    assert_eq!(after.value("slotway_lost_wakes_total", &[]), 0.0);
+    assert_eq!(more("slotway_connections_accepted_total"), 2);
+    assert!(more("slotway_worker_wakes_total") >= 1);
+    assert_eq!(after.count("slotway_lost_wakes_total", &[]), 0);
     assert_eq!(
-        after.value("slotway_connections", &[]),
-        1.0,
+        after.count("slotway_connections", &[]),
+        1,
         "the one that asks"
     );
 }
@@ -152,21 +152,18 @@ fn bytes_connections_and_wakes_are_counted(io: &str) {
 fn sessions_and_how_they_ended_are_counted() {
     let (hub, mut worker) = start("auto", "echo", &[]);
     let scrape = Scrape::of(hub.address);
-    assert_eq!(scrape.value("slotway_sessions", &[("state", "live")]), 1.0);
-    assert_eq!(
-        scrape.value("slotway_instances", &[("worker", "echo")]),
-        1.0
-    );
+    assert_eq!(scrape.count("slotway_sessions", &[("state", "live")]), 1);
+    assert_eq!(scrape.count("slotway_instances", &[("worker", "echo")]), 1);
     worker.signal(Signal::KILL);
     worker.wait();
     let ended =
-        |cause| Scrape::of(hub.address).value("slotway_sessions_ended_total", &[("cause", cause)]);
-    wait_until("its crash is counted", || ended("crashed") == 1.0);
+        |cause| Scrape::of(hub.address).count("slotway_sessions_ended_total", &[("cause", cause)]);
+    wait_until("its crash is counted", || ended("crashed") == 1);
     let mut worker = hub.start_worker("sse", "rooms");
     worker.signal(Signal::TERM);
     worker.wait();
-    wait_until("its leaving is counted", || ended("left") == 1.0);
-    assert_eq!(ended("crashed"), 1.0);
+    wait_until("its leaving is counted", || ended("left") == 1);
+    assert_eq!(ended("crashed"), 1);
 }
 
 #[test]
@@ -176,13 +173,13 @@ fn an_event_stream_is_counted_when_it_begins_and_a_cut_response_as_aborted() {
     stream.send("GET /events HTTP/1.1\r\nHost: h\r\n\r\n");
     assert_eq!(stream.read_head().unwrap().status, 200);
     let scrape = Scrape::of(hub.address);
-    assert_eq!(scrape.value("slotway_event_stream_clients", &[]), 1.0);
-    assert_eq!(scrape.value("slotway_event_streams_total", &[]), 1.0);
+    assert_eq!(scrape.count("slotway_event_stream_clients", &[]), 1);
+    assert_eq!(scrape.count("slotway_event_streams_total", &[]), 1);
     let own = [("route", "hub"), ("status_class", "2xx")];
-    assert!(scrape.value("slotway_requests_total", &own) >= 1.0);
+    assert!(scrape.count("slotway_requests_total", &own) >= 1);
     drop(stream);
     wait_until("it has left", || {
-        Scrape::of(hub.address).value("slotway_event_stream_clients", &[]) == 0.0
+        Scrape::of(hub.address).count("slotway_event_stream_clients", &[]) == 0
     });
     worker.signal(Signal::KILL);
     worker.wait();
@@ -232,6 +229,6 @@ fn a_client_that_does_not_read_its_metrics_is_dropped() {
     let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
     while idle.try_send(&request).is_ok() {}
     wait_until("it is dropped", || {
-        Scrape::of(hub.address).value("slotway_connections", &[]) == 1.0
+        Scrape::of(hub.address).count("slotway_connections", &[]) == 1
     });
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use slotway_tests::event_stream::EventStream;
 use slotway_tests::http::{self, Connection};
-use slotway_tests::system::{HubPart, raise_fd_limit, wait_until};
+use slotway_tests::system::{HubPart, wait_until};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -25,7 +25,7 @@ fn open(hub: &HubPart) -> EventStream {
 }
 
 fn a_thousand_open_streams_of_a_service_stop_none_of_its_other_requests(io: &str) {
-    raise_fd_limit();
+    slotway_tests::fd_limit::raise_fd_limit();
     let hub = HubPart::start(program(), &["--io", io, "--slots", "2", "--timeout", "5s"]);
     let worker = hub.start_worker("axum-service", "axum");
     let streams: Vec<_> = (0..1000).map(|_| open(&hub)).collect();

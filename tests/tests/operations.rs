@@ -79,8 +79,8 @@ fn operators_find_room_when_clients_have_taken_all(io: &str) {
     let held: Vec<_> = (0..5).map(|_| Connection::open(hub.address)).collect();
     hub.part.wait_for_log("the connection limit is reached");
     let scrape = Scrape::of(ops);
-    assert_eq!(scrape.value("slotway_connections", &[]), 2.0);
-    assert_eq!(scrape.value("slotway_connections_max", &[]), 2.0);
+    assert_eq!(scrape.count("slotway_connections", &[]), 2);
+    assert_eq!(scrape.count("slotway_connections_max", &[]), 2);
     drop(held);
     // But there is an end to them too.
     let many: Vec<_> = (0..100).map(|_| Connection::open(ops)).collect();
@@ -136,7 +136,7 @@ fn readiness_goes_before_the_hub_and_can_be_asked_until_it_has_drained(io: &str)
     let mut last = Connection::open(hub.address);
     last.send("GET /api/sleep/1500 HTTP/1.1\r\nHost: h\r\n\r\n");
     wait_until("the worker has it", || {
-        Scrape::of(ops).value("slotway_slots", &[("state", "in_use")]) == 1.0
+        Scrape::of(ops).count("slotway_slots", &[("state", "in_use")]) == 1
     });
     hub.part.signal(Signal::TERM);
     let ready = || http::get(ops, "/ready").text();
@@ -168,7 +168,7 @@ fn a_new_hub_gets_the_listener_for_operations(io: &str) {
     let new = Scrape::of(ops);
     let started = |scrape: &Scrape| scrape.value("process_start_time_seconds", &[]);
     assert!(started(&new) > started(&old), "another process answers");
-    assert_eq!(new.value("slotway_sessions", &[("state", "live")]), 1.0);
+    assert_eq!(new.count("slotway_sessions", &[("state", "live")]), 1);
     let mut socket = UnixStream::connect(&path).unwrap();
     socket
         .write_all(b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")

@@ -201,7 +201,7 @@ fn a_thousand_workers_and_routes_stay_usable() {
     if !has_program("chromium") {
         return;
     }
-    let (worker_count, routes_each) = if slotway_tests::system::raise_hard_fd_limit(65_536) {
+    let (worker_count, routes_each) = if slotway_tests::fd_limit::raise_hard_fd_limit(65_536) {
         (1000, 1)
     } else {
         println!("with 250 workers of 4 routes: the limit of open files cannot be raised here");

@@ -77,12 +77,13 @@ pub use exchange::request::Request;
 pub use exchange::request_body::RequestBody;
 pub use handler::function::Handler;
 pub use handler::route::Route;
+pub use session::meter::WorkerMetrics;
 pub use session::stream::BodyClosed;
 pub use slotway_shm_proto::message::{Goodbye, Refusal};
 pub use slotway_shm_proto::{Method, api};
 pub use worker::HubWorker;
 pub use worker::emitter::{HubEmitter, SseEvent, SseTarget};
-pub use worker::running::{RunningWorker, Stopper};
+pub use worker::running::{MetricsReader, RunningWorker, Stopper};
 #[cfg(feature = "tower")]
 pub use worker::service::{Serve, ServeUntil, serve};
 

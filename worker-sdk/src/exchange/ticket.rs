@@ -116,6 +116,7 @@ impl Ticket {
             body.as_bytes(),
         );
         if status == 500 {
+            self.session.meter.failed();
             self.flags = response_flags::FAILED;
         }
         self.publish(status, fields_bytes, Body::InSlot(body.len() as u32))

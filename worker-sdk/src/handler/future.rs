@@ -127,9 +127,13 @@ fn begin(
             Some(published)
         }
         Ok((Poll::Pending, future)) => {
-            scratch
-                .spawner
-                .spawn(finish_later(Arc::clone(session), ticket, future, offloaded));
+            scratch.spawner.spawn(finish_later(
+                Arc::clone(session),
+                ticket,
+                future,
+                offloaded,
+                scratch.started,
+            ));
             None
         }
         Err(_) => Some(ticket.respond_failed(PANICKED)),
@@ -141,7 +145,12 @@ async fn finish_later(
     ticket: Ticket,
     mut future: FutureCell,
     mut offloaded: Option<Arc<AtomicU32>>,
+    begun: Instant,
 ) {
+    let in_flight = InFlight {
+        session: Arc::clone(&session),
+        begun,
+    };
     let lane_index = ticket.lane_index();
     // A panic here unwinds through the task, and the ticket responds with 500.
     let response = poll_fn(|cx| {
@@ -155,7 +164,20 @@ async fn finish_later(
     })
     .await;
     drop(future);
+    drop(in_flight);
     if ticket.respond(response) == Published::Yes {
         session.ring(lane_index);
+    }
+}
+
+/// A handler that has begun; it has ended when this is dropped, also by a panic.
+struct InFlight {
+    session: Arc<Session>,
+    begun: Instant,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.session.meter.ended(self.begun.elapsed());
     }
 }

@@ -134,6 +134,7 @@ impl<S: Send + Sync + 'static> Route<S> {
 
     /// The handler looks at the path itself: parameters that cannot be decoded are no
     /// reason to refuse a request.
+    #[cfg(feature = "tower")]
     pub(crate) fn with_raw_params(mut self) -> Self {
         self.raw_params = true;
         self

@@ -19,6 +19,8 @@ pub(crate) type FutureCell = ReusableBoxFuture<'static, Response>;
 pub(crate) struct HandlerScratch {
     /// What handlers usually take on this thread.
     pub usual_ns: u32,
+    /// When the handler that runs was begun.
+    pub started: Instant,
     #[cfg(feature = "tokio")]
     pub future: Option<FutureCell>,
     #[cfg(feature = "tokio")]
@@ -36,6 +38,7 @@ impl HandlerScratch {
     pub fn new(spawner: &Spawner, receiver_count: u32) -> Self {
         Self {
             usual_ns: UNKNOWN_NS,
+            started: Instant::now(),
             offloaded: false,
             #[cfg(feature = "tokio")]
             future: None,

@@ -226,6 +226,8 @@ impl<S: Send + Sync + 'static> Receiver<S> {
             scratch.affinity.let_go();
         }
         let started = Instant::now();
+        self.session.meter.began();
+        scratch.handler.started = started;
         let taken = TakenRequest {
             session: &self.session,
             key,
@@ -241,6 +243,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         };
         scratch.handler.learn(now - started);
         if let Some(published) = published {
+            self.session.meter.ended(now - started);
             unrung.note(published, key.lane_index);
             let since = *unrung.since.get_or_insert(now);
             if unrung.count >= UNRUNG_COUNT_MAX || now - since > UNRUNG_TIME_MAX {
@@ -280,7 +283,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
             && wait_futex(bell, seen, LATE_BELL_TIME) == Wake::TimedOut
             && self.has_work()
         {
-            let lost = session.lost_wakes.fetch_add(1, Ordering::Relaxed) + 1;
+            let lost = session.meter.lost_wake();
             tracing::error!(lost, "a wake-up of this worker was lost");
         }
         epoch.awake();

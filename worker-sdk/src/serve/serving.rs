@@ -10,6 +10,7 @@ use crate::handler::runtime::Spawner;
 use crate::hub::attach::AttachSocket;
 use crate::hub::client::HubClient;
 use crate::session::live::LiveSessions;
+use crate::session::meter::Meter;
 
 /// What all sessions of a worker share.
 pub(crate) struct Serving<S> {
@@ -26,4 +27,5 @@ pub(crate) struct Serving<S> {
     pub collected_bytes_max: usize,
     pub spawner: Spawner,
     pub sessions: LiveSessions,
+    pub meter: Arc<Meter>,
 }

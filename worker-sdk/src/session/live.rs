@@ -8,6 +8,12 @@ use super::Session;
 #[derive(Clone, Default)]
 pub(crate) struct LiveSessions(Arc<Mutex<Vec<Arc<Session>>>>);
 
+impl std::fmt::Debug for LiveSessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} sessions", self.count())
+    }
+}
+
 impl LiveSessions {
     /// All of them: while a new hub takes over, there is one with each.
     pub fn all(&self) -> Vec<Arc<Session>> {
@@ -15,6 +21,10 @@ impl LiveSessions {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     pub fn change(&self, change: impl FnOnce(&mut Vec<Arc<Session>>)) {

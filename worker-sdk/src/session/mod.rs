@@ -3,10 +3,11 @@
 //! [`Session`] is its memory, rings and bells; a [`slot_key`] is one use of a slot, [`slot_state`] what the worker keeps of each
 //! slot. [`transfer`] moves bodies that do not fit a slot's arena, [`stream`] those that a
 //! handler reads or writes itself, [`ring_copy`] copies their bytes, [`body_pool`] bounds
-//! their memory, and [`live`] are the sessions that a worker has now.
+//! their memory, [`meter`] counts, and [`live`] are the sessions that a worker has now.
 
 pub(crate) mod body_pool;
 pub(crate) mod live;
+pub(crate) mod meter;
 pub(crate) mod ring_copy;
 pub(crate) mod slot_key;
 pub(crate) mod slot_state;
@@ -30,6 +31,7 @@ use slotway_shm_proto::ring::{CompletionKind, CompletionProducer, NoticeGate, Su
 use slotway_shm_proto::tagged::load_tagged;
 
 use body_pool::BodyPool;
+use meter::Meter;
 pub(crate) use slot_key::SlotKey;
 use slot_state::{SlotState, TransferState};
 
@@ -46,8 +48,8 @@ pub(crate) struct Session {
     pub connection: OwnedFd,
     /// The session is over: threads end.
     pub ended: AtomicBool,
-    /// Sleeps that timed out although there was work: a wake got lost.
-    pub lost_wakes: AtomicU64,
+    /// What the worker counts.
+    pub meter: Arc<Meter>,
 }
 
 /// One lane, seen from the worker.
@@ -69,6 +71,7 @@ impl Session {
         eventfds: Vec<OwnedFd>,
         connection: OwnedFd,
         collected_bytes_max: usize,
+        meter: Arc<Meter>,
     ) -> Self {
         let slots = || {
             (0..geometry.slot_count())
@@ -94,7 +97,7 @@ impl Session {
             bodies: Arc::new(BodyPool::new(collected_bytes_max)),
             connection,
             ended: AtomicBool::new(false),
-            lost_wakes: AtomicU64::new(0),
+            meter,
         }
     }
 

@@ -2,10 +2,15 @@
 //! their requests.
 //!
 //! [`serve`](crate::serve) runs one behind the hub, and
-//! [`HubWorker::service`](crate::HubWorker::service) adds one to a worker.
+//! [`HubWorker::service`](crate::HubWorker::service) adds one to a worker. With the feature
+//! `tracing` each request has a `span`.
 
 pub(crate) mod body;
 pub(crate) mod service;
+#[cfg(feature = "tracing")]
+pub(crate) mod span;
 
 pub use body::Body;
 pub use service::{BoxError, HttpService, RequestContext, ResponseBody, nested_routes, routes};
+#[cfg(feature = "tracing")]
+pub use span::request_span;

@@ -107,7 +107,7 @@ pub fn routes<S: Send + Sync + 'static>(
     prefix: &str,
     service: impl HttpService,
 ) -> impl Iterator<Item = Route<S>> {
-    routes_of(prefix, service, false)
+    routes_of(prefix, service, false, &Spans::default()).into_iter()
 }
 
 /// Like [`routes`], for a service that sees paths without the prefix, as axum's `nest` has
@@ -116,14 +116,24 @@ pub fn nested_routes<S: Send + Sync + 'static>(
     prefix: &str,
     service: impl HttpService,
 ) -> impl Iterator<Item = Route<S>> {
-    routes_of(prefix, service, true)
+    routes_of(prefix, service, true, &Spans::default()).into_iter()
 }
 
-fn routes_of<S: Send + Sync + 'static>(
+/// Makes the spans of requests.
+#[cfg(feature = "tracing")]
+pub(crate) use super::span::SpanMaker as Spans;
+
+/// There are none.
+#[cfg(not(feature = "tracing"))]
+#[derive(Clone, Default)]
+pub(crate) struct Spans(());
+
+pub(crate) fn routes_of<S: Send + Sync + 'static>(
     prefix: &str,
     service: impl HttpService,
     strips: bool,
-) -> impl Iterator<Item = Route<S>> {
+    spans: &Spans,
+) -> Vec<Route<S>> {
     let prefix = prefix.trim_end_matches('/');
     let below: Arc<str> = format!("{prefix}/{{*path}}").into();
     let itself: Arc<str> = if prefix.is_empty() { "/" } else { prefix }.into();
@@ -134,6 +144,7 @@ fn routes_of<S: Send + Sync + 'static>(
     for pattern in [itself, below].into_iter().chain(with_slash) {
         for method in Method::ALL {
             let (service, route_pattern) = (Arc::clone(&service), Arc::clone(&pattern));
+            let spans = spans.clone();
             let stripped = if strips {
                 prefix.matches('/').count()
             } else {
@@ -142,17 +153,19 @@ fn routes_of<S: Send + Sync + 'static>(
             let handler = move |_, request, body| {
                 let service = service.lock().unwrap_or_else(PoisonError::into_inner);
                 let pattern = Arc::clone(&route_pattern);
-                call(service.clone(), request, body, pattern, stripped)
+                let spans = spans.clone();
+                call(service.clone(), spans, request, body, pattern, stripped)
             };
             // Services decode paths as they like.
             routes.push(Route::in_place_stream(method, &pattern, handler).with_raw_params());
         }
     }
-    routes.into_iter()
+    routes
 }
 
 async fn call(
     mut service: impl HttpService,
+    spans: Spans,
     request: Request,
     body: RequestBody,
     route_pattern: Arc<str>,
@@ -170,11 +183,19 @@ async fn call(
     let Some(http_request) = to_http(&request, context, body, stripped) else {
         return request.response(400).text("not a URI");
     };
+    #[cfg(feature = "tracing")]
+    let span = spans.make(&http_request);
     let responding = async {
         let Ok(()) = poll_fn(|cx| service.poll_ready(cx)).await;
         let Ok(response) = service.call(http_request).await;
+        #[cfg(feature = "tracing")]
+        tracing::Span::current().record("http.response.status_code", response.status().as_u16());
         response
     };
+    #[cfg(feature = "tracing")]
+    let responding = tracing::Instrument::instrument(responding, span);
+    #[cfg(not(feature = "tracing"))]
+    let Spans(()) = spans;
     tokio::select! {
         biased;
         response = responding => respond(&request, response, &unread, cancellation),

@@ -32,8 +32,11 @@ use crate::limits::{
 };
 use crate::serve::serving::Serving;
 use crate::session::live::LiveSessions;
+use crate::session::meter::Meter;
+#[cfg(feature = "tracing")]
+use crate::tower::span::SpanMaker;
 use emitter::HubEmitter;
-use running::RunningWorker;
+use running::{MetricsReader, RunningWorker};
 use supervisor::Supervisor;
 
 /// A worker of a hub: answers the routes it registers.
@@ -67,6 +70,9 @@ pub struct HubWorker<S: Send + Sync + 'static> {
     trusted_users: Vec<u32>,
     version: Option<String>,
     sessions: LiveSessions,
+    meter: Arc<Meter>,
+    #[cfg(feature = "tracing")]
+    spans: SpanMaker,
 }
 
 impl<S: Send + Sync + 'static> HubWorker<S> {
@@ -92,6 +98,9 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             trusted_users: Vec::new(),
             version: None,
             sessions: LiveSessions::default(),
+            meter: Arc::default(),
+            #[cfg(feature = "tracing")]
+            spans: SpanMaker::default(),
         }
     }
 
@@ -126,6 +135,28 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     pub fn instance(mut self) -> Self {
         self.is_instance = true;
         self
+    }
+
+    /// What reads the worker's numbers while it runs, for workers that are awaited
+    /// ([`HubWorker::run`], `serve`); [`RunningWorker::metrics`] is for those that are started.
+    ///
+    /// ```no_run
+    /// # use slotway_worker_sdk::{HubWorker, RunError};
+    /// # async fn example(worker: HubWorker<()>) -> Result<(), RunError> {
+    /// let metrics = worker.metrics();
+    /// std::thread::spawn(move || loop {
+    ///     std::thread::sleep(std::time::Duration::from_secs(10));
+    ///     let now = metrics.read();
+    ///     println!("{} requests, {} in flight", now.requests, now.in_flight);
+    /// });
+    /// worker.run().await
+    /// # }
+    /// ```
+    pub fn metrics(&self) -> MetricsReader {
+        MetricsReader {
+            meter: Arc::clone(&self.meter),
+            sessions: self.sessions.clone(),
+        }
     }
 
     /// The version of this program, which the hub shows to who operates it: at most 64 bytes
@@ -278,12 +309,14 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             collected_bytes_max: self.collected_bytes_max,
             spawner,
             sessions: self.sessions,
+            meter: self.meter,
         };
+        let metrics = MetricsReader::new(&serving);
         let (supervisor, sender) = Supervisor::new(serving);
         let thread = std::thread::Builder::new().name("slotway-supervisor".to_owned());
         let thread = thread.spawn(move || ended(supervisor.run()));
         let thread = thread.map_err(RunError::Threads)?;
-        Ok(RunningWorker::new(sender, thread))
+        Ok(RunningWorker::new(sender, thread, metrics))
     }
 }
 

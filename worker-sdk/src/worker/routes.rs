@@ -13,7 +13,7 @@ use crate::exchange::response::Response;
 use crate::handler::function::Handler;
 use crate::handler::route::Route;
 #[cfg(feature = "tower")]
-use crate::tower::service::{self, HttpService};
+use crate::tower::service::{self, HttpService, Spans};
 
 /// Functions of extractors; see [`Handler`].
 impl<S: Send + Sync + 'static> HubWorker<S> {
@@ -188,13 +188,36 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
     /// [`HubWorker::routes`].
     #[cfg(feature = "tower")]
     pub fn service(self, prefix: &str, service: impl HttpService) -> Self {
-        self.routes(service::routes(prefix, service))
+        let spans = self.spans();
+        self.routes(service::routes_of(prefix, service, false, &spans))
     }
 
     /// Like [`HubWorker::service`], for a service that sees paths without the prefix, as
     /// axum's `nest` has it: under the prefix `/shop`, `/shop/cart` is `/cart` to it.
     #[cfg(feature = "tower")]
     pub fn nest(self, prefix: &str, service: impl HttpService) -> Self {
-        self.routes(service::nested_routes(prefix, service))
+        let spans = self.spans();
+        self.routes(service::routes_of(prefix, service, true, &spans))
+    }
+
+    #[cfg(feature = "tower")]
+    #[cfg_attr(not(feature = "tracing"), expect(clippy::unused_self))]
+    fn spans(&self) -> Spans {
+        #[cfg(feature = "tracing")]
+        return self.spans.clone();
+        #[cfg(not(feature = "tracing"))]
+        Spans::default()
+    }
+
+    /// How the span of each request of a service is made ([`HubWorker::service`],
+    /// [`HubWorker::nest`], `serve`); without this it is a
+    /// [`tower::request_span`](crate::tower::request_span).
+    #[cfg(feature = "tracing")]
+    pub fn make_span(
+        self,
+        make: impl Fn(&http::Request<crate::tower::Body>) -> tracing::Span + Send + Sync + 'static,
+    ) -> Self {
+        self.spans.set(make);
+        self
     }
 }

@@ -1,10 +1,14 @@
 //! A worker that serves.
 
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 
 use super::message::Message;
 use crate::error::RunError;
+use crate::serve::serving::Serving;
+use crate::session::live::LiveSessions;
+use crate::session::meter::{Meter, WorkerMetrics};
 
 /// A worker that serves on its own threads, begun with
 /// [`HubWorker::start`](crate::HubWorker::start). Dropped without
@@ -26,6 +30,29 @@ use crate::error::RunError;
 pub struct RunningWorker {
     sender: Sender<Message>,
     thread: Option<JoinHandle<Result<(), RunError>>>,
+    metrics: MetricsReader,
+}
+
+/// Reads what a worker counts; see [`HubWorker::metrics`](crate::HubWorker::metrics). Cheap to
+/// clone.
+#[derive(Clone, Debug)]
+pub struct MetricsReader {
+    pub(super) meter: Arc<Meter>,
+    pub(super) sessions: LiveSessions,
+}
+
+impl MetricsReader {
+    pub(super) fn new<S>(serving: &Serving<S>) -> Self {
+        Self {
+            meter: Arc::clone(&serving.meter),
+            sessions: serving.sessions.clone(),
+        }
+    }
+
+    /// The numbers as they are now; costs a few loads and a lock that is hardly ever held.
+    pub fn read(&self) -> WorkerMetrics {
+        self.meter.read(self.sessions.count())
+    }
 }
 
 /// Stops a worker from another thread.
@@ -55,8 +82,13 @@ impl Stopper {
 }
 
 impl RunningWorker {
-    pub(crate) fn new(sender: Sender<Message>, thread: JoinHandle<Result<(), RunError>>) -> Self {
+    pub(crate) fn new(
+        sender: Sender<Message>,
+        thread: JoinHandle<Result<(), RunError>>,
+        metrics: MetricsReader,
+    ) -> Self {
         Self {
+            metrics,
             sender,
             thread: Some(thread),
         }
@@ -71,6 +103,11 @@ impl RunningWorker {
     /// To stop it while another thread waits.
     pub fn stopper(&self) -> Stopper {
         Stopper(self.sender.clone())
+    }
+
+    /// What it has counted so far.
+    pub fn metrics(&self) -> WorkerMetrics {
+        self.metrics.read()
     }
 
     /// Whether it has ended.

@@ -230,6 +230,7 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
             eventfds,
             socket,
             serving.collected_bytes_max,
+            Arc::clone(&serving.meter),
         ));
         let connection = Connection {
             session: Arc::clone(&session),
@@ -267,6 +268,7 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
             session.ended.store(true, Ordering::Release);
             return Err(RunError::Threads(error));
         }
+        self.serving.meter.attached();
         self.serving
             .sessions
             .change(|sessions| sessions.push(session));
