@@ -53,6 +53,10 @@ bench-loadgen *ARGS:
 differential:
     cargo run --bin differential
 
+# What metrics, logs, traces and status pages cost, in one run (needs wrk): [SECONDS [ROUNDS]]
+bench-observe *ARGS:
+    cargo run --release --bin bench-observe -- {{ARGS}}
+
 # Bodies, idle and dribbling clients; echo beside nginx and axum (needs nginx): [ROUNDS]
 bench-http *ARGS:
     cargo run --release --bin bench-http -- {{ARGS}}
