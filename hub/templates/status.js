@@ -154,7 +154,10 @@ function workerRows(workers) {
   for (const [id, used, streams, quarantined] of seen.values()) {
     const row = byId("w" + id);
     if (!row) continue;
-    row.querySelector("meter").value = used;
+    const map = row.querySelector(".map");
+    map.querySelector(".used").setAttribute("width", used);
+    map.querySelector(".lost").setAttribute("width", quarantined);
+    map.setAttribute("aria-label", `${used} slots in use${more(streams, quarantined)}`);
     setText(row.querySelector("[data-used]"), String(used));
     setText(row.querySelector("[data-more]"), more(streams, quarantined));
   }

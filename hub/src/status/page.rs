@@ -134,6 +134,21 @@ impl<'p> Tables<'p> {
             .map_or_else(|| "–".to_owned(), |pid| pid.to_string())
     }
 
+    /// Slots that requests use.
+    fn requests_of(&self, worker: &WorkerView) -> u32 {
+        let slots = worker.slots;
+        slots.used.saturating_sub(slots.open_streams)
+    }
+
+    fn map_label(&self, worker: &WorkerView) -> String {
+        format!(
+            "{} of {} slots in use{}",
+            self.requests_of(worker),
+            self.observation.slot_count,
+            self.more_of(worker)
+        )
+    }
+
     fn more_of(&self, worker: &WorkerView) -> String {
         let count = |count: u32, what: &str| match count {
             0 => String::new(),

@@ -31,7 +31,7 @@ impl Watched {
 
     /// Requests/s, and microseconds of processor time for each.
     fn measure(&self, seconds: u32) -> [f64; 2] {
-        let cpu = || self.hub.part.cpu_time() + self.worker.cpu_time();
+        let cpu = || (self.hub.part.cpu_time() + self.worker.cpu_time()).as_secs_f64();
         let before = cpu();
         let run = wrk::run(
             &format!("{}/api/items/42", self.hub.url()),
@@ -39,7 +39,7 @@ impl Watched {
             seconds,
         );
         let used = cpu() - before;
-        [run.rate, used.as_secs_f64() * 1e6 / run.requests]
+        [run.rate, used * 1e6 / run.requests]
     }
 }
 
@@ -118,10 +118,10 @@ fn main() -> ExitCode {
 /// What five pages cost a hub that has nothing else to do.
 fn print_idle(pages: &Watched) {
     let time = Duration::from_secs(10);
-    let before = pages.hub.part.cpu_time();
+    let cpu = || pages.hub.part.cpu_time().as_secs_f64();
+    let before = cpu();
     std::thread::sleep(time);
-    let used = pages.hub.part.cpu_time() - before;
-    let percent = 100.0 * used.as_secs_f64() / time.as_secs_f64();
+    let percent = 100.0 * (cpu() - before) / time.as_secs_f64();
     println!("\nfive status pages, no requests: {percent:.2} % of a core");
 }
 
