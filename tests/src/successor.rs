@@ -33,6 +33,11 @@ impl Successor {
         stat.map_or(true, |stat| stat.contains(") Z "))
     }
 
+    /// Whether it has, with all of its threads, and its parent knows.
+    pub fn is_reaped(&self) -> bool {
+        !std::path::Path::new(&format!("/proc/{}", self.0.as_raw_nonzero())).exists()
+    }
+
     /// Waits until it has ended, which it does by itself once it has handed over.
     pub fn await_end(&self) {
         await_end(self.0);
