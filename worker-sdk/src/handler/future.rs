@@ -127,13 +127,15 @@ fn begin(
             Some(published)
         }
         Ok((Poll::Pending, future)) => {
-            scratch.spawner.spawn(finish_later(
-                Arc::clone(session),
-                ticket,
-                future,
-                offloaded,
-                scratch.started,
-            ));
+            let (thread_index, begun) = scratch.begun;
+            let in_flight = InFlight {
+                session: Arc::clone(session),
+                thread_index,
+                begun,
+            };
+            scratch
+                .spawner
+                .spawn(finish_later(in_flight, ticket, future, offloaded));
             None
         }
         Err(_) => Some(ticket.respond_failed(PANICKED)),
@@ -141,16 +143,12 @@ fn begin(
 }
 
 async fn finish_later(
-    session: Arc<Session>,
+    in_flight: InFlight,
     ticket: Ticket,
     mut future: FutureCell,
     mut offloaded: Option<Arc<AtomicU32>>,
-    begun: Instant,
 ) {
-    let in_flight = InFlight {
-        session: Arc::clone(&session),
-        begun,
-    };
+    let session = Arc::clone(&in_flight.session);
     let lane_index = ticket.lane_index();
     // A panic here unwinds through the task, and the ticket responds with 500.
     let response = poll_fn(|cx| {
@@ -173,11 +171,13 @@ async fn finish_later(
 /// A handler that has begun; it has ended when this is dropped, also by a panic.
 struct InFlight {
     session: Arc<Session>,
+    thread_index: u32,
     begun: Instant,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.session.meter.ended(self.begun.elapsed());
+        let took = self.begun.elapsed();
+        self.session.meter.ended(self.thread_index, took);
     }
 }

@@ -19,8 +19,8 @@ pub(crate) type FutureCell = ReusableBoxFuture<'static, Response>;
 pub(crate) struct HandlerScratch {
     /// What handlers usually take on this thread.
     pub usual_ns: u32,
-    /// When the handler that runs was begun.
-    pub started: Instant,
+    /// By which thread and when the handler that runs was begun.
+    pub begun: (u32, Instant),
     #[cfg(feature = "tokio")]
     pub future: Option<FutureCell>,
     #[cfg(feature = "tokio")]
@@ -38,7 +38,7 @@ impl HandlerScratch {
     pub fn new(spawner: &Spawner, receiver_count: u32) -> Self {
         Self {
             usual_ns: UNKNOWN_NS,
-            started: Instant::now(),
+            begun: (0, Instant::now()),
             offloaded: false,
             #[cfg(feature = "tokio")]
             future: None,

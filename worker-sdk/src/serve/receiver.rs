@@ -226,8 +226,8 @@ impl<S: Send + Sync + 'static> Receiver<S> {
             scratch.affinity.let_go();
         }
         let started = Instant::now();
-        self.session.meter.began();
-        scratch.handler.started = started;
+        self.session.meter.began(self.thread_index);
+        scratch.handler.begun = (self.thread_index, started);
         let taken = TakenRequest {
             session: &self.session,
             key,
@@ -243,7 +243,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         };
         scratch.handler.learn(now - started);
         if let Some(published) = published {
-            self.session.meter.ended(now - started);
+            self.session.meter.ended(self.thread_index, now - started);
             unrung.note(published, key.lane_index);
             let since = *unrung.since.get_or_insert(now);
             if unrung.count >= UNRUNG_COUNT_MAX || now - since > UNRUNG_TIME_MAX {

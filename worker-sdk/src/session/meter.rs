@@ -3,30 +3,59 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The numbers that a worker's threads add to.
+use crate::limits::THREAD_COUNT_BOUND;
+
+/// What the requests of one receiving thread come to; on a line of cache of its own, since it
+/// is touched for every request.
 #[derive(Debug, Default)]
-pub(crate) struct Meter {
+#[repr(align(128))]
+struct Line {
     begun: AtomicU64,
     ended: AtomicU64,
     handler_ns: AtomicU64,
+}
+
+/// The numbers that a worker's threads add to.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    /// One for each receiving thread there may be.
+    lines: [Line; THREAD_COUNT_BOUND as usize],
     failed: AtomicU64,
     lost_wakes: AtomicU64,
     attached: AtomicU64,
 }
 
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            lines: std::array::from_fn(|_| Line::default()),
+            failed: AtomicU64::new(0),
+            lost_wakes: AtomicU64::new(0),
+            attached: AtomicU64::new(0),
+        }
+    }
+}
+
 impl Meter {
-    /// A handler begins with a request.
+    fn line(&self, thread_index: u32) -> &Line {
+        &self.lines[thread_index as usize % self.lines.len()]
+    }
+
+    /// A handler begins with a request that this thread has received.
     #[inline]
-    pub fn began(&self) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
+    pub fn began(&self, thread_index: u32) {
+        self.line(thread_index)
+            .begun
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     /// It has given its response.
     #[inline]
-    pub fn ended(&self, took: Duration) {
-        self.ended.fetch_add(1, Ordering::Relaxed);
+    pub fn ended(&self, thread_index: u32, took: Duration) {
+        let line = self.line(thread_index);
+        line.ended.fetch_add(1, Ordering::Relaxed);
         let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.handler_ns.fetch_add(ns, Ordering::Relaxed);
+        line.handler_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
     /// A handler panicked, or gave what is no response: the client got 500.
@@ -48,12 +77,13 @@ impl Meter {
     pub fn read(&self, session_count: usize) -> WorkerMetrics {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         // What has ended had begun: looked at in this order, none is in flight twice.
-        let ended = read(&self.ended);
-        let begun = read(&self.begun);
+        let ended: u64 = self.lines.iter().map(|line| read(&line.ended)).sum();
+        let begun: u64 = self.lines.iter().map(|line| read(&line.begun)).sum();
+        let handler_ns = self.lines.iter().map(|line| read(&line.handler_ns)).sum();
         WorkerMetrics {
             requests: begun,
             in_flight: begun.saturating_sub(ended),
-            handler_time: Duration::from_nanos(read(&self.handler_ns)),
+            handler_time: Duration::from_nanos(handler_ns),
             failed: read(&self.failed),
             lost_wakes: read(&self.lost_wakes),
             reconnects: read(&self.attached).saturating_sub(1),
@@ -92,10 +122,10 @@ mod tests {
     fn what_is_in_flight_is_what_has_begun_and_not_ended() {
         let meter = Meter::default();
         assert_eq!(meter.read(0), WorkerMetrics::default());
-        for _ in 0..3 {
-            meter.began();
+        for thread_index in 0..3 {
+            meter.began(thread_index);
         }
-        meter.ended(Duration::from_micros(5));
+        meter.ended(1, Duration::from_micros(5));
         meter.failed();
         meter.attached();
         meter.attached();
