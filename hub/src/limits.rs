@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use slotway_shm_proto::limits::{
-    ARENA_BYTES_MIN, REQUEST_FIELD_COUNT_MAX, REQUEST_HEAD_BYTES_MAX, REQUEST_LINE_BYTES_MAX,
-    ROUTE_PARAM_COUNT_MAX,
+    ARENA_BYTES_MIN, BODY_RING_BYTES_MIN, REQUEST_FIELD_COUNT_MAX, REQUEST_HEAD_BYTES_MAX,
+    REQUEST_LINE_BYTES_MAX, ROUTE_PARAM_COUNT_MAX,
 };
 
 /// Where the hub listens unless told otherwise.
@@ -261,8 +261,9 @@ pub const RESERVATION_COUNT_MAX: usize = 1024;
 /// Connections that a reactor accepts before others have their turn.
 pub const ACCEPT_BATCH_COUNT: u64 = 8;
 
-/// Connections of those who operate the hub, at a listener of their own.
-pub const OPERATOR_COUNT_MAX: usize = 64;
+/// Connections of those who operate the hub, at listeners of their own, for one reactor. With
+/// more, one that the hub waits for is ended; status pages take half of them at most.
+pub const OPERATOR_COUNT_MAX: usize = 128;
 
 /// Requests that wait for somebody who looks on; further ones are counted.
 pub const TRACE_QUEUE_COUNT_MAX: usize = 1024;
@@ -337,6 +338,12 @@ pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Names of workers that are counted each by itself; further ones are counted together.
 pub const COUNTED_WORKER_COUNT_MAX: usize = 1024;
 
+/// Observations (scrapes, pages, reports) that are made at a time: each may be megabytes.
+pub const OBSERVATION_COUNT_MAX: usize = 2;
+
+/// Those that wait for that, and so may be held for clients; further ones get 503.
+pub const OBSERVATION_WAITING_MAX: usize = 32;
+
 /// Seconds of each route's history that the status page shows.
 pub const HISTORY_SECOND_COUNT: u64 = 300;
 
@@ -366,6 +373,9 @@ pub const ACCESS_LOG_WORD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long the hub waits at its end for the last lines to be written.
 pub const ACCESS_LOG_FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// How long a full pipe of the access log is waited for before lines are given up.
+pub const ACCESS_LOG_PIPE_TIME: Duration = Duration::from_millis(500);
 
 /// Longest X-Request-Id of a client that is kept.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -400,6 +410,16 @@ const _: () = {
     assert!(LINE_BYTES_MAX >= 8000, "RFC 9112 section 3");
     assert!(HEAD_BYTES_MAX >= LINE_BYTES_MAX);
     assert!(REQUEST_FIELD_COUNT_MAX >= 100 && ROUTE_PARAM_COUNT_MAX >= 8);
+    assert!(
+        REQUEST_HEAD_BYTES_MAX
+            + REQUEST_LINE_BYTES_MAX
+            + 16 * REQUEST_FIELD_COUNT_MAX as u32
+            + 8 * ROUTE_PARAM_COUNT_MAX as u32
+            + GIVEN_FIELDS_BYTES_MAX as u32
+            + BODY_RING_BYTES_MIN
+            <= ARENA_BYTES_MIN,
+        "the largest head fits the smallest arena with what the hub adds"
+    );
     assert!(EVENT_DATA_BYTES_MAX < FEED_BYTES_MAX);
     assert!(STREAM_SHARE_DIVISOR < STREAM_RESERVE_DIVISOR);
     assert!((EVENT_DATA_BYTES_MAX as u64) < CONTROL_BODY_BYTES_MAX);

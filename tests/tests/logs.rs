@@ -1,12 +1,16 @@
 //! The access log, request ids and traces, and the hub's own log.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::process::Signal;
 use serde_json::Value;
 use slotway_tests::http::{self, Connection};
 use slotway_tests::scrape::Scrape;
+use slotway_tests::successor::Successor;
 use slotway_tests::system::{Folder, HubPart, Part, wait_until};
 
 fn program() -> &'static Path {
@@ -59,6 +63,26 @@ slotway_tests::on_both_engines! {
     every_request_has_a_line_that_says_what_became_of_it
     a_sample_has_all_that_failed
     ids_and_traces_are_kept_where_they_are_sane_and_made_where_not
+    what_is_no_request_has_an_id_too
+}
+
+fn what_is_no_request_has_an_id_too(io: &str) {
+    let logged = Logged::start(io, "echo", &["--request-id"]);
+    let mut ids = Vec::new();
+    for request in [
+        "GARBAGE\r\n\r\n",
+        "GET /a HTTP/1.1\r\n\r\n",
+        "CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\n\r\n",
+    ] {
+        let mut connection = Connection::open(logged.hub.address);
+        connection.send(request);
+        let response = connection.read_response("GET").unwrap();
+        assert!(response.status >= 400, "{request}");
+        ids.push(response.field("x-request-id").expect(request).to_owned());
+    }
+    for (line, id) in logged.lines(3).iter().zip(&ids) {
+        assert_eq!(line["request_id"], *id);
+    }
 }
 
 fn every_request_has_a_line_that_says_what_became_of_it(io: &str) {
@@ -278,6 +302,126 @@ fn a_log_that_cannot_be_written_is_told_of_once_counted_and_stops_nothing() {
             .count(),
         1
     );
+}
+
+/// Opens a named pipe for reading.
+fn open_pipe(path: &Path) -> File {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).unwrap().into()
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_is_told_of_and_what_is_missing_is_counted() {
+    let folder = Folder::new();
+    let path = folder.path().join("pipe");
+    let mode = Mode::RUSR | Mode::WUSR;
+    rustix::fs::mknodat(CWD, &path, FileType::Fifo, mode, 0).unwrap();
+    let flags = ["--port", "0", "--access-log", path.to_str().unwrap()];
+    let mut hub = Part::start(program(), "hub", &flags);
+    assert_eq!(hub.wait().code(), Some(1));
+    hub.wait_for_log("nobody reads this pipe");
+
+    let mut pipe = open_pipe(&path);
+    let (mut hub, _worker) = HubPart::start_with_worker(program(), "auto", "echo", &flags[2..]);
+    let mut connection = Connection::open(hub.address);
+    let mut count = 0;
+    let mut ask = |connection: &mut Connection| {
+        connection.send("GET /api/items/1 HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(connection.read_response("GET").unwrap().status, 200);
+        count += 1;
+    };
+    // More than a pipe holds.
+    for _ in 0..1000 {
+        ask(&mut connection);
+    }
+    hub.part.wait_for_log("nobody reads what is written");
+    let lost = || Scrape::of(hub.address).count("slotway_access_log_lost_total", &[]);
+    wait_until("some are lost", || lost() > 0);
+    let mut text = Vec::new();
+    let mut read = || {
+        let mut part = vec![0; 1 << 20];
+        if let Ok(bytes) = pipe.read(&mut part) {
+            text.extend_from_slice(&part[..bytes]);
+        }
+    };
+    wait_until("it can be written again", || {
+        read();
+        ask(&mut connection);
+        hub.part.log().contains("can be written again")
+    });
+    let lost = lost();
+    hub.part.signal(Signal::TERM);
+    assert!(hub.part.wait().success());
+    read();
+    let text = String::from_utf8(text).unwrap();
+    // Scrapes have lines as well.
+    let items = text.lines().filter(|line| line.contains("/api/items/1\""));
+    let is_whole = |line: &str| serde_json::from_str::<Value>(line).is_ok();
+    let whole = items.filter(|line| is_whole(line)).count();
+    for cut in text.lines().filter(|line| !is_whole(line)) {
+        assert_eq!(
+            cut.matches("time").count(),
+            1,
+            "no other line is glued to it: {cut}"
+        );
+    }
+    assert!(
+        whole + lost as usize >= count,
+        "{whole} + {lost} of {count}"
+    );
+    assert!(whole <= count, "{whole} of {count}");
+}
+
+#[test]
+fn the_client_is_the_one_that_a_trusted_proxy_names() {
+    let flags = ["--trusted-proxy", "127.0.0.0/8"];
+    let logged = Logged::start("auto", "echo", &flags);
+    http::get_with(
+        logged.hub.address,
+        "/api/items/1",
+        "X-Forwarded-For: 192.0.2.7\r\n",
+    );
+    http::get_with(
+        logged.hub.address,
+        "/nowhere",
+        "X-Forwarded-For: 192.0.2.8\r\n",
+    );
+    let lines = logged.lines(2);
+    assert_eq!(lines[0]["client"], "192.0.2.7");
+    assert_eq!(lines[1]["client"], "192.0.2.8");
+}
+
+#[test]
+fn a_process_that_stays_for_its_successor_passes_sighup_on() {
+    let folder = Folder::new();
+    let path = folder.path().join("access.log");
+    let flags = ["--access-log", path.to_str().unwrap()];
+    let mut hub = HubPart::start_with_variable(program(), &flags, ("INVOCATION_ID", "0123"));
+    let _next = Successor::take_over(&hub, hub.part.pid());
+    hub.part
+        .wait_for_log("this process stays for the hub that serves");
+    std::fs::rename(&path, path.with_extension("1")).unwrap();
+    hub.part.signal(Signal::HUP);
+    wait_until("there is a new one", || path.exists());
+    hub.part.signal(Signal::TERM);
+    assert!(hub.part.wait().success());
+}
+
+#[test]
+fn flags_of_an_access_log_need_one() {
+    for flags in [
+        ["--access-log-sample", "3"],
+        ["--access-log-format", "common"],
+        ["--access-log-fields", "time"],
+    ] {
+        let mut hub = Part::start(program(), "hub", &flags);
+        assert_eq!(hub.wait().code(), Some(2));
+        hub.wait_for_log("--access-log <FILE>");
+    }
+    let flags = ["--trace-context", "--trace-sample", "-0.1"];
+    let mut hub = Part::start(program(), "hub", &flags);
+    assert_eq!(hub.wait().code(), Some(2));
+    hub.wait_for_log("expected a number from 0 to 1");
 }
 
 #[test]

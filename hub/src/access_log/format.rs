@@ -166,6 +166,8 @@ fn microseconds(out: &mut Vec<u8>, ns: u64) {
 }
 
 fn client(out: &mut Vec<u8>, client: Option<SocketAddr>, with_port: bool) {
+    // A proxy names no port.
+    let with_port = with_port && client.is_some_and(|client| client.port() != 0);
     match client {
         None => return out.extend_from_slice(b"unix"),
         Some(SocketAddr::V4(address)) => {

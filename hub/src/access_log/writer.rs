@@ -1,9 +1,6 @@
 //! The access log's thread: takes records out of the rings, and writes lines.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -16,19 +13,13 @@ pub use super::format::Format;
 use super::format::Formatter;
 use super::producer::{AccessLog, Ends};
 use super::record::Record;
+pub use super::sink::Place;
+use super::sink::Sink;
 use crate::limits::{
-    ACCESS_LOG_BATCH_TIME, ACCESS_LOG_FLUSH_TIME, ACCESS_LOG_RING_BYTES, ACCESS_LOG_WORD_INTERVAL,
+    ACCESS_LOG_BATCH_TIME, ACCESS_LOG_FLUSH_TIME, ACCESS_LOG_PIPE_TIME, ACCESS_LOG_RING_BYTES,
+    ACCESS_LOG_WORD_INTERVAL,
 };
 use crate::metrics::route::RouteLabels;
-
-/// Where lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Standard output.
-    Stdout,
-    /// Behind the end of a file.
-    File(PathBuf),
-}
 
 /// Everything about an access log.
 #[derive(Clone, Debug)]
@@ -84,9 +75,10 @@ pub fn start(
     let formatter = Formatter::new(options.format, options.fields);
     let task = Task {
         options,
-        sink: Some(sink),
+        sink,
         rings,
         labels,
+        routes: Vec::new(),
         ends: Arc::clone(&ends),
         orders: Arc::clone(&orders),
         formatter,
@@ -123,8 +115,14 @@ impl Writer {
         let Some(thread) = thread else { return };
         thread.thread().unpark();
         let start = Instant::now();
-        // In vain if nobody reads what is written.
-        while !thread.is_finished() && start.elapsed() < ACCESS_LOG_FLUSH_TIME {
+        while !thread.is_finished() {
+            if start.elapsed() >= ACCESS_LOG_FLUSH_TIME {
+                tracing::warn!(
+                    "the last lines of the access log are missing: it cannot be written quickly \
+                     enough"
+                );
+                return;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -135,55 +133,30 @@ impl Writer {
     }
 }
 
-enum Sink {
-    Stdout(io::Stdout),
-    File(File),
-}
-
-impl Sink {
-    fn open(place: &Place) -> io::Result<Self> {
-        match place {
-            Place::Stdout => Ok(Self::Stdout(io::stdout())),
-            Place::File(path) => {
-                let mut options = OpenOptions::new();
-                // Who may read it is the operator's to widen.
-                let options = options.append(true).create(true).mode(0o640);
-                let open = |error| {
-                    io::Error::new(
-                        io::Error::kind(&error),
-                        format!("cannot open {}: {error}", path.display()),
-                    )
-                };
-                options.open(path).map(Self::File).map_err(open)
-            }
-        }
-    }
-
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stdout(stdout) => {
-                let mut stdout = stdout.lock();
-                stdout.write_all(lines)?;
-                stdout.flush()
-            }
-            Self::File(file) => file.write_all(lines),
-        }
-    }
+/// Copies the labels that have come.
+fn learn(routes: &mut Vec<String>, labels: &RouteLabels) {
+    let labels = labels.lock().unwrap_or_else(PoisonError::into_inner);
+    let new = labels.iter().skip(routes.len());
+    routes.extend(new.map(|label| label.route.clone()));
 }
 
 /// What has been said of lines that are missing.
 #[derive(Default)]
 struct Trouble {
     is_failing: bool,
+    /// A part of a line has been written, and no end.
+    is_within_line: bool,
     told_lost: u64,
     told_at: Option<Instant>,
 }
 
 struct Task {
     options: Options,
-    sink: Option<Sink>,
+    sink: Sink,
     rings: Vec<Consumer<u8>>,
     labels: RouteLabels,
+    /// Those that have been needed, without a lock.
+    routes: Vec<String>,
     ends: Arc<Ends>,
     orders: Arc<Orders>,
     formatter: Formatter,
@@ -200,8 +173,9 @@ impl Task {
                 self.reopen();
             }
             let took = self.take();
-            self.tell_lost();
-            if ends && !took {
+            let is_last = ends && !took;
+            self.tell_lost(is_last);
+            if is_last {
                 return;
             }
             if took || ends {
@@ -223,7 +197,6 @@ impl Task {
 
     /// Takes what there is, and writes it. Says whether there was something.
     fn take(&mut self) -> bool {
-        let labels = self.labels.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = Vec::new();
         for ring in &mut self.rings {
             let mut length = [0; 4];
@@ -238,13 +211,15 @@ impl Task {
                 }
                 left = left.saturating_sub(count + length.len());
                 let record = Record::read(&bytes);
-                let route = labels.get(record.route_index as usize);
-                let route = route.map_or("", |label| label.route.as_str());
+                let index = record.route_index as usize;
+                if index >= self.routes.len() {
+                    learn(&mut self.routes, &self.labels);
+                }
+                let route = self.routes.get(index).map_or("", String::as_str);
                 self.formatter.line(&mut self.out, &record, route);
                 self.lines += 1;
             }
         }
-        drop(labels);
         let took = self.lines > 0;
         if took {
             self.write();
@@ -253,28 +228,37 @@ impl Task {
     }
 
     fn write(&mut self) {
-        let written = match &mut self.sink {
-            Some(sink) => sink.write(&self.out),
-            None => Err(io::Error::other("it could not be opened again")),
+        let mut written_bytes = 0;
+        if std::mem::take(&mut self.trouble.is_within_line) {
+            // The rest of a line that could not be written whole never comes.
+            self.out.insert(0, b'\n');
+        }
+        // Whoever has not read for long is not waited for again.
+        let wait = if self.trouble.is_failing {
+            Duration::ZERO
+        } else {
+            ACCESS_LOG_PIPE_TIME
         };
-        match written {
-            Ok(()) if self.trouble.is_failing => {
-                self.trouble.is_failing = false;
-                tracing::info!("the access log can be written again");
+        let written = self.sink.write(&self.out, &mut written_bytes, wait);
+        if let Err(error) = written {
+            let (done, missing) = self.out.split_at(written_bytes);
+            let lines = memchr::memchr_iter(b'\n', missing).count();
+            self.orders
+                .unwritten
+                .fetch_add(lines as u64, Ordering::Relaxed);
+            self.trouble.is_within_line = done.last().is_some_and(|last| *last != b'\n');
+            if !self.trouble.is_failing {
+                self.trouble.is_failing = true;
+                tracing::error!(
+                    "the access log cannot be written ({error}); the hub serves on, and counts \
+                     the lines that are missing (slotway_access_log_lost_total)"
+                );
             }
-            Ok(()) => {}
-            Err(error) => {
-                self.orders
-                    .unwritten
-                    .fetch_add(self.lines, Ordering::Relaxed);
-                if !self.trouble.is_failing {
-                    self.trouble.is_failing = true;
-                    tracing::error!(
-                        "the access log cannot be written ({error}); the hub serves on, and counts \
-                         the lines that are missing (slotway_access_log_lost_total)"
-                    );
-                }
-            }
+        } else if std::mem::take(&mut self.trouble.is_failing) {
+            let count = self.orders.unwritten.load(Ordering::Relaxed);
+            tracing::info!(
+                "the access log can be written again; since the hub's start, {count} lines could not"
+            );
         }
         self.out.clear();
         self.out.shrink_to(1024 * 1024);
@@ -283,20 +267,23 @@ impl Task {
 
     fn reopen(&mut self) {
         match Sink::open(&self.options.place) {
-            Ok(sink) => self.sink = Some(sink),
+            Ok(sink) => {
+                self.sink = sink;
+                self.trouble.is_within_line = false;
+            }
             // Better the old file than none.
             Err(error) => tracing::error!("the access log was not opened anew: {error}"),
         }
     }
 
     /// Says how many records found no room, now and then.
-    fn tell_lost(&mut self) {
+    fn tell_lost(&mut self, is_last: bool) {
         let lost = self.ends.lost.load(Ordering::Relaxed);
         let is_due = self
             .trouble
             .told_at
             .is_none_or(|at| at.elapsed() >= ACCESS_LOG_WORD_INTERVAL);
-        if lost > self.trouble.told_lost && is_due {
+        if lost > self.trouble.told_lost && (is_due || is_last) {
             let count = lost - self.trouble.told_lost;
             tracing::warn!(
                 "{count} requests have no line in the access log: they came quicker than it can be \

@@ -21,19 +21,26 @@ pub struct LogOptions {
     pub access_log: Option<PlaceFlag>,
 
     /// How it is written
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        requires = "access_log"
+    )]
     pub access_log_format: Format,
 
     /// What its lines have
     #[arg(
         long,
         value_name = "FIELDS",
+        requires = "access_log",
         help = "What its lines have, of time, client, method, path, query, protocol, host, status, aborted, bytes, duration_us, phases_us, route, worker, request_id, trace_id, user_agent, referer; +query is the usual ones and that [default: time,client,method,path,status,aborted,bytes,duration_us,route,worker,request_id]"
     )]
     pub access_log_fields: Option<Fields>,
 
     /// One request of so many has a line; those that failed (5xx, or cut off) always do
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..), requires = "access_log")]
     pub access_log_sample: u32,
 
     /// Give each request an X-Request-Id that has none, for its worker, its response and the
@@ -47,7 +54,7 @@ pub struct LogOptions {
     pub trace_context: bool,
 
     /// The share of those that is marked to be sampled, 0 to 1
-    #[arg(long, value_name = "SHARE", default_value = "1", value_parser = parse_share, requires = "trace_context")]
+    #[arg(long, value_name = "SHARE", default_value = "1", value_parser = parse_share, allow_negative_numbers = true, requires = "trace_context")]
     pub trace_sample: f64,
 }
 

@@ -10,7 +10,7 @@ use slotway_net::{Peer, Stream, monotonic_ns};
 use slotway_shm_proto::Method;
 
 use super::door::Door;
-use super::{auth, request};
+use super::{auth, identity, request};
 use crate::clock;
 use crate::http::error::HeadError;
 use crate::http::local_reply::LocalReply;
@@ -76,6 +76,8 @@ async fn run(wire: &mut Wire, call: &mut Call) {
             Err(error) => {
                 let reply = reply_to_no_request(wire, call, error);
                 call.head.bytes = 0;
+                wire.client = wire.peer_alone();
+                identity::give_to_no_request(wire);
                 call.arrive(wire, monotonic_ns(), false);
                 let after = call.send_local(wire, &reply, AfterRequest::Close).await;
                 call.count(wire, after);

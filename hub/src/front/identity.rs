@@ -1,6 +1,8 @@
 //! What tells a request from all others: its id and its trace (`--request-id`,
 //! `--trace-context`).
 
+use slotway_shm_proto::layout::FieldEntry;
+
 use crate::decimal::hex;
 use crate::http::head::{bytes_of, value_in};
 use crate::http::trace_context::{self, TRACEPARENT_BYTES};
@@ -26,8 +28,8 @@ pub fn give(wire: &Wire, call: &mut Call) {
 fn give_id(wire: &Wire, call: &mut Call) {
     let mut id = wire.state.request_id.borrow_mut();
     id.clear();
-    let sent = value_in(&call.head.fields, &wire.input, REQUEST_ID.as_bytes());
-    if let Some(sane) = sent.filter(|id| is_sane(id)) {
+    let (sent, is_one) = only(wire, call, REQUEST_ID.as_bytes());
+    if let Some(sane) = sent.filter(|id| is_one && is_sane(id)) {
         call.keeps_id = true;
         id.push_str(std::str::from_utf8(sane).unwrap_or_default());
         return;
@@ -36,6 +38,17 @@ fn give_id(wire: &Wire, call: &mut Call) {
     if sent.is_some() {
         drop_field(wire, call, REQUEST_ID.as_bytes());
     }
+    push_new_id(wire, &mut id);
+}
+
+/// Gives one to what is no request, for its response and the logs.
+pub fn give_to_no_request(wire: &Wire) {
+    if wire.reactor.shared.config.logs.request_id {
+        push_new_id(wire, &mut wire.state.request_id.borrow_mut());
+    }
+}
+
+fn push_new_id(wire: &Wire, id: &mut String) {
     let mut random = wire.reactor.random.borrow_mut();
     for _ in 0..2 {
         let digits = hex(random.u64(..));
@@ -50,11 +63,8 @@ fn is_sane(id: &[u8]) -> bool {
 }
 
 fn give_trace(wire: &Wire, call: &mut Call, sampled_share: f64) {
-    let is_it = |name: &[u8]| name.eq_ignore_ascii_case(TRACEPARENT);
-    let fields = call.head.fields.iter();
-    let mut own = fields.filter(|field| is_it(bytes_of(&wire.input, field.name)));
-    let first = own.next().map(|field| bytes_of(&wire.input, field.value));
-    let is_valid = first.and_then(trace_context::trace_id).is_some() && own.next().is_none();
+    let (first, is_one) = only(wire, call, TRACEPARENT);
+    let is_valid = is_one && first.and_then(trace_context::trace_id).is_some();
     if is_valid {
         call.traceparent = None;
         return;
@@ -75,9 +85,17 @@ fn give_trace(wire: &Wire, call: &mut Call, sampled_share: f64) {
     **made = value;
 }
 
+/// The value of the first field of a name, and whether there is no other.
+fn only<'w>(wire: &'w Wire, call: &Call, name: &[u8]) -> (Option<&'w [u8]>, bool) {
+    let fields = call.head.fields.iter();
+    let is_it = |field: &&FieldEntry| bytes_of(&wire.input, field.name).eq_ignore_ascii_case(name);
+    let mut own = fields.filter(is_it);
+    let first = own.next().map(|field| bytes_of(&wire.input, field.value));
+    (first, own.next().is_none())
+}
+
 fn drop_field(wire: &Wire, call: &mut Call, name: &[u8]) {
-    let is_other = |field: &slotway_shm_proto::layout::FieldEntry| {
-        !bytes_of(&wire.input, field.name).eq_ignore_ascii_case(name)
-    };
+    let is_other =
+        |field: &FieldEntry| !bytes_of(&wire.input, field.name).eq_ignore_ascii_case(name);
     call.head.fields.retain(is_other);
 }

@@ -50,6 +50,9 @@ pub async fn serve(wire: &mut Wire, call: &mut Call) -> AfterRequest {
 }
 
 async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, EarlyEnd> {
+    if !wire.reactor.shared.config.trusted_proxy.is_empty() {
+        wire.client = find_client(wire, call);
+    }
     if call.must_know_secret
         && let Err(refusal) = auth::check_secret(wire, call)
     {
@@ -103,7 +106,7 @@ async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, Ear
         let why = "WebSocket connections are not supported through the hub";
         return Err(LocalReply::error(501, why).into());
     }
-    wire.client = find_client(wire, call);
+    drop_untrusted(wire, call);
     match proxy::serve(wire, call, method).await? {
         Served::Responded(after) => Ok(after),
         Served::IsEventStream(route) => Box::pin(stream::serve_route(wire, call, *route)).await,
@@ -120,27 +123,30 @@ fn asks_for_websocket(wire: &Wire, call: &Call) -> bool {
         && call.head.has_field(&wire.input, b"sec-websocket-key")
 }
 
-/// Who asks: the peer, or whom a trusted proxy names. What others say of
-/// themselves does not reach the worker.
-fn find_client(wire: &Wire, call: &mut Call) -> Client {
+/// Who asks: the peer, or whom a trusted proxy names.
+fn find_client(wire: &Wire, call: &Call) -> Client {
     let peer = wire.peer;
-    let as_it_is = Client {
-        peer,
-        is_https: false,
-    };
     let trusted = &wire.reactor.shared.config.trusted_proxy;
-    if trusted.is_empty() {
-        return as_it_is;
+    if !forwarded::is_trusted(peer, trusted) {
+        return Client {
+            peer,
+            is_https: false,
+        };
     }
     let bytes_of = |span| bytes_of(&wire.input, span);
-    let fields = &mut call.head.fields;
-    if !forwarded::is_trusted(peer, trusted) {
-        fields.retain(|entry| !forwarded::is_forwarding_field(bytes_of(entry.name)));
-        return as_it_is;
-    }
-    let fields = fields.iter();
+    let fields = call.head.fields.iter();
     let fields = fields.map(|entry| (bytes_of(entry.name), bytes_of(entry.value)));
     forwarded::client(peer, trusted, fields)
+}
+
+/// What others than trusted proxies say of themselves does not reach the worker.
+fn drop_untrusted(wire: &Wire, call: &mut Call) {
+    let trusted = &wire.reactor.shared.config.trusted_proxy;
+    if !trusted.is_empty() && !forwarded::is_trusted(wire.peer, trusted) {
+        let bytes_of = |span| bytes_of(&wire.input, span);
+        let fields = &mut call.head.fields;
+        fields.retain(|entry| !forwarded::is_forwarding_field(bytes_of(entry.name)));
+    }
 }
 
 async fn serve_by_control(

@@ -1,10 +1,11 @@
 //! The log: lines to standard error that nobody can flood and that stop nothing.
 //!
-//! `limit` bounds how often each line can come, since many are caused by peers; `writer`
+//! `format` is text or JSON, `limit` bounds how often each line can come, since many are caused by peers; `writer`
 //! hands lines to a thread of their own, so that a disk that is full, a reader that does
 //! not read or an error of stderr costs lines and nothing else. The last warnings and errors
 //! are kept in memory ([`recent`]). Lines about a request have its id, if it has one ([`request`]).
 
+mod format;
 mod limit;
 pub mod recent;
 pub mod request;
@@ -16,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+pub use format::LogFormat;
 use limit::RateLimit;
 use recent::RecentLines;
 use writer::LogWriter;
@@ -28,46 +30,37 @@ pub struct Log {
     _writer: writer::Flush,
 }
 
-/// How lines are written; times are in UTC.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// For people
-    #[default]
-    Text,
-    /// A JSON object in each line
-    Json,
-}
-
 /// Sends what `RUST_LOG` asks for (else `info`) to standard error, and panics with it.
 /// In a process that has a log already this changes nothing.
 pub fn start(format: LogFormat) -> Log {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let limit = RateLimit::default();
-    let (writer, flush) = LogWriter::start(limit.clone());
+    let (writer, flush) = LogWriter::start(limit.clone(), format);
     let lines = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_writer(writer)
         .with_ansi(format == LogFormat::Text && std::io::stderr().is_terminal())
         // It would do so with eprintln!, which panics where stderr fails.
         .log_internal_errors(false);
+    let recent = RecentLines::default();
     let lines = match format {
         LogFormat::Text => lines
             .map_event_format(|text| request::Named::new(text, request::as_text))
+            .and_then(recent.clone())
             .with_filter(limit)
             .boxed(),
         LogFormat::Json => lines
             .json()
             .flatten_event(true)
             .map_event_format(|json| request::Named::new(json, request::as_json))
+            .and_then(recent.clone())
             .with_filter(limit)
             .boxed(),
     };
-    let recent = RecentLines::default();
     // Fails if the process has a subscriber already, which then serves.
     let _ = tracing_subscriber::registry()
         .with(filter)
         .with(lines)
-        .with(recent.clone())
         .try_init();
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::format::LogFormat;
 use super::limit::RateLimit;
 use crate::limits::{LOG_FLUSH_TIME, LOG_LINE_BYTES_MAX, LOG_QUEUE_COUNT_MAX, LOG_WRITE_TIME};
 
@@ -26,6 +27,7 @@ enum Entry {
 pub struct LogWriter {
     entries: SyncSender<Entry>,
     lost: Arc<AtomicU64>,
+    format: LogFormat,
 }
 
 /// Waits a little for the last lines when it is dropped.
@@ -33,14 +35,23 @@ pub struct Flush(SyncSender<Entry>);
 
 impl LogWriter {
     /// Starts the thread. If there can be none, all lines are lost.
-    pub fn start(limit: RateLimit) -> (Self, Flush) {
+    pub fn start(limit: RateLimit, format: LogFormat) -> (Self, Flush) {
         let (entries, inbox) = sync_channel(LOG_QUEUE_COUNT_MAX);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
         let thread = std::thread::Builder::new().name("log".to_owned());
-        let _ = thread.spawn(move || write_all(&inbox, &counter, &limit));
+        let said = Said {
+            lost: counter,
+            format,
+        };
+        let _ = thread.spawn(move || write_all(&inbox, &said, &limit));
         let flush = Flush(entries.clone());
-        (Self { entries, lost }, flush)
+        let writer = Self {
+            entries,
+            lost,
+            format,
+        };
+        (writer, flush)
     }
 }
 
@@ -67,7 +78,8 @@ impl io::Write for &LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut kept = line[..line.len().min(LOG_LINE_BYTES_MAX)].to_vec();
         if kept.len() < line.len() {
-            kept.extend_from_slice("…\n".as_bytes());
+            kept =
+                own_line(self.format, &format!("{}…", String::from_utf8_lossy(&kept))).into_bytes();
         }
         if self.entries.try_send(Entry::Line(kept)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -80,12 +92,12 @@ impl io::Write for &LogWriter {
     }
 }
 
-fn write_all(inbox: &Receiver<Entry>, lost: &AtomicU64, limit: &RateLimit) {
+fn write_all(inbox: &Receiver<Entry>, said: &Said, limit: &RateLimit) {
     loop {
         match inbox.recv_timeout(Duration::from_secs(1)) {
-            Ok(Entry::Line(line)) => write_line(&line, lost),
+            Ok(Entry::Line(line)) => said.write_line(&line),
             Ok(Entry::End(done)) => {
-                tell_left_out(limit, true, lost);
+                said.tell_left_out(limit, true);
                 // Who waited may have given up.
                 let _ = done.try_send(());
                 return;
@@ -93,30 +105,52 @@ fn write_all(inbox: &Receiver<Entry>, lost: &AtomicU64, limit: &RateLimit) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        tell_left_out(limit, false, lost);
+        said.tell_left_out(limit, false);
     }
 }
 
-fn tell_left_out(limit: &RateLimit, all: bool, lost: &AtomicU64) {
-    for left_out in limit.take_left_out(Instant::now(), all) {
-        let (count, time) = (left_out.count, left_out.time.as_secs_f64());
-        let example = left_out.example;
-        let line =
-            format!("        {count} lines like this were left out in {time:.1} s: {example}\n");
-        write_line(line.as_bytes(), lost);
-    }
-}
-
-fn write_line(line: &[u8], lost: &AtomicU64) {
-    let before = lost.swap(0, Ordering::Relaxed);
-    if before > 0 {
-        let told = format!("        {before} log lines could not be written\n");
-        if write(told.as_bytes()).is_err() {
-            lost.fetch_add(before, Ordering::Relaxed);
+/// A line that nobody has logged, or that is not what was.
+fn own_line(format: LogFormat, text: &str) -> String {
+    match format {
+        LogFormat::Text => format!("        {text}\n"),
+        LogFormat::Json => {
+            let now = humantime::format_rfc3339_micros(std::time::SystemTime::now());
+            let line = serde_json::json!({
+                "timestamp": now.to_string(), "level": "WARN", "message": text,
+            });
+            format!("{line}\n")
         }
     }
-    if write(line).is_err() {
-        lost.fetch_add(1, Ordering::Relaxed);
+}
+
+/// What has yet to be said of lines that are missing, and how.
+struct Said {
+    lost: Arc<AtomicU64>,
+    format: LogFormat,
+}
+
+impl Said {
+    fn tell_left_out(&self, limit: &RateLimit, all: bool) {
+        for left_out in limit.take_left_out(Instant::now(), all) {
+            let (count, time) = (left_out.count, left_out.time.as_secs_f64());
+            let example = left_out.example;
+            let text = format!("{count} lines like this were left out in {time:.1} s: {example}");
+            self.write_line(own_line(self.format, &text).as_bytes());
+        }
+    }
+
+    fn write_line(&self, line: &[u8]) {
+        let before = self.lost.swap(0, Ordering::Relaxed);
+        if before > 0 {
+            let text = format!("{before} log lines could not be written");
+            let text = own_line(self.format, &text);
+            if write(text.as_bytes()).is_err() {
+                self.lost.fetch_add(before, Ordering::Relaxed);
+            }
+        }
+        if write(line).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

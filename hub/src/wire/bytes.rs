@@ -65,13 +65,23 @@ impl Wire {
         }
     }
 
+    /// The peer, when nobody can know whom it speaks for.
+    pub fn peer_alone(&self) -> Client {
+        Client {
+            peer: self.peer,
+            is_https: false,
+        }
+    }
+
     /// Reads once behind the input, with room for at least `spare_bytes`.
     pub async fn read_input(&mut self, spare_bytes: usize) -> io::Result<usize> {
         let mut buffer = std::mem::take(&mut self.input);
         buffer.reserve(spare_bytes);
         let (result, buffer) = self.state.stream().read(buffer).await;
         self.input = buffer;
-        if let Ok(bytes) = result {
+        if let Ok(bytes) = result
+            && !self.state.is_operator()
+        {
             self.recorder().received(bytes);
         }
         result
@@ -132,7 +142,7 @@ impl Wire {
     }
 
     fn note_sent(&self, result: &io::Result<()>, bytes: usize) {
-        if result.is_ok() {
+        if result.is_ok() && !self.state.is_operator() {
             self.recorder().sent(bytes);
         }
     }

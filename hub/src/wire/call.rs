@@ -186,6 +186,8 @@ impl Call {
             let head = wire.input.get(..self.head.bytes).unwrap_or_default();
             let noted = self.noted.get_or_insert_default();
             noted.begin(head, wire.state.stream().sent_bytes());
+        } else if self.noted.is_some() {
+            self.noted = None;
         }
         self.route_id = RouteId::of_group(Group::None, self.head.method);
         self.is_measured = is_measured;
@@ -321,7 +323,8 @@ impl Call {
     #[inline]
     pub fn given_fields<'c>(&'c self, id: &'c str) -> GivenFields<'c> {
         let mut given = GivenFields::default();
-        if self.head.fields.len() + given.fields.len() <= REQUEST_FIELD_COUNT_MAX {
+        // An event stream's notification has one more of the hub's.
+        if self.head.fields.len() + given.fields.len() < REQUEST_FIELD_COUNT_MAX {
             if !self.keeps_id && !id.is_empty() {
                 given.push(REQUEST_ID, id.as_bytes());
             }

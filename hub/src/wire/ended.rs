@@ -20,7 +20,7 @@ impl Call {
     /// The request has ended: shows it to who looks on, and to the access log.
     #[cold]
     pub(super) fn show(&mut self, wire: &Wire, class: StatusClass, took_ns: u64) {
-        let Some(noted) = self.noted.take() else {
+        let Some(mut noted) = self.noted.take() else {
             return;
         };
         let moments = self.moments().filter(|moments| moments.seen_ns > 0);
@@ -36,7 +36,7 @@ impl Call {
             is_aborted: class == StatusClass::Aborted,
             took_ns,
             phases_ns: moments.map(|moments| moments.phases()),
-            session: noted.session.clone(),
+            session: noted.session.take(),
         };
         let tap = &wire.reactor.shared.tap;
         if tap.is_open() {
@@ -48,6 +48,7 @@ impl Call {
         {
             self.log(wire, log, &noted, &ended);
         }
+        noted.clear();
         self.noted = Some(noted);
     }
 
@@ -86,6 +87,9 @@ impl Call {
 
     /// What the head says, if it was one.
     fn text_of<'n>(&'n self, noted: &'n Noted, id: &'n str, field: Field) -> Option<&'n [u8]> {
+        if field == Field::RequestId && !id.is_empty() {
+            return Some(id.as_bytes());
+        }
         let head = noted.head.as_slice();
         if head.is_empty() {
             return None;
@@ -98,8 +102,7 @@ impl Call {
             Field::Host => value("host"),
             Field::UserAgent => value("user-agent"),
             Field::Referer => value("referer"),
-            Field::RequestId if id.is_empty() => value(REQUEST_ID),
-            Field::RequestId => Some(id.as_bytes()),
+            Field::RequestId => value(REQUEST_ID),
             Field::TraceId => match &self.traceparent {
                 Some(made) => trace_context::trace_id(&made[..]),
                 None => trace_context::trace_id(value("traceparent")?),

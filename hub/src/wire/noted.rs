@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::limits::IDLE_BUFFER_BYTES;
 use crate::routing::session::Session;
 
 /// It is used again by the next request of the connection.
@@ -22,5 +23,12 @@ impl Noted {
         self.head.extend_from_slice(head);
         self.session = None;
         self.sent_before = sent_before;
+    }
+
+    /// The request has ended: an idle connection keeps nothing of it.
+    pub fn clear(&mut self) {
+        self.head.clear();
+        self.head.shrink_to(IDLE_BUFFER_BYTES);
+        self.session = None;
     }
 }
