@@ -222,8 +222,23 @@ fn what_cannot_be_asked_is_said_in_one_line() {
     }
     let why = refusal(&run(&["status", "--socket", dead.to_str().unwrap()]));
     assert!(why.contains("no hub listens at"), "{why}");
-    let output = run(&["evict"]);
-    assert_eq!(output.status.code(), Some(2), "wrong flags");
+    for wrong in [
+        &["evict"][..],
+        &["evict", ""],
+        &["routes", ""],
+        &["trace", ""],
+    ] {
+        assert_eq!(run(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+    let hub = HubPart::start(program(), &["--ops", "127.0.0.1:0"]);
+    let why = refusal(&ask(
+        &hub,
+        &["routes", &format!("/{}", "a".repeat(100_000))],
+    ));
+    assert!(why.contains("bytes are too many to ask"), "{why}");
+    // What is answered elsewhere is nobody's at the clients' listener.
+    let shown = text(&ask(&hub, &["routes", "/metrics"]));
+    assert!(shown.contains("404"), "{shown}");
     let output = run(&["--slots", "4", "status"]);
     assert_eq!(
         output.status.code(),

@@ -32,6 +32,7 @@ fn is_page(response: &Response) -> bool {
 slotway_tests::on_both_engines! {
     a_listener_for_operations_answers_them_and_nothing_else_and_takes_them_from_clients
     operators_find_room_when_clients_have_taken_all
+    a_probe_finds_room_among_all_who_hold_connections_to_the_listener_for_operations
     probes_say_whether_the_hub_and_a_route_take_requests
     readiness_goes_before_the_hub_and_can_be_asked_until_it_has_drained
     a_new_hub_gets_the_listener_for_operations
@@ -82,20 +83,27 @@ fn operators_find_room_when_clients_have_taken_all(io: &str) {
     assert_eq!(scrape.count("slotway_connections", &[]), 2);
     assert_eq!(scrape.count("slotway_connections_max", &[]), 2);
     drop(held);
-    // But there is an end to them too.
-    let many: Vec<_> = (0..100).map(|_| Connection::open(ops)).collect();
-    hub.part
-        .wait_for_log("too many connections at the operations listener");
-    drop(many);
-    wait_until("there is room again", || {
-        Connection::try_open(ops).is_ok_and(|mut connection| {
-            let request = "GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n";
-            connection.try_send(request).is_ok()
-                && connection
-                    .read_response("GET")
-                    .is_ok_and(|r| r.status == 200)
-        })
-    });
+}
+
+fn a_probe_finds_room_among_all_who_hold_connections_to_the_listener_for_operations(io: &str) {
+    let (hub, ops) = start_with_ops(io, &["--reactors", "1"]);
+    let ask = |bytes: &str| {
+        let mut connection = Connection::open(ops);
+        connection.send(bytes);
+        connection
+    };
+    let feed = "GET /_slotway/feed HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut pages: Vec<_> = (0..64).map(|_| ask(feed)).collect();
+    for page in &mut pages {
+        assert_eq!(page.read_head().unwrap().status, 200);
+    }
+    let silent: Vec<_> = (0..150).map(|_| ask("")).collect();
+    assert_eq!(http::get(ops, "/live").status, 200);
+    let halves: Vec<_> = (0..150).map(|_| ask("GET / HTT")).collect();
+    assert_eq!(http::get(ops, "/ready").status, 200);
+    assert!(Scrape::of(ops).text.contains("slotway_build_info"));
+    drop((silent, halves));
+    drop(hub);
 }
 
 fn probes_say_whether_the_hub_and_a_route_take_requests(io: &str) {
@@ -134,7 +142,7 @@ fn readiness_goes_before_the_hub_and_can_be_asked_until_it_has_drained(io: &str)
     let (mut hub, ops) = start_with_ops(io, &["--shutdown-delay", "300ms"]);
     let _worker = hub.start_worker("echo", "echo");
     let mut last = Connection::open(hub.address);
-    last.send("GET /api/sleep/1500 HTTP/1.1\r\nHost: h\r\n\r\n");
+    last.send("GET /api/sleep/3000 HTTP/1.1\r\nHost: h\r\n\r\n");
     wait_until("the worker has it", || {
         Scrape::of(ops).count("slotway_slots", &[("state", "in_use")]) == 1
     });
@@ -163,11 +171,26 @@ fn a_new_hub_gets_the_listener_for_operations(io: &str) {
     let (mut hub, ops) = start_with_ops(io, &["--ops", &unix]);
     let _worker = hub.start_worker("echo", "echo");
     let old = Scrape::of(ops);
+    // The old hub stays for it, with the listeners that clients have left it.
+    let mut slow = Connection::open(hub.address);
+    slow.send("GET /api/sleep/3000 HTTP/1.1\r\nHost: h\r\n\r\n");
+    wait_until("the worker has it", || {
+        Scrape::of(ops).count("slotway_slots", &[("state", "in_use")]) == 1
+    });
     let _new = Successor::take_over(&hub, hub.part.pid());
-    assert!(hub.part.wait().success());
-    let new = Scrape::of(ops);
     let started = |scrape: &Scrape| scrape.value("process_start_time_seconds", &[]);
-    assert!(started(&new) > started(&old), "another process answers");
+    let is_new = || started(&Scrape::of(ops)) > started(&old);
+    // Half of the connections would reach the old one, which goes on for its request.
+    wait_until("no other answers", || (0..20).all(|_| is_new()));
+    slow.stream().set_nonblocking(true).unwrap();
+    assert!(
+        slow.stream().peek(&mut [0]).is_err(),
+        "the old one still has its request"
+    );
+    slow.stream().set_nonblocking(false).unwrap();
+    let new = Scrape::of(ops);
+    assert_eq!(slow.read_response("GET").unwrap().status, 200);
+    assert!(hub.part.wait().success());
     assert_eq!(new.count("slotway_sessions", &[("state", "live")]), 1);
     let mut socket = UnixStream::connect(&path).unwrap();
     socket
@@ -240,6 +263,33 @@ fn pages_of_other_origins_and_other_names_of_this_host_are_refused() {
         }
     }
     drop(hub);
+}
+
+#[test]
+fn the_listener_for_operations_is_asked_under_names_that_are_its_own() {
+    let (_hub, ops) = start_with_ops("auto", &["--ops-name", "hub.example,other.example"]);
+    let status = |host: &str| {
+        let fields = format!("Host: {host}\r\n");
+        http::get_with(ops, "/metrics", &fields).status
+    };
+    let own = rustix::system::uname();
+    let own = own.nodename().to_str().unwrap();
+    for host in [
+        "10.1.2.3:9100",
+        "[fd00::1]",
+        own,
+        "HUB.example:80",
+        "other.example",
+    ] {
+        assert_eq!(status(host), 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "hub.example.evil.example",
+        "x.localhost.evil",
+    ] {
+        assert_eq!(status(host), 403, "{host}");
+    }
 }
 
 #[test]

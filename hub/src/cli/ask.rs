@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde_json::Value;
 use slotway_shm_proto::admin::{Command as CommandPacket, Part, REPLY_PACKET_BYTES_MAX, Reply};
+use slotway_shm_proto::limits::COMMAND_BYTES_MAX;
 use slotway_shm_proto::message::FromHub;
 use slotway_shm_proto::packet;
 use slotway_shm_proto::registration::NotRegistered;
@@ -117,6 +118,11 @@ fn ask(asked: &Asked) -> Result<(), AskError> {
     let (socket, path) = connect(hub)?;
     let talk = |error| AskError::Talk(path.clone(), error);
     let document = serde_json::to_vec(&command_of(asked)).expect("the hub's own types serialise");
+    if document.len() > COMMAND_BYTES_MAX {
+        let bytes = document.len();
+        let why = format!("{bytes} bytes are too many to ask, {COMMAND_BYTES_MAX} at most");
+        return Err(AskError::Refused(why));
+    }
     packet::send(&socket, &CommandPacket(&document).to_packet(), &[]).map_err(talk)?;
     if matches!(asked, Asked::Trace { .. }) {
         return follow(&socket, &path, hub.json);
@@ -143,9 +149,14 @@ fn follow(socket: &OwnedFd, path: &Path, json: bool) -> Result<(), AskError> {
     let mut is_first = true;
     loop {
         let mut text = Vec::new();
-        if receive(socket, path, &mut text)? == Part::Last {
-            return Ok(());
-        }
+        match receive(socket, path, &mut text) {
+            Ok(Part::Last) => return Ok(()),
+            Err(AskError::Talk(_, error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                let why = "the hub ended this: it ends itself, or this was read too slowly (its log says so)";
+                return Err(AskError::Refused(why.to_owned()));
+            }
+            received => received?,
+        };
         let request: Value = serde_json::from_slice(&text)
             .map_err(|error| AskError::Talk(path.to_owned(), error.into()))?;
         let head = if is_first { show::TRACE_HEAD } else { "" };

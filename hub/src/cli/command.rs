@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
@@ -43,6 +44,7 @@ pub enum Asked {
     /// answer a request for it
     Routes {
         /// A path as it would be sent, like /items/1
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         path: Option<String>,
         /// The method of that request
         #[arg(long, default_value = "GET", requires = "path")]
@@ -63,6 +65,7 @@ pub enum Asked {
     /// Let workers finish what they have, and end
     Drain {
         /// A worker's name (all of its instances), process number or worker id
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         worker: String,
         #[command(flatten)]
         hub: WhichHub,
@@ -71,6 +74,7 @@ pub enum Asked {
     /// Put workers out at once; requests that they have begun get 502
     Evict {
         /// A worker's name (all of its instances), process number or worker id
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         worker: String,
         #[command(flatten)]
         hub: WhichHub,
@@ -80,6 +84,7 @@ pub enum Asked {
     /// worker, which status; until Ctrl-C
     Trace {
         /// The route's pattern, as it is registered; all routes without one
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         route: Option<String>,
         #[command(flatten)]
         hub: WhichHub,

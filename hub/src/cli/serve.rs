@@ -140,7 +140,7 @@ async fn serve_until_told(
             }
             _ = signals.terminate.recv() => return ("SIGTERM".to_owned(), End::Well, None),
             _ = signals.interrupt.recv() => return ("SIGINT".to_owned(), End::Well, None),
-            _ = signals.hangup.recv() => hub.reopen_logs(),
+            _ = signals.hangup.recv() => hub.log_reopener()(),
             _ = signals.upgrade.recv() => match hub.upgrade(program).await {
                 Ok(successor) => {
                     let why = "a new hub has taken over".to_owned();
@@ -190,6 +190,7 @@ impl Signals {
 
     /// Stops the hub. Who tells one to end that has handed over means its successor first.
     async fn stop(&mut self, hub: Hub, mut successor: Option<Pid>) -> Stopped {
+        let reopen_logs = hub.log_reopener();
         let mut stopping = std::pin::pin!(hub.stop());
         let mut stopped = Stopped::InTime;
         loop {
@@ -198,15 +199,19 @@ impl Signals {
                 _ = self.terminate.recv() => Signal::TERM,
                 _ = self.interrupt.recv() => Signal::TERM,
                 _ = self.upgrade.recv() => Signal::USR2,
+                _ = self.hangup.recv() => Signal::HUP,
                 has_ended = &mut stopping => {
                     tracing::info!("stopped");
                     return if has_ended { stopped } else { Stopped::Late };
                 }
             };
             // Passing it on fails only if that has ended.
+            if told == Signal::HUP {
+                reopen_logs();
+            }
             match (told, successor) {
-                (Signal::USR2, None) => {}
-                (Signal::USR2, Some(successor)) => {
+                (Signal::USR2 | Signal::HUP, None) => {}
+                (Signal::USR2 | Signal::HUP, Some(successor)) => {
                     let _ = kill_process(successor, told);
                 }
                 (_, Some(serving)) => {
@@ -228,6 +233,7 @@ impl Signals {
             (Signal::TERM, &mut self.terminate),
             (Signal::INT, &mut self.interrupt),
             (Signal::USR2, &mut self.upgrade),
+            (Signal::HUP, &mut self.hangup),
         ];
         let status = stand_in::run(successor, signals).await?;
         Ok(if status == 0 { End::Well } else { End::Failed })

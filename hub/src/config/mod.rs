@@ -89,6 +89,11 @@ pub struct Config {
     )]
     pub ops: Vec<ListenAddress>,
 
+    /// A name under which --ops is asked, beside addresses and this host's own name; may be
+    /// given again
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "ops")]
+    pub ops_name: Vec<String>,
+
     /// The status page
     #[arg(long, value_name = "SWITCH", value_enum, default_value_t = Switch::On)]
     pub status: Switch,

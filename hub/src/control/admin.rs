@@ -2,9 +2,9 @@
 //! hub's own user and root alone.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -20,7 +20,7 @@ use super::sessions::Sessions;
 use super::{document, inspect, who};
 use crate::limits::{COMMAND_COUNT_MAX, COMMAND_TIME};
 use crate::metrics::recorder::Phase;
-use crate::metrics::route::RouteId;
+use crate::metrics::route::{RouteId, RouteLabels};
 use crate::shared::Shared;
 use crate::shared::tap::EndedRequest;
 use crate::status::observation::Observation;
@@ -143,14 +143,8 @@ impl Admin {
             return client.reply(Err(why));
         }
         let shared = Arc::clone(&self.shared);
-        let labels: std::collections::HashMap<_, _> = sessions
-            .view()
-            .labels
-            .into_iter()
-            .map(|(id, label)| (id, label.route))
-            .collect();
         let thread = std::thread::Builder::new().name("trace".to_owned());
-        let _ = thread.spawn(move || client.follow(&shared, ids, &labels));
+        let _ = thread.spawn(move || client.follow(&shared, ids));
     }
 }
 
@@ -161,9 +155,10 @@ fn reported(
     client: Client,
     report: fn(&Observation) -> Value,
 ) {
-    let observation = operations.observe(sessions);
+    let made = operations.observe(sessions, move |observation| report(&observation));
     tokio::spawn(async move {
-        client.reply(Ok(report(&observation.await)));
+        let too_many = || "too many ask for this; try again".to_owned();
+        client.reply(made.await.ok_or_else(too_many));
     });
 }
 
@@ -222,12 +217,7 @@ impl Client {
     }
 
     /// Sends requests as they end, until the client leaves.
-    fn follow(
-        &self,
-        shared: &Shared,
-        ids: Vec<RouteId>,
-        labels: &std::collections::HashMap<RouteId, String>,
-    ) {
+    fn follow(&self, shared: &Shared, ids: Vec<RouteId>) {
         if self.begin().is_err() {
             return;
         }
@@ -236,7 +226,7 @@ impl Client {
             let document = match watching.requests.recv_timeout(Duration::from_millis(500)) {
                 Ok(request) => {
                     let lost = watching.lost.swap(0, Ordering::Relaxed);
-                    line(&request, labels, lost)
+                    line(&request, &shared.route_labels, lost)
                 }
                 Err(RecvTimeoutError::Timeout) if self.has_left() => return,
                 Err(RecvTimeoutError::Timeout) => continue,
@@ -248,6 +238,12 @@ impl Client {
                 piece: piece.as_bytes(),
             };
             if self.send_piece(reply).is_err() {
+                if !self.has_left() {
+                    tracing::warn!(
+                        "somebody who follows requests (`slotway-hub trace`) was too slow, and was \
+                         put out"
+                    );
+                }
                 return;
             }
         }
@@ -259,11 +255,9 @@ impl Client {
     }
 }
 
-fn line(
-    request: &EndedRequest,
-    labels: &std::collections::HashMap<RouteId, String>,
-    lost: u64,
-) -> Value {
+fn line(request: &EndedRequest, labels: &RouteLabels, lost: u64) -> Value {
+    let labels = labels.lock().unwrap_or_else(PoisonError::into_inner);
+    let label = labels.get(request.route_id.index());
     let microseconds = |ns: u64| ns as f64 / 1000.0;
     let phases = request.phases_ns.map(|phases| {
         let phases = Phase::ALL.into_iter().zip(phases);
@@ -274,7 +268,7 @@ fn line(
     json!({
         "at_ms": request.at_ms,
         "method": request.method,
-        "route": labels.get(&request.route_id),
+        "route": label.map(|label| &label.route),
         "status": request.status,
         "aborted": request.is_aborted,
         "took_us": microseconds(request.took_ns),

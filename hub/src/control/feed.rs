@@ -59,17 +59,22 @@ pub fn tell_changed(shared: &Shared) {
 }
 
 /// Each second's numbers, for whoever looks; asks the reactors first.
-pub fn tell_second(shared: &Arc<Shared>, second: Second, cpu_percent: f64) {
+pub fn tell_second(shared: &Arc<Shared>, at: u64, second: Second, cpu_percent: f64) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         let loads = ask_reactors(&shared).await;
-        let tick = tick(&shared, &loads, second, cpu_percent);
+        let tick = tick(&shared, &loads, (at, second), cpu_percent);
         let data = serde_json::to_string(&tick).expect("the hub's own types serialise");
         push(&shared, "tick", &data);
     });
 }
 
-fn tick(shared: &Shared, loads: &[ReactorLoad], second: Second, cpu_percent: f64) -> Tick {
+fn tick(
+    shared: &Shared,
+    loads: &[ReactorLoad],
+    (at, second): (u64, Second),
+    cpu_percent: f64,
+) -> Tick {
     let now_ms = clock::coarse_ms();
     let queues = || {
         let all = loads.iter();
@@ -80,7 +85,7 @@ fn tick(shared: &Shared, loads: &[ReactorLoad], second: Second, cpu_percent: f64
         .into_iter()
         .filter(|(_, slots)| slots.used > 0);
     Tick {
-        second: clock::unix_seconds(),
+        second: at,
         all: second.all,
         routes: second
             .routes

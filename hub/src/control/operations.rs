@@ -6,20 +6,21 @@ use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::feed;
 use super::sessions::Sessions;
 use crate::clock;
 use crate::config::settings::Setting;
 use crate::http::local_reply::LocalReply;
+use crate::limits::{OBSERVATION_COUNT_MAX, OBSERVATION_WAITING_MAX};
 use crate::logging::recent::{Line, RecentLines};
 use crate::metrics::route::RouteId;
 use crate::shared::Shared;
 use crate::shared::message::{Operation, OperationRequest};
 use crate::status::exposition;
 use crate::status::history::History;
-use crate::status::observation::{HubFacts, Observation};
+use crate::status::observation::{HubFacts, Observation, ask_reactors};
 use crate::status::openmetrics::Format;
 use crate::status::page;
 
@@ -31,6 +32,44 @@ pub struct Operations {
     history: History,
     /// The processor's time at the last look.
     used: (Instant, f64),
+    /// Who asks for what takes long.
+    turns: Turns,
+}
+
+/// However many ask, only some wait, and fewer are served at a time.
+#[derive(Clone)]
+struct Turns {
+    waiting: Arc<Semaphore>,
+    served: Arc<Semaphore>,
+}
+
+/// A turn of somebody's.
+struct Turn {
+    _waiting: OwnedSemaphorePermit,
+    _served: OwnedSemaphorePermit,
+}
+
+impl Turns {
+    fn new() -> Self {
+        Self {
+            waiting: Arc::new(Semaphore::new(OBSERVATION_WAITING_MAX)),
+            served: Arc::new(Semaphore::new(OBSERVATION_COUNT_MAX)),
+        }
+    }
+
+    /// `None`: too many wait.
+    fn take(&self) -> Option<impl Future<Output = Option<Turn>> + use<>> {
+        let waiting = Arc::clone(&self.waiting).try_acquire_owned().ok()?;
+        let served = Arc::clone(&self.served);
+        Some(async move {
+            // The semaphore is never closed.
+            let served = served.acquire_owned().await.ok()?;
+            Some(Turn {
+                _waiting: waiting,
+                _served: served,
+            })
+        })
+    }
 }
 
 impl Operations {
@@ -42,28 +81,44 @@ impl Operations {
             recent,
             history: History::default(),
             used: (Instant::now(), cpu_seconds()),
+            turns: Turns::new(),
         }
     }
 
     /// A second is over.
     pub fn tick(&mut self, sessions: &Sessions) {
         let ids = sessions.route_ids();
-        let second = self
-            .history
-            .look(clock::unix_seconds(), ids, &self.shared.metrics);
+        let at = clock::unix_seconds();
+        let second = self.history.look(at, ids, &self.shared.metrics);
         let (before, used_before) = self.used;
         self.used = (Instant::now(), cpu_seconds());
         let share = (self.used.1 - used_before) / (self.used.0 - before).as_secs_f64().max(0.001);
         if feed::is_watched(&self.shared) {
-            feed::tell_second(&self.shared, second, 100.0 * share);
+            feed::tell_second(&self.shared, at, second, 100.0 * share);
         }
     }
 
-    /// All that is known now.
-    pub fn observe(&self, sessions: &Sessions) -> impl Future<Output = Observation> + use<> {
+    /// Makes something of all that is known now, on a thread that nobody waits for. `None`: too
+    /// many ask, or it panicked.
+    pub fn observe<T, F>(
+        &self,
+        sessions: &Sessions,
+        make: F,
+    ) -> impl Future<Output = Option<T>> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(Observation) -> T + Send + 'static,
+    {
         let (shared, facts) = (Arc::clone(&self.shared), Arc::clone(&self.facts));
-        let view = sessions.view();
-        async move { Observation::gather(&shared, facts, view).await }
+        let turn = self.turns.take();
+        let view = turn.is_some().then(|| sessions.view());
+        async move {
+            let _turn = turn?.await?;
+            let loads = ask_reactors(&shared).await;
+            let view = view?;
+            let work = move || make(Observation::new(&shared, facts, view, &loads));
+            tokio::task::spawn_blocking(work).await.ok()
+        }
     }
 
     /// Responds, now or once the reactors have.
@@ -88,18 +143,12 @@ impl Operations {
 
     fn serve_metrics(&self, sessions: &Sessions, accept: &str, reply: oneshot::Sender<LocalReply>) {
         let format = Format::accepted_by(accept);
-        let observation = self.observe(sessions);
-        tokio::spawn(async move {
-            let observation = observation.await;
-            // Thousands of routes take milliseconds, and others wait for this thread.
-            let encode = move || exposition::encode(observation, format);
-            let _ = reply.send(match tokio::task::spawn_blocking(encode).await {
-                Ok(text) => LocalReply::text(200, text)
-                    .with_type(format.content_type())
-                    .with("Cache-Control", "no-store"),
-                Err(_) => LocalReply::error(500, "encoding the metrics panicked"),
-            });
-        });
+        let encode = move |observation| {
+            LocalReply::text(200, exposition::encode(observation, format))
+                .with_type(format.content_type())
+                .with("Cache-Control", "no-store")
+        };
+        respond_later(self.observe(sessions, encode), reply);
     }
 
     fn serve_page(
@@ -108,16 +157,9 @@ impl Operations {
         reply: oneshot::Sender<LocalReply>,
         render: fn(&Observation, &[Line], &[Setting]) -> LocalReply,
     ) {
-        let (observation, shared) = (self.observe(sessions), Arc::clone(&self.shared));
-        let lines = self.recent.newest_first();
-        tokio::spawn(async move {
-            let observation = observation.await;
-            let render = move || render(&observation, &lines, &shared.config.settings);
-            let _ = reply.send(match tokio::task::spawn_blocking(render).await {
-                Ok(page) => page,
-                Err(_) => LocalReply::error(500, "making the page panicked"),
-            });
-        });
+        let (lines, shared) = (self.recent.newest_first(), Arc::clone(&self.shared));
+        let render = move |observation| render(&observation, &lines, &shared.config.settings);
+        respond_later(self.observe(sessions, render), reply);
     }
 
     fn history_of(&self, query: &str) -> LocalReply {
@@ -131,6 +173,17 @@ impl Operations {
         };
         LocalReply::json(200, &self.history.of(id)).with("Cache-Control", "no-store")
     }
+}
+
+fn respond_later(
+    made: impl Future<Output = Option<LocalReply>> + Send + 'static,
+    reply: oneshot::Sender<LocalReply>,
+) {
+    tokio::spawn(async move {
+        let too_many = || LocalReply::error(503, "too many ask for this").with("Retry-After", "1");
+        // Nobody reads it if the client has left.
+        let _ = reply.send(made.await.unwrap_or_else(too_many));
+    });
 }
 
 /// Processor time of the hub so far.

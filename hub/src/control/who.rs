@@ -4,12 +4,23 @@ use serde_json::{Map, Value, json};
 use slotway_shm_proto::Method;
 
 use crate::routing::found::NoRoute;
+use crate::routing::own_paths::OwnPath;
 use crate::routing::params::Params;
 use crate::shared::Shared;
 
 /// As a document: `answer` is `hub`, `worker`, `nobody now` or `none`, the last with a status.
 pub fn find(shared: &Shared, path: &str, method: &str, host: Option<&str>) -> Value {
-    if shared.config.own_paths.find(path).is_some() {
+    let is_own = match shared.config.own_paths.find(path) {
+        None => false,
+        Some(OwnPath::Operations(operation)) => {
+            let table = shared.routes.current();
+            let is_workers = operation.yields() && table.has_literal(host.map(str::as_bytes), path);
+            let is_on = operation.yields() || shared.config.status.is_on();
+            shared.config.ops.is_empty() && is_on && !is_workers
+        }
+        Some(OwnPath::Control(_) | OwnPath::Events(_)) => true,
+    };
+    if is_own {
         return json!({ "answer": "hub", "path": path });
     }
     let Some(method) = Method::from_token(method.as_bytes()) else {

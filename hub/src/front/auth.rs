@@ -52,6 +52,20 @@ pub fn came_through_proxy(wire: &Wire, call: &Call) -> bool {
     PROXY_FIELDS.iter().any(has_field)
 }
 
+/// Whether the peer is a process of the hub's user or of root, as far as the system says: over
+/// TCP a peer on this host may be anybody, another user or a proxy that runs as one, and who is
+/// gone has no user any more. Of Unix sockets the file's permissions decide.
+pub fn is_own_process(wire: &Wire) -> bool {
+    if wire.reactor.local_peers.is_none() || !matches!(wire.peer, Peer::Tcp(_)) {
+        return true;
+    }
+    let is_own = |peer: LocalPeer| {
+        let own = rustix::process::geteuid().as_raw();
+        !peer.is_closed && (peer.uid == own || peer.uid == 0)
+    };
+    wire.local_peer().is_some_and(is_own)
+}
+
 /// Refuses names that somebody has pointed at this host (DNS rebinding), or that a proxy passes
 /// on. Unix sockets have no names.
 pub fn check_own_name(wire: &Wire, call: &Call) -> Result<(), LocalReply> {
@@ -85,16 +99,8 @@ pub fn check_control_access(wire: &Wire, call: &Call, path: &str) -> Result<(), 
     // A page that a browser on this host shows must not register workers. Browsers
     // send Origin with every POST, and Sec-Fetch-Site to this host with all else.
     let is_page = field_value(b"sec-fetch-site").is_some_and(|site| site != b"none");
-    // A peer on this host is somebody: another user, or a proxy that runs as one, and
-    // who is gone has no user any more.
-    if is_tcp && !call.must_know_secret && wire.reactor.local_peers.is_some() {
-        let is_own = |peer: LocalPeer| {
-            let own = rustix::process::geteuid().as_raw();
-            !peer.is_closed && (peer.uid == own || peer.uid == 0)
-        };
-        if !wire.local_peer().is_some_and(is_own) {
-            return refuse("only the hub's own user and root may use this path over TCP");
-        }
+    if !call.must_know_secret && !is_own_process(wire) {
+        return refuse("only the hub's own user and root may use this path over TCP");
     }
     if has_field(b"origin") || is_page {
         return refuse("web pages may not use this path");

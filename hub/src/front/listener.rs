@@ -30,7 +30,9 @@ pub async fn run(reactor: Rc<Reactor>, listener: Rc<Listener>, door: Door) {
                 if door == Door::Clients {
                     reactor.shared.admission.enter();
                     reactor.lanes.recorder.accepted();
-                } else if reactor.connections.operator_count() >= OPERATOR_COUNT_MAX {
+                } else if reactor.connections.operator_count() >= OPERATOR_COUNT_MAX
+                    && !reactor.connections.end_waiting_operator()
+                {
                     tracing::warn!(
                         "too many connections at the operations listener (--ops); another was closed"
                     );

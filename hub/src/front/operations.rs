@@ -6,12 +6,13 @@ use slotway_net::Peer;
 use slotway_shm_proto::Method;
 
 use super::auth;
+use crate::config::Internal;
 use crate::http::head::text_of;
 use crate::http::local_reply::LocalReply;
+use crate::http::target;
 use crate::metrics::route::{Group, RouteId};
 use crate::routing::own_paths::Operation as Asked;
 use crate::routing::table::RouteTable;
-use crate::shared::auth::is_loopback;
 use crate::shared::message::{ControlMessage, Operation, OperationRequest};
 use crate::sse::stream;
 use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
@@ -66,9 +67,7 @@ pub fn find_at_own_listener(wire: &Wire, call: &Call) -> Result<Part, LocalReply
         );
         return Err(LocalReply::error(404, why));
     };
-    if matches!(wire.peer, Peer::Tcp(address) if is_loopback(address)) {
-        auth::check_own_name(wire, call)?;
-    }
+    check_name(wire, call)?;
     check_page(wire, call)?;
     Ok(Part::of(asked))
 }
@@ -90,7 +89,11 @@ pub fn find_among_clients(
         return Ok(None);
     }
     let part = Part::of(asked);
-    let is_elsewhere = call.must_know_secret || auth::came_through_proxy(wire, call);
+    let is_tcp = matches!(wire.peer, Peer::Tcp(_));
+    let is_elsewhere = call.must_know_secret
+        || auth::came_through_proxy(wire, call)
+        || (is_tcp && wire.reactor.shared.access.internal == Internal::Socket)
+        || !auth::is_own_process(wire);
     let may_know = || auth::check_own_name(wire, call).and_then(|()| check_page(wire, call));
     match (part.bare(), is_elsewhere) {
         (None, true) => Ok(None),
@@ -113,6 +116,39 @@ pub fn find_probe(wire: &Wire, call: &Call) -> Option<Part> {
 
 fn is_on(wire: &Wire, asked: Asked<'_>) -> bool {
     !matches!(asked, Asked::Status(_)) || wire.reactor.shared.config.status.is_on()
+}
+
+/// Refuses names that somebody may have pointed at this host to let a browser here ask
+/// (DNS rebinding).
+fn check_name(wire: &Wire, call: &Call) -> Result<(), LocalReply> {
+    let host = call.head.field_value(&wire.input, b"host");
+    let host = host.map(|host| String::from_utf8_lossy(host).to_ascii_lowercase());
+    let Some(host) = host.filter(|_| matches!(wire.peer, Peer::Tcp(_))) else {
+        return Ok(());
+    };
+    let named = &wire.reactor.shared.config.ops_name;
+    let is_known = |name: &str| {
+        target::is_loopback_host(name.as_bytes())
+            || name
+                .trim_matches(['[', ']'])
+                .parse::<std::net::IpAddr>()
+                .is_ok()
+            || rustix::system::uname()
+                .nodename()
+                .to_str()
+                .is_ok_and(|own| own == name)
+            || named.iter().any(|named| named.eq_ignore_ascii_case(name))
+    };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if is_port(port) => name,
+        _ => &host,
+    };
+    if is_known(name) {
+        return Ok(());
+    }
+    let why = "this listener is asked under an address, localhost, this host's name, or a name that --ops-name gives";
+    Err(LocalReply::error(403, why))
 }
 
 /// Refuses pages of other origins. Who follows a link to the status page reads it himself.

@@ -156,6 +156,7 @@ impl Hub {
             self.attach_open.send_replace(true);
         } else {
             self.own_files(false);
+            self.shared.has_successor.store(true, Ordering::Release);
         }
         result
     }
@@ -306,10 +307,13 @@ impl Hub {
         self.shared.config.slots
     }
 
-    /// Opens the access log's file anew.
-    pub fn reopen_logs(&self) {
-        if let Some(log) = &self.shared.access_log {
-            log.reopen();
+    /// What opens the access log's file anew.
+    pub fn log_reopener(&self) -> impl Fn() + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || {
+            if let Some(log) = &shared.access_log {
+                log.reopen();
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use slotway_net::{Engine, Listener, run};
@@ -113,6 +114,12 @@ async fn serve(
     reactor.run().await;
     for listener in &clients {
         listener.close();
+    }
+    if reactor.shared.has_successor.load(Ordering::Acquire) {
+        // Both would accept, and each say something else.
+        for listener in &operations {
+            listener.close();
+        }
     }
     reactor.shared.admission.wake();
     for task in accepting {

@@ -40,9 +40,9 @@ pub fn adopt_successors() -> io::Result<()> {
 }
 
 /// Waits until no hub is left; returns the exit status of the last.
-pub async fn run(successor: Pid, signals: [(Signal, &mut SignalStream); 3]) -> io::Result<i32> {
+pub async fn run(successor: Pid, signals: [(Signal, &mut SignalStream); 4]) -> io::Result<i32> {
     let mut children = signal(SignalKind::child())?;
-    let [(first, one), (second, two), (third, three)] = signals;
+    let [(first, one), (second, two), (third, three), (fourth, four)] = signals;
     let mut serving = successor;
     let mut status = 0;
     // That it is to end, until a hub must have heard of it.
@@ -53,9 +53,11 @@ pub async fn run(successor: Pid, signals: [(Signal, &mut SignalStream); 3]) -> i
             _ = one.recv() => Some(first),
             _ = two.recv() => Some(second),
             _ = three.recv() => Some(third),
+            _ = four.recv() => Some(fourth),
             _ = children.recv() => None,
         };
-        told = passed.filter(|signal| *signal != Signal::USR2).or(told);
+        let ends = |signal: &Signal| matches!(*signal, Signal::TERM | Signal::INT);
+        told = passed.filter(ends).or(told);
         let before = serving;
         serving = match reap(serving, &mut status)? {
             Some(serving) => serving,

@@ -12,7 +12,7 @@ use crate::http::encode;
 use crate::lanes::exchange::Exchange;
 use crate::lanes::slot::Event;
 use crate::limits::{DIRECT_SEND_BYTES_MIN, READ_STEP_BYTES};
-use crate::wire::{Call, EarlyEnd, Wire};
+use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
 
 const CRLF: &[u8] = b"\r\n";
 
@@ -52,6 +52,10 @@ pub async fn run(
         let take = u64::from(ready).min(most).min(READ_STEP_BYTES as u64) as u32;
         if take > 0 {
             send_piece(wire, &exchange, &mut download, consumed, take).await?;
+            if download.left.is_none() {
+                // It may last for as long as its client stays.
+                call.count(wire, AfterRequest::Next);
+            }
             consumed = ring.advance(consumed, take);
             continue;
         }
@@ -62,6 +66,10 @@ pub async fn run(
         }
         if !wire.output.is_empty() {
             wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
+        }
+        if download.left.is_none() && end.is_none() {
+            // Its head has gone, and what follows may take long to come.
+            call.count(wire, AfterRequest::Next);
         }
         match end {
             Some(_) if is_whole => {

@@ -146,10 +146,6 @@ pub async fn send(
                 left: bytes,
                 chunked: bytes.is_none() && !call.head.http_1_0,
             };
-            if bytes.is_none() {
-                // It may last for as long as its client stays.
-                call.count(wire, after);
-            }
             if !download::run(wire, call, exchange, source).await? {
                 return Ok(AfterRequest::Reset);
             }

@@ -309,15 +309,28 @@ impl Connections {
 
     /// How many there are of clients, and how many of those have a request.
     pub fn counts(&self) -> (u64, u64) {
-        let clients = self.clients();
-        let busy = clients.iter().filter(|connection| !connection.is_idle());
-        (self.client_count.get(), busy.count() as u64)
+        let all = self.all.borrow();
+        let is_busy =
+            |connection: &&Rc<ConnectionState>| !connection.is_operator && !connection.is_idle();
+        let busy = all.values().filter(is_busy).count();
+        (self.client_count.get(), busy as u64)
     }
 
     /// How many there are of those who operate the hub.
     pub fn operator_count(&self) -> usize {
         let all = self.all.borrow();
         all.len() - self.client_count.get() as usize
+    }
+
+    /// Ends the oldest of an operator that the hub waits for; an idle one rather than others.
+    /// False: it waits for none.
+    pub fn end_waiting_operator(&self) -> bool {
+        let all = self.all.borrow();
+        let waiting = all
+            .values()
+            .filter(|connection| connection.is_operator && connection.wait.get() != Wait::Worker);
+        let oldest = waiting.min_by_key(|connection| (!connection.is_idle(), connection.id));
+        oldest.inspect(|connection| connection.close()).is_some()
     }
 
     /// The hub stops: those that are being closed hurry.

@@ -20,6 +20,13 @@ pub struct RouteSpec {
     pub path: Pattern,
 }
 
+impl RouteSpec {
+    /// The pattern behind its host, if it has one: how it is counted.
+    pub fn label(&self) -> String {
+        format!("{}{}", self.host.as_deref().unwrap_or_default(), self.path)
+    }
+}
+
 #[cfg(test)]
 impl RouteSpec {
     /// GET of a pattern, for every host.

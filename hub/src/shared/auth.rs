@@ -46,8 +46,7 @@ pub fn must_know_secret(peer: Peer) -> bool {
     matches!(peer, Peer::Tcp(address) if !is_loopback(address))
 }
 
-/// Whether an address is one of this host alone.
-pub fn is_loopback(address: SocketAddr) -> bool {
+fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 

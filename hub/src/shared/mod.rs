@@ -51,6 +51,8 @@ pub struct Shared {
     pub reactor_wakes: Vec<Notify>,
     /// The hub will stop soon: it serves, and says that it is not healthy.
     pub unready: std::sync::atomic::AtomicBool,
+    /// A new hub has taken over: it is the one to be asked how things are.
+    pub has_successor: std::sync::atomic::AtomicBool,
     /// Set once, before the reactors are woken.
     pub stopping: std::sync::atomic::AtomicBool,
     /// Whether clients are accepted: not before a new hub has the old one's workers.
@@ -110,6 +112,7 @@ impl Shared {
             routes: RouteCell::default(),
             reactor_wakes,
             unready: false.into(),
+            has_successor: false.into(),
             stopping: false.into(),
             open: watch::Sender::new(false),
             counters: Counters::default(),

@@ -44,7 +44,6 @@ pub async fn send_stream_head(wire: &mut Wire, call: &mut Call) -> std::io::Resu
     encode::end_fields(&mut wire.output);
     wire.flush().await?;
     call.count(wire, AfterRequest::Close);
-    wire.recorder().began_event_stream();
     give_buffer_back(wire);
     Ok(())
 }

@@ -101,6 +101,9 @@ async fn serve_topic(
     }
     let shared = Arc::clone(&wire.reactor.shared);
     let count_max = shared.config.sse_buffer as usize;
+    if topic != Topic::Status {
+        wire.recorder().began_event_stream();
+    }
     let listening = shared
         .streams
         .enter(vec![topic], Client::default(), count_max);
@@ -165,6 +168,7 @@ pub async fn serve_route(
             return reply::send(wire, call, exchange, &response).await;
         }
     };
+    wire.recorder().began_event_stream();
     let mut served = Served {
         subscriber,
         ownership: Ownership::Known(owner),

@@ -105,8 +105,9 @@ impl History {
             let new = totals.since(&series.totals);
             let sample = Sample::new(second, &new);
             series.push(sample);
+            // Others may have come since they were counted above.
+            series.count = totals.count();
             series.totals = totals;
-            series.count = count;
             if !id.is_of(Group::Hub) {
                 all.merge(&new);
             }

@@ -15,7 +15,6 @@ use crate::limits::REACTOR_ANSWER_TIME;
 use crate::metrics::histogram::Durations;
 use crate::metrics::recorder::{Phase, ReactorMetrics, RouteTotals};
 use crate::metrics::route::{RouteId, RouteLabel};
-use crate::routing::registration::RouteSpec;
 use crate::routing::session::{Session, SessionState};
 use crate::shared::Shared;
 use crate::shared::inspection::{Inspection, ReactorLoad};
@@ -175,19 +174,25 @@ impl Observation {
         routes
     }
 
-    /// Asks the reactors, and puts all together.
-    pub async fn gather(shared: &Shared, facts: Arc<HubFacts>, control: ControlView) -> Self {
-        let loads = ask_reactors(shared).await;
+    /// Puts together what the control thread and the reactors know with what has been counted.
+    pub fn new(
+        shared: &Shared,
+        facts: Arc<HubFacts>,
+        control: ControlView,
+        loads: &[ReactorLoad],
+    ) -> Self {
         let now_ms = clock::coarse_ms();
         let reactor_count = shared.metrics.len();
-        let workers = workers(&control.sessions, &loads);
+        let workers = workers(&control.sessions, loads);
         let (mut queue, mut by_route) = (QueueView::default(), HashMap::new());
         let queues = loads
             .iter()
             .flat_map(|load| load.queues.iter().chain(&load.stream_queues));
         for load in queues {
             queue.add(load, now_ms);
-            let own: &mut QueueView = by_route.entry(&load.route).or_default();
+            let route = &load.route;
+            let label = (route.label(), route.method.as_str());
+            let own: &mut QueueView = by_route.entry(label).or_default();
             own.add(load, now_ms);
         }
         let traffic = Traffic::of(&shared.metrics);
@@ -270,7 +275,7 @@ fn workers(sessions: &[(Arc<Session>, SessionState)], loads: &[ReactorLoad]) -> 
 fn routes(
     shared: &Shared,
     control: &ControlView,
-    queues: &HashMap<&RouteSpec, QueueView>,
+    queues: &HashMap<(String, &'static str), QueueView>,
 ) -> Vec<RouteView> {
     let mut routes: Vec<RouteView> = control
         .labels
@@ -290,6 +295,10 @@ fn routes(
             }
         })
         .collect();
+    for route in routes.iter_mut().filter(|route| !route.id.is_of_a_group()) {
+        let label = (route.label.route.clone(), route.label.method);
+        route.queue = queues.get(&label).copied().unwrap_or_default();
+    }
     for (session, state) in &control.sessions {
         if *state != SessionState::Live {
             continue;
@@ -301,9 +310,6 @@ fn routes(
                 view.workers.push(session.name.clone());
             }
             view.is_event_stream |= session.options[index].is_sse;
-            if let Some(queue) = queues.get(&session.routes[index]) {
-                view.queue = *queue;
-            }
         }
     }
     routes

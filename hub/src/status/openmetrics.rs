@@ -14,7 +14,13 @@ pub enum Format {
 impl Format {
     /// The one that a client wants by its Accept field.
     pub fn accepted_by(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") {
+        let mut ranges = accept.split(',').map(str::trim);
+        let wants = ranges.any(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            let is_it = parts.next() == Some("application/openmetrics-text");
+            is_it && !parts.any(|part| part.strip_prefix("q=").is_some_and(is_zero))
+        });
+        if wants {
             Self::OpenMetrics
         } else {
             Self::Prometheus
@@ -28,6 +34,10 @@ impl Format {
             Self::Prometheus => "text/plain; version=0.0.4; charset=utf-8",
         }
     }
+}
+
+fn is_zero(quality: &str) -> bool {
+    quality.trim().parse() == Ok(0.0)
 }
 
 /// Metric families of `OpenMetrics` have no suffix, and those of Prometheus that of their

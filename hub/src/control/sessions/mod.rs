@@ -255,14 +255,7 @@ impl Sessions {
     /// Where the requests of these routes are counted.
     fn count_routes(&mut self, routes: &[RouteSpec]) -> Vec<RouteId> {
         let enter = |route: &RouteSpec| {
-            let label = || {
-                format!(
-                    "{}{}",
-                    route.host.as_deref().unwrap_or_default(),
-                    route.path
-                )
-            };
-            let id = self.route_ids.enter(route, route.method, label);
+            let id = self.route_ids.enter(route, route.method, || route.label());
             // Before any request can find it.
             for reactor in &self.shared.metrics {
                 reactor.prepare(id);
