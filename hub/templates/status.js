@@ -147,6 +147,19 @@ function routeRows(routes) {
     setText(row.querySelector("[data-total-failed]"), number(Number(row.dataset.failed)));
   }
 }
+let waited = new Set(); // rows that show a queue
+function queues(waiting) {
+  const now = new Set(Object.keys(waiting));
+  for (const id of [...waited, ...now]) setText(byId("r" + id)?.querySelector("[data-waiting]"), number(waiting[id] ?? 0));
+  waited = now;
+}
+function faults(counts) {
+  for (const name in counts) {
+    const count = document.querySelector(`[data-fault="${name}"]`);
+    setText(count, number(counts[name]));
+    count?.parentElement.classList.add("some");
+  }
+}
 let loaded = new Map();
 function workerRows(workers) {
   const seen = new Map(workers.map((worker) => [worker[0], worker]));
@@ -202,6 +215,7 @@ function put(html) {
   const isOpen = document.querySelector("details")?.open;
   const kept = new Map([...active].map((id) => [id, byId("r" + id)]));
   byId("tables").innerHTML = html;
+  for (const cell of document.querySelectorAll("[data-waiting]")) if (cell.textContent !== "0") waited.add(cell.parentElement.id.slice(1));
   for (const [id, old] of kept) {
     const row = byId("r" + id);
     if (!row || !old) continue;
@@ -244,6 +258,8 @@ feed.addEventListener("tick", (event) => {
   const tick = JSON.parse(event.data);
   numbers(tick);
   routeRows(tick.routes);
+  queues(tick.queues);
+  faults(tick.faults);
   workerRows(tick.workers);
   times();
 });

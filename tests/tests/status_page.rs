@@ -197,6 +197,37 @@ fn it_says_that_the_hub_has_gone_and_comes_back_with_the_next() {
 }
 
 #[test]
+fn queues_faults_and_warnings_are_shown_as_they_come_while_no_worker_does() {
+    if !has_program("chromium") {
+        return;
+    }
+    let flags = ["--slots", "2", "--timeout", "1500ms", "--reactors", "1"];
+    let hub = HubPart::start(program(), &flags);
+    let _worker = hub.start_worker("echo", "echo");
+    let mut browser = open(&hub);
+    browser.wait_for("document.getElementById('incidents').textContent.includes('None yet')");
+    let slow: Vec<_> = (0..6)
+        .map(|_| {
+            let mut connection = Connection::open(hub.address);
+            connection.send("GET /api/sleep/4000 HTTP/1.1\r\nHost: h\r\n\r\n");
+            connection
+        })
+        .collect();
+    let waiting = |count: &str| {
+        format!(
+            "[...document.getElementById('routes-body').rows].find((row) => \
+             row.cells[1].textContent.includes('sleep'))\
+             ?.querySelector('[data-waiting]').textContent === '{count}'"
+        )
+    };
+    browser.wait_for(&waiting("4"));
+    browser.wait_for(&waiting("0"));
+    browser.wait_for("document.querySelector('[data-fault=timed_out]').textContent !== '0'");
+    browser.wait_for("document.getElementById('incidents').textContent.includes('504')");
+    drop(slow);
+}
+
+#[test]
 fn a_thousand_workers_and_routes_stay_usable() {
     if !has_program("chromium") {
         return;

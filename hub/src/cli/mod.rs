@@ -1,7 +1,7 @@
 //! The command line: flags in, exit code out.
 //!
-//! Without a command it is a hub that [`serve`]s. The other commands ask one that runs
-//! ([`ask`], shown to people by [`show`]), or are about the command line itself ([`manual`]).
+//! Without a command it is a hub that serves (`serve`). The other commands ask one that runs
+//! (`ask`, shown to people by `show`), or are about the command line itself (`manual`).
 
 mod ask;
 mod command;

@@ -1,18 +1,19 @@
 //! What the status pages are told: that workers have changed, at once, and each second's
 //! numbers.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
 use crate::clock;
 use crate::events::frame::Event;
 use crate::events::registry::{Filter, Topic};
+use crate::lanes::queue::QueueLoad;
 use crate::shared::Shared;
 use crate::shared::inspection::ReactorLoad;
 use crate::status::history::{Sample, Second};
-use crate::status::observation::{ask_reactors, slots_of};
+use crate::status::observation::{ask_reactors, faults, slots_of};
 
 /// One second's numbers.
 #[derive(Serialize)]
@@ -22,6 +23,10 @@ struct Tick {
     routes: BTreeMap<usize, Sample>,
     /// Of each that uses any: session, slots in use for requests, open streams, quarantined.
     workers: Vec<(u64, u32, u32, u32)>,
+    /// Requests that wait, of each route that some wait for.
+    queues: BTreeMap<usize, u64>,
+    /// What has been counted of each fault that was.
+    faults: BTreeMap<&'static str, u64>,
     waiting: u64,
     oldest_ms: u64,
     connections: u64,
@@ -98,10 +103,41 @@ fn tick(
                 (id, requests, slots.open_streams, slots.quarantined)
             })
             .collect(),
+        queues: waiting_of(shared, queues()),
+        faults: faults(shared)
+            .into_iter()
+            .map(|(name, _, count)| (name, count))
+            .filter(|(_, count)| *count > 0)
+            .collect(),
         waiting: queues().map(|queue| queue.waiting).sum(),
         oldest_ms: oldest_since_ms.map_or(0, |since| now_ms.saturating_sub(since)),
         connections: loads.iter().map(|load| load.connections).sum(),
         event_streams: shared.streams.client_count() as u64,
         cpu_percent,
     }
+}
+
+/// By the index of the route's label.
+fn waiting_of<'l>(
+    shared: &Shared,
+    loads: impl Iterator<Item = &'l QueueLoad>,
+) -> BTreeMap<usize, u64> {
+    let mut waiting = BTreeMap::new();
+    let mut loads = loads.peekable();
+    if loads.peek().is_none() {
+        return waiting;
+    }
+    let labels = shared.route_labels.lock();
+    let labels = labels.unwrap_or_else(PoisonError::into_inner);
+    let labels = labels.iter().enumerate();
+    let indices: HashMap<_, _> = labels
+        .map(|(index, label)| ((label.route.as_str(), label.method), index))
+        .collect();
+    for load in loads {
+        let label = load.route.label();
+        if let Some(index) = indices.get(&(label.as_str(), load.route.method.as_str())) {
+            *waiting.entry(*index).or_default() += load.waiting;
+        }
+    }
+    waiting
 }

@@ -29,6 +29,8 @@ pub struct Operations {
     shared: Arc<Shared>,
     facts: Arc<HubFacts>,
     recent: RecentLines,
+    /// When the last line was said that status pages know of.
+    told_ms: u64,
     history: History,
     /// The processor's time at the last look.
     used: (Instant, f64),
@@ -79,6 +81,7 @@ impl Operations {
             shared,
             facts,
             recent,
+            told_ms: 0,
             history: History::default(),
             used: (Instant::now(), cpu_seconds()),
             turns: Turns::new(),
@@ -93,7 +96,11 @@ impl Operations {
         let (before, used_before) = self.used;
         self.used = (Instant::now(), cpu_seconds());
         let share = (self.used.1 - used_before) / (self.used.0 - before).as_secs_f64().max(0.001);
+        let told_ms = std::mem::replace(&mut self.told_ms, self.recent.newest_ms());
         if feed::is_watched(&self.shared) {
+            if told_ms != self.told_ms {
+                feed::tell_changed(&self.shared);
+            }
             feed::tell_second(&self.shared, at, second, 100.0 * share);
         }
     }

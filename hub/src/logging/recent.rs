@@ -28,6 +28,12 @@ pub struct Line {
 pub struct RecentLines(Arc<Mutex<VecDeque<Line>>>);
 
 impl RecentLines {
+    /// When the newest was said, in milliseconds since 1970; 0 without one.
+    pub fn newest_ms(&self) -> u64 {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.back().map_or(0, |line| line.at_ms)
+    }
+
     /// All that are kept, newest first.
     pub fn newest_first(&self) -> Vec<Line> {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -222,7 +222,8 @@ impl Observation {
     }
 }
 
-fn faults(shared: &Shared) -> Vec<(&'static str, &'static str, u64)> {
+/// Faults that have been counted: name, what it is, how often.
+pub fn faults(shared: &Shared) -> Vec<(&'static str, &'static str, u64)> {
     let counters = shared.counters.all();
     let counters = counters.map(|(name, what, count)| (name, what, count.load(Ordering::Relaxed)));
     let log = shared.access_log.as_ref();
