@@ -24,6 +24,7 @@ slotway_tests::on_both_engines! {
     requests_are_counted_by_route_and_status_and_their_durations_with_them
     phases_are_measured_for_a_share_of_requests
     who_waits_and_how_long_is_told_while_it_waits
+    who_waits_for_a_worker_that_has_gone_is_told_by_route
     bytes_connections_and_wakes_are_counted
 }
 
@@ -123,6 +124,22 @@ fn who_waits_and_how_long_is_told_while_it_waits(io: &str) {
     let scrape = Scrape::of(hub.address);
     assert_eq!(scrape.count("slotway_queue_length", &[]), 0);
     assert_eq!(scrape.count("slotway_queue_age_seconds", &[]), 0);
+}
+
+fn who_waits_for_a_worker_that_has_gone_is_told_by_route(io: &str) {
+    let (hub, worker) = start(io, "echo", &["--worker-grace", "20s"]);
+    drop(worker);
+    hub.part.wait_for_log("gone: its ");
+    let mut client = Connection::open(hub.address);
+    client.send("GET /api/items/1 HTTP/1.1\r\nHost: h\r\n\r\n");
+    let route = [("route", "/api/items/{id}"), ("method", "GET")];
+    wait_until("it waits", || {
+        let text = Scrape::of(hub.address);
+        text.text.contains("slotway_route_queue_length{")
+            && text.count("slotway_route_queue_length", &route) == 1
+    });
+    let _next = hub.start_worker("echo", "echo");
+    assert_eq!(client.read_response("GET").unwrap().status, 200);
 }
 
 fn bytes_connections_and_wakes_are_counted(io: &str) {
