@@ -229,8 +229,9 @@ impl Task {
 
     fn write(&mut self) {
         let mut written_bytes = 0;
-        if std::mem::take(&mut self.trouble.is_within_line) {
-            // The rest of a line that could not be written whole never comes.
+        // The rest of a line that could not be written whole never comes.
+        let ends_cut_line = self.trouble.is_within_line;
+        if ends_cut_line {
             self.out.insert(0, b'\n');
         }
         // Whoever has not read for long is not waited for again.
@@ -242,11 +243,15 @@ impl Task {
         let written = self.sink.write(&self.out, &mut written_bytes, wait);
         if let Err(error) = written {
             let (done, missing) = self.out.split_at(written_bytes);
-            let lines = memchr::memchr_iter(b'\n', missing).count();
+            let ends = memchr::memchr_iter(b'\n', missing).count();
+            // The end of the line that was cut before is none of these.
+            let lines = ends - usize::from(ends_cut_line && done.is_empty());
             self.orders
                 .unwritten
                 .fetch_add(lines as u64, Ordering::Relaxed);
-            self.trouble.is_within_line = done.last().is_some_and(|last| *last != b'\n');
+            if let Some(last) = done.last() {
+                self.trouble.is_within_line = *last != b'\n';
+            }
             if !self.trouble.is_failing {
                 self.trouble.is_failing = true;
                 tracing::error!(
@@ -254,11 +259,17 @@ impl Task {
                      the lines that are missing (slotway_access_log_lost_total)"
                 );
             }
-        } else if std::mem::take(&mut self.trouble.is_failing) {
-            let count = self.orders.unwritten.load(Ordering::Relaxed);
-            tracing::info!(
-                "the access log can be written again; since the hub's start, {count} lines could not"
-            );
+        } else {
+            self.trouble.is_within_line = false;
+            if std::mem::take(&mut self.trouble.is_failing) {
+                let lost = self.ends.lost.load(Ordering::Relaxed);
+                let count = lost + self.orders.unwritten.load(Ordering::Relaxed);
+                self.trouble.told_lost = lost;
+                tracing::info!(
+                    "the access log can be written again; since the hub's start, {count} lines \
+                     are missing"
+                );
+            }
         }
         self.out.clear();
         self.out.shrink_to(1024 * 1024);
@@ -283,7 +294,15 @@ impl Task {
             .trouble
             .told_at
             .is_none_or(|at| at.elapsed() >= ACCESS_LOG_WORD_INTERVAL);
-        if lost > self.trouble.told_lost && (is_due || is_last) {
+        // While it cannot be written at all, that is what has been told.
+        if is_last && self.trouble.is_failing {
+            let count = lost + self.orders.unwritten.load(Ordering::Relaxed);
+            tracing::warn!(
+                "the access log could not be written to its end: {count} lines are missing since \
+                 the hub's start"
+            );
+        }
+        if lost > self.trouble.told_lost && (is_due || is_last) && !self.trouble.is_failing {
             let count = lost - self.trouble.told_lost;
             tracing::warn!(
                 "{count} requests have no line in the access log: they came quicker than it can be \
