@@ -144,6 +144,7 @@ fn check_name(wire: &Wire, call: &Call) -> Result<(), LocalReply> {
         Some((name, port)) if is_port(port) => name,
         _ => &host,
     };
+    let name = name.strip_suffix('.').unwrap_or(name);
     if is_known(name) {
         return Ok(());
     }

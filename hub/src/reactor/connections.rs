@@ -322,14 +322,14 @@ impl Connections {
         all.len() - self.client_count.get() as usize
     }
 
-    /// Ends the oldest of an operator that the hub waits for; an idle one rather than others.
+    /// Ends the oldest of an operator that the hub waits for: a probe is among the youngest.
     /// False: it waits for none.
     pub fn end_waiting_operator(&self) -> bool {
         let all = self.all.borrow();
         let waiting = all
             .values()
             .filter(|connection| connection.is_operator && connection.wait.get() != Wait::Worker);
-        let oldest = waiting.min_by_key(|connection| (!connection.is_idle(), connection.id));
+        let oldest = waiting.min_by_key(|connection| connection.id);
         oldest.inspect(|connection| connection.close()).is_some()
     }
 

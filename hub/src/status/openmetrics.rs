@@ -14,16 +14,10 @@ pub enum Format {
 impl Format {
     /// The one that a client wants by its Accept field.
     pub fn accepted_by(accept: &str) -> Self {
-        let mut ranges = accept.split(',').map(str::trim);
-        let wants = ranges.any(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            let is_it = parts.next() == Some("application/openmetrics-text");
-            is_it && !parts.any(|part| part.strip_prefix("q=").is_some_and(is_zero))
-        });
-        if wants {
-            Self::OpenMetrics
-        } else {
-            Self::Prometheus
+        let text = quality(accept, &["text/plain", "text/*", "*/*"]);
+        match quality(accept, &["application/openmetrics-text"]) {
+            Some(own) if own > 0.0 && own >= text.unwrap_or(0.0) => Self::OpenMetrics,
+            _ => Self::Prometheus,
         }
     }
 
@@ -36,8 +30,21 @@ impl Format {
     }
 }
 
-fn is_zero(quality: &str) -> bool {
-    quality.trim().parse() == Ok(0.0)
+/// How much one of some types is wanted, from 0 to 1; `None` if it is not named (RFC 9110,
+/// 12.5.1).
+fn quality(accept: &str, types: &[&str]) -> Option<f64> {
+    let ranges = accept.split(',').filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let name = parts.next()?;
+        let is_one = types.iter().any(|one| one.eq_ignore_ascii_case(name));
+        let weight = parts.find_map(|part| {
+            let (name, weight) = part.split_once('=')?;
+            let is_weight = name.trim().eq_ignore_ascii_case("q");
+            is_weight.then(|| weight.trim().parse().unwrap_or(0.0))
+        });
+        is_one.then(|| weight.unwrap_or(1.0))
+    });
+    ranges.reduce(f64::max)
 }
 
 /// Metric families of `OpenMetrics` have no suffix, and those of Prometheus that of their
@@ -86,6 +93,29 @@ pub fn to_prometheus(openmetrics: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_format_is_the_one_that_is_wanted_more() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.3,*/*;q=0.1";
+        for accept in [
+            prometheus,
+            "application/openmetrics-text",
+            "application/OpenMetrics-text; q=1, */*",
+        ] {
+            assert_eq!(Format::accepted_by(accept), Format::OpenMetrics, "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "text/html",
+            "application/openmetrics-text; Q=0.000, */*",
+            "application/openmetrics-text ; q = 0",
+            "application/openmetrics-text;q=0.2,text/plain;q=0.9",
+        ] {
+            assert_eq!(Format::accepted_by(accept), Format::Prometheus, "{accept}");
+        }
+    }
 
     #[test]
     fn families_get_the_names_that_older_readers_look_for() {
