@@ -1,6 +1,6 @@
 //! Running wrk and reading what it prints.
 
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 /// What wrk says of a run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +22,28 @@ pub struct Wrk {
 /// Whether it can be run.
 pub fn is_installed() -> bool {
     Command::new("wrk").arg("-v").output().is_ok()
+}
+
+/// What a benchmark that runs wrk is told: seconds for each round, and how many rounds. With
+/// wrong arguments or without wrk it says why, and how the program is to end.
+pub fn arguments(program: &str, defaults: (u32, u32)) -> Result<(u32, u32), ExitCode> {
+    let mut numbers = std::env::args()
+        .skip(1)
+        .map(|argument| argument.parse::<u32>());
+    let told = match (numbers.next(), numbers.next()) {
+        (None, None) => defaults,
+        (Some(Ok(seconds)), None) => (seconds, defaults.1),
+        (Some(Ok(seconds)), Some(Ok(rounds))) => (seconds, rounds),
+        _ => {
+            eprintln!("usage: {program} [SECONDS_PER_ROUND [ROUNDS]]");
+            return Err(ExitCode::from(2));
+        }
+    };
+    if !is_installed() {
+        eprintln!("{program}: wrk is needed; install it (`apt-get install wrk`)");
+        return Err(ExitCode::FAILURE);
+    }
+    Ok(told)
 }
 
 /// Runs `wrk -t1` against a URL.

@@ -1,19 +1,17 @@
 //! What the status pages are told: that workers have changed, at once, and each second's
 //! numbers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use serde::Serialize;
 
-use crate::clock;
 use crate::events::frame::Event;
 use crate::events::registry::{Filter, Topic};
-use crate::lanes::queue::QueueLoad;
 use crate::shared::Shared;
 use crate::shared::inspection::ReactorLoad;
 use crate::status::history::{Sample, Second};
-use crate::status::observation::{ask_reactors, faults, slots_of};
+use crate::status::observation::{Queues, ask_reactors, faults, slots_of};
 
 /// One second's numbers.
 #[derive(Serialize)]
@@ -80,12 +78,7 @@ fn tick(
     (at, second): (u64, Second),
     cpu_percent: f64,
 ) -> Tick {
-    let now_ms = clock::coarse_ms();
-    let queues = || {
-        let all = loads.iter();
-        all.flat_map(|load| load.queues.iter().chain(&load.stream_queues))
-    };
-    let oldest_since_ms = queues().map(|queue| queue.oldest_since_ms).min();
+    let queues = Queues::of(loads);
     let used = slots_of(loads)
         .into_iter()
         .filter(|(_, slots)| slots.used > 0);
@@ -103,14 +96,14 @@ fn tick(
                 (id, requests, slots.open_streams, slots.quarantined)
             })
             .collect(),
-        queues: waiting_of(shared, queues()),
+        queues: waiting_of(shared, &queues),
         faults: faults(shared)
             .into_iter()
             .map(|(name, _, count)| (name, count))
             .filter(|(_, count)| *count > 0)
             .collect(),
-        waiting: queues().map(|queue| queue.waiting).sum(),
-        oldest_ms: oldest_since_ms.map_or(0, |since| now_ms.saturating_sub(since)),
+        waiting: queues.all.waiting,
+        oldest_ms: queues.all.oldest_ms,
         connections: loads.iter().map(|load| load.connections).sum(),
         event_streams: shared.streams.client_count() as u64,
         cpu_percent,
@@ -118,26 +111,15 @@ fn tick(
 }
 
 /// By the index of the route's label.
-fn waiting_of<'l>(
-    shared: &Shared,
-    loads: impl Iterator<Item = &'l QueueLoad>,
-) -> BTreeMap<usize, u64> {
-    let mut waiting = BTreeMap::new();
-    let mut loads = loads.peekable();
-    if loads.peek().is_none() {
-        return waiting;
+fn waiting_of(shared: &Shared, queues: &Queues) -> BTreeMap<usize, u64> {
+    if queues.all.waiting == 0 {
+        return BTreeMap::new();
     }
     let labels = shared.route_labels.lock();
     let labels = labels.unwrap_or_else(PoisonError::into_inner);
-    let labels = labels.iter().enumerate();
-    let indices: HashMap<_, _> = labels
-        .map(|(index, label)| ((label.route.as_str(), label.method), index))
-        .collect();
-    for load in loads {
-        let label = load.route.label();
-        if let Some(index) = indices.get(&(label.as_str(), load.route.method.as_str())) {
-            *waiting.entry(*index).or_default() += load.waiting;
-        }
-    }
+    let waiting = labels.iter().map(|label| queues.of_route(label).waiting);
     waiting
+        .enumerate()
+        .filter(|(_, count)| *count > 0)
+        .collect()
 }

@@ -39,7 +39,6 @@ pub struct Operations {
 }
 
 /// However many ask, only some wait, and fewer are served at a time.
-#[derive(Clone)]
 struct Turns {
     waiting: Arc<Semaphore>,
     served: Arc<Semaphore>,

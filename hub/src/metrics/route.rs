@@ -84,7 +84,7 @@ impl RouteId {
 }
 
 /// What the numbers of a [`RouteId`] are labelled with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteLabel {
     /// The pattern, behind its host if it has one; or the name of a group.
     pub route: String,

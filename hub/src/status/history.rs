@@ -50,7 +50,6 @@ struct Series {
     samples: VecDeque<Sample>,
     /// All of them added up, at the last look.
     totals: RouteTotals,
-    count: u64,
 }
 
 impl Series {
@@ -95,7 +94,10 @@ impl History {
         for id in ids {
             let reactors = || reactors.iter().map(AsRef::as_ref);
             let count: u64 = reactors().map(|reactor| reactor.request_count(id)).sum();
-            let before = self.routes.get(&id).map_or(0, |series| series.count);
+            let before = self
+                .routes
+                .get(&id)
+                .map_or(0, |series| series.totals.count());
             if count == before {
                 continue;
             }
@@ -105,8 +107,6 @@ impl History {
             let new = totals.since(&series.totals);
             let sample = Sample::new(second, &new);
             series.push(sample);
-            // Others may have come since they were counted above.
-            series.count = totals.count();
             series.totals = totals;
             if !id.is_of(Group::Hub) {
                 all.merge(&new);

@@ -102,6 +102,39 @@ impl QueueView {
     }
 }
 
+/// Requests that wait, by their routes.
+#[derive(Debug, Default)]
+pub struct Queues {
+    /// All of them.
+    pub all: QueueView,
+    by_route: HashMap<RouteLabel, QueueView>,
+}
+
+impl Queues {
+    /// Of all reactors, added up.
+    pub fn of(loads: &[ReactorLoad]) -> Self {
+        let now_ms = clock::coarse_ms();
+        let mut queues = Self::default();
+        let queue_loads = loads
+            .iter()
+            .flat_map(|load| load.queues.iter().chain(&load.stream_queues));
+        for load in queue_loads {
+            queues.all.add(load, now_ms);
+            let label = RouteLabel {
+                route: load.route.label(),
+                method: load.route.method.as_str(),
+            };
+            queues.by_route.entry(label).or_default().add(load, now_ms);
+        }
+        queues
+    }
+
+    /// Of one route.
+    pub fn of_route(&self, label: &RouteLabel) -> QueueView {
+        self.by_route.get(label).copied().unwrap_or_default()
+    }
+}
+
 /// Counters of all reactors, added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
@@ -181,20 +214,9 @@ impl Observation {
         control: ControlView,
         loads: &[ReactorLoad],
     ) -> Self {
-        let now_ms = clock::coarse_ms();
         let reactor_count = shared.metrics.len();
         let workers = workers(&control.sessions, loads);
-        let (mut queue, mut by_route) = (QueueView::default(), HashMap::new());
-        let queues = loads
-            .iter()
-            .flat_map(|load| load.queues.iter().chain(&load.stream_queues));
-        for load in queues {
-            queue.add(load, now_ms);
-            let route = &load.route;
-            let label = (route.label(), route.method.as_str());
-            let own: &mut QueueView = by_route.entry(label).or_default();
-            own.add(load, now_ms);
-        }
+        let queues = Queues::of(loads);
         let traffic = Traffic::of(&shared.metrics);
         let mut phases = Phase::ALL.map(|_| Durations::default());
         for (phase, durations) in Phase::ALL.into_iter().zip(&mut phases) {
@@ -202,7 +224,7 @@ impl Observation {
                 reactor.add_phase_to(phase, durations);
             }
         }
-        let routes = routes(shared, &control, &by_route);
+        let routes = routes(shared, &control, &queues);
         Self {
             facts,
             workers,
@@ -210,7 +232,7 @@ impl Observation {
             routes,
             phases,
             traffic,
-            queue,
+            queue: queues.all,
             connections: loads.iter().map(|load| load.connections).sum(),
             busy_connections: loads.iter().map(|load| load.busy_connections).sum(),
             connections_max: shared.admission.count_max(),
@@ -273,11 +295,7 @@ fn workers(sessions: &[(Arc<Session>, SessionState)], loads: &[ReactorLoad]) -> 
     sessions.iter().map(view).collect()
 }
 
-fn routes(
-    shared: &Shared,
-    control: &ControlView,
-    queues: &HashMap<(String, &'static str), QueueView>,
-) -> Vec<RouteView> {
+fn routes(shared: &Shared, control: &ControlView, queues: &Queues) -> Vec<RouteView> {
     let mut routes: Vec<RouteView> = control
         .labels
         .iter()
@@ -292,14 +310,10 @@ fn routes(
                 totals,
                 workers: Vec::new(),
                 is_event_stream: false,
-                queue: QueueView::default(),
+                queue: queues.of_route(label),
             }
         })
         .collect();
-    for route in routes.iter_mut().filter(|route| !route.id.is_of_a_group()) {
-        let label = (route.label.route.clone(), route.label.method);
-        route.queue = queues.get(&label).copied().unwrap_or_default();
-    }
     for (session, state) in &control.sessions {
         if *state != SessionState::Live {
             continue;

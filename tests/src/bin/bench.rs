@@ -38,22 +38,10 @@ fn main() -> ExitCode {
     if let Some(code) = roles::play() {
         return code;
     }
-    let mut numbers = std::env::args()
-        .skip(1)
-        .map(|argument| argument.parse::<u32>());
-    let (seconds, rounds) = match (numbers.next(), numbers.next()) {
-        (None, None) => (3, 6),
-        (Some(Ok(seconds)), None) => (seconds, 6),
-        (Some(Ok(seconds)), Some(Ok(rounds))) => (seconds, rounds),
-        _ => {
-            eprintln!("usage: bench [SECONDS_PER_ROUND [ROUNDS]]");
-            return ExitCode::from(2);
-        }
+    let (seconds, rounds) = match wrk::arguments("bench", (3, 6)) {
+        Ok(told) => told,
+        Err(code) => return code,
     };
-    if !wrk::is_installed() {
-        eprintln!("bench: wrk is needed; install it (`apt-get install wrk`)");
-        return ExitCode::FAILURE;
-    }
     let program = std::env::current_exe().expect("this program is a file");
     let systems = start_systems(&program);
     println!(
