@@ -13,6 +13,8 @@ pub struct PeerCredentials {
     pub pid: Option<Pid>,
     /// Its effective user.
     pub uid: u32,
+    /// Its effective group.
+    pub gid: u32,
 }
 
 /// Asks the system for them.
@@ -40,7 +42,33 @@ pub fn peer_credentials(socket: impl AsFd) -> io::Result<PeerCredentials> {
     Ok(PeerCredentials {
         pid: Pid::from_raw(credentials.pid),
         uid: credentials.uid,
+        gid: credentials.gid,
     })
+}
+
+/// More groups than this are not asked for.
+const GROUP_COUNT_MAX: usize = 1024;
+
+/// The supplementary groups that the process was in when it connected (`SO_PEERGROUPS`).
+pub fn peer_groups(socket: impl AsFd) -> io::Result<Vec<u32>> {
+    let mut groups = vec![libc::gid_t::MAX; GROUP_COUNT_MAX];
+    let mut bytes = size_of_val(&*groups) as libc::socklen_t;
+    // SAFETY: getsockopt writes at most `bytes` bytes to the vector's elements, and how many that
+    // were to `bytes`; every bit pattern is a group.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERGROUPS,
+            groups.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    groups.truncate(bytes as usize / size_of::<libc::gid_t>());
+    Ok(groups)
 }
 
 #[cfg(all(test, not(miri)))]
@@ -53,5 +81,9 @@ mod tests {
         let peer = peer_credentials(&a).unwrap();
         assert_eq!(peer.pid, Some(rustix::process::getpid()));
         assert_eq!(peer.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(peer.gid, rustix::process::getegid().as_raw());
+        let own = rustix::process::getgroups().unwrap();
+        let own: Vec<_> = own.into_iter().map(rustix::process::Gid::as_raw).collect();
+        assert_eq!(peer_groups(&a).unwrap(), own);
     }
 }

@@ -7,7 +7,7 @@
 //! ends them, `http` is a client that says exactly what it is told to, `wrk` runs
 //! the other load generator; `http_corpus` and `smuggling` are requests to try a front
 //! end with, `event_stream` is a client of Server-Sent Events, `scrape` reads metrics,
-//! `chromium` drives a browser, and `ledger` says whether every request got exactly one response.
+//! `chromium` drives a browser, `users` becomes other users, and `ledger` says whether every request got exactly one response.
 #![forbid(unsafe_code)]
 
 pub mod axum_app;
@@ -29,6 +29,7 @@ pub mod sse_worker;
 pub mod successor;
 pub mod system;
 pub mod tidy;
+pub mod users;
 pub mod wrk;
 
 /// Whether a program is there that a test needs beside this project. In CI it must be:

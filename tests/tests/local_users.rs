@@ -7,7 +7,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::process::{Gid, Uid};
 use serde_json::json;
 use slotway_shm_proto::message::{FromHub, Refusal};
 use slotway_shm_proto::packet;
@@ -15,6 +14,7 @@ use slotway_shm_proto::registration::{NotRegistered, Register};
 use slotway_tests::fake_worker::connect;
 use slotway_tests::http::{self, Connection};
 use slotway_tests::system::{Folder, HubPart, wait_until};
+use slotway_tests::users::{NOBODY, as_user};
 use slotway_worker_sdk::{HubWorker, RunError};
 
 slotway_tests::on_both_engines! {
@@ -26,27 +26,6 @@ slotway_tests::on_both_engines! {
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
-}
-
-const NOBODY: u32 = 65534;
-
-/// Does something as another user; `None` where this one cannot become another.
-fn as_nobody<R: Send>(action: impl FnOnce() -> R + Send) -> Option<R> {
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: this test needs root");
-        return None;
-    }
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            // Of this thread alone; what it opens is this user's.
-            rustix::thread::set_thread_groups(&[]).unwrap();
-            let (gid, uid) = (Gid::from_raw(NOBODY), Uid::from_raw(NOBODY));
-            rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
-            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
-            action()
-        });
-        Some(thread.join().expect("it does not panic"))
-    })
 }
 
 fn send_document(hub: &HubPart, document: &[u8]) -> OwnedFd {
@@ -172,7 +151,7 @@ fn another_user_may_use_routes_and_nothing_internal(io: &str) {
         ("POST", "/internal/register", &registration),
         ("GET", "/internal/slots", &String::new()),
     ];
-    let tried = as_nobody(|| {
+    let tried = as_user(NOBODY, &[], || {
         assert_eq!(ask("GET", "/api/items/1", "").status, 200);
         for (method, path, body) in internal {
             let response = ask(method, path, body);
@@ -199,7 +178,7 @@ fn a_worker_does_not_attach_to_an_impostor() {
     let folder = Folder::new();
     let path = folder.path().join("attach.sock");
     let address = SocketAddrUnix::new(&path).unwrap();
-    let listener = as_nobody(|| {
+    let listener = as_user(NOBODY, &[], || {
         let socket = rustix::net::socket_with(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
@@ -211,7 +190,7 @@ fn a_worker_does_not_attach_to_an_impostor() {
     let Some(listener) = listener else { return };
     // Only root can put it there; who listens is another matter.
     rustix::net::bind(&listener, &address).unwrap();
-    let listening = as_nobody(|| rustix::net::listen(&listener, 8).unwrap());
+    let listening = as_user(NOBODY, &[], || rustix::net::listen(&listener, 8).unwrap());
     assert!(listening.is_some());
     let worker = HubWorker::new("http://127.0.0.1:1", "w", ())
         .hub_socket(&path)
@@ -234,7 +213,7 @@ fn a_worker_that_may_not_use_the_attach_socket_ends_and_says_whose_it_is() {
     let folder = hub.socket.parent().unwrap();
     let all = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(folder, all).unwrap();
-    let refused = as_nobody(|| {
+    let refused = as_user(NOBODY, &[], || {
         let worker = HubWorker::new(&hub.url(), "w", ()).hub_socket(&hub.socket);
         worker.get("/x", || ()).run_blocking()
     });

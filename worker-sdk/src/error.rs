@@ -61,10 +61,19 @@ pub enum RunError {
         /// This worker's user.
         own: u32,
     },
+    /// The environment's `HUB_USER` names nobody.
+    #[error("HUB_USER names {name:?}: {why}; it is the user that the hub runs as")]
+    HubUser {
+        /// What it says.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// Another user listens where the hub should.
     #[error(
         "the attach socket {path} is of user {uid}, who is neither this worker's own nor root: if \
-         that is the hub's user, say so with trust_hub_user({uid})"
+         that is the hub's user, say so with HUB_USER={uid} in the \
+         environment, or trust_hub_user({uid})"
     )]
     UntrustedHub {
         /// The socket.
@@ -128,7 +137,8 @@ impl RunError {
             | Self::Message(_)
             | Self::Region(_)
             | Self::NoRuntime
-            | Self::Threads(_) => false,
+            | Self::Threads(_)
+            | Self::HubUser { .. } => false,
         }
     }
 }

@@ -25,6 +25,11 @@ pub enum ConfigError {
     /// A secret that is easily guessed.
     #[error("HUB_SECRET has fewer than {SECRET_CHARS_MIN} characters")]
     SecretTooShort,
+    /// A peer of the attach socket has limits in one place and none in another.
+    #[error(
+        "[[attach]]: {0} may attach without limits elsewhere (--attach-user, --attach-group, or another [[attach]])"
+    )]
+    AttachTwice(String),
     /// Nobody could register.
     #[error("--internal socket needs a Unix socket among the --listen: unix:/path")]
     NoInternalSocket,

@@ -1,10 +1,13 @@
 //! Flags of `slotway-hub` and what they mean once checked.
 //!
-//! [`listen`] says where the hub listens, [`deadlines`] how long clients are waited for, and
-//! [`logs`] what is logged. [`secret`] is what peers from other hosts must send, [`origin`] the web origins that
+//! [`listen`] says where the hub listens, [`attach`] which users' workers may attach ([`account`]
+//! knows users and groups), [`deadlines`] how long clients are waited for, and [`logs`] what is
+//! logged. [`secret`] is what peers from other hosts must send, [`origin`] the web origins that
 //! may read responses, [`duration`] reads times, [`settings`] are for people to look at, and
 //! [`error`] says why a configuration cannot be used.
 
+pub mod account;
+pub mod attach;
 pub mod deadlines;
 pub mod duration;
 pub mod error;
@@ -15,7 +18,6 @@ pub mod secret;
 pub mod settings;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -35,6 +37,7 @@ use crate::limits::{
 use crate::logging::recent::RecentLines;
 use crate::routing::own_paths::OwnPaths;
 
+use attach::AttachOptions;
 use deadlines::Deadlines;
 use duration::{Time, at_least};
 use error::ConfigError;
@@ -78,14 +81,14 @@ pub struct Config {
 
     /// Listen here instead; may be given again
     #[arg(long, value_name = "WHERE",
-          help = "Listen here instead: address:port, or unix:/path for HTTP on a Unix socket; may be given again", conflicts_with_all = ["bind", "port"])]
+          help = "Listen here instead: address:port, or unix:/path[,mode=0660][,group=NAME] for HTTP on a Unix socket; may be given again", conflicts_with_all = ["bind", "port"])]
     pub listen: Vec<ListenAddress>,
 
     /// Listen here for who operates the hub
     #[arg(
         long,
         value_name = "WHERE",
-        help = "Answer /live, /ready, /metrics and the status page /_slotway/ here: address:port or unix:/path; may be given again. Without it they are answered at every listener, to clients on this host"
+        help = "Answer /live, /ready, /metrics and the status page /_slotway/ here: address:port or unix:/path[,mode=0660][,group=NAME]; may be given again. Without it they are answered at every listener, to clients on this host"
     )]
     pub ops: Vec<ListenAddress>,
 
@@ -262,10 +265,9 @@ pub struct Config {
     #[command(flatten)]
     pub logs: LogOptions,
 
-    /// Unix socket at which workers attach, mode 0600: those of the hub's user and of root
-    /// [default: under `$XDG_RUNTIME_DIR`, /run, or a private folder in /tmp]
-    #[arg(long, value_name = "PATH")]
-    pub socket: Option<PathBuf>,
+    /// Flags of the attach socket
+    #[command(flatten)]
+    pub attach: AttachOptions,
 
     /// Of slotbus-hub; ignored, with a warning
     #[arg(long, value_name = "BYTES", hide = true)]
@@ -407,7 +409,7 @@ mod tests {
         let both = of(&["--bind", "127.0.0.1", "--bind", "::1", "--port", "1,2"]).unwrap();
         assert_eq!(both.len(), 4);
         let told = of(&["--listen", "[::1]:80", "--listen", "unix:/run/h.sock"]).unwrap();
-        assert_eq!(told[1], ListenAddress::Unix("/run/h.sock".into()));
+        assert!(matches!(told[1], ListenAddress::Unix { .. }));
         assert_eq!(told.len(), 2);
         assert!(of(&["--listen", "80"]).is_err() && of(&["--listen", "unix:"]).is_err());
         assert!(of(&["--listen", "[::1]:80", "--port", "80"]).is_err());

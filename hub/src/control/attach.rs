@@ -1,8 +1,10 @@
 //! The attach socket's connections: taking greetings, and watching a session's
 //! connection and process.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::net::SocketFlags;
 use rustix::process::{Pid, PidfdFlags};
@@ -14,9 +16,10 @@ use slotway_shm_proto::message::{
 };
 use slotway_shm_proto::packet;
 use slotway_shm_proto::registration::{NotRegistered, REGISTER_PACKET_BYTES_MAX, Register};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::limits::{ACCEPT_PAUSE, CONTROL_BODY_BYTES_MAX, HELLO_COUNT_MAX, HELLO_TIME};
+use crate::shared::attach_policy::{AttachPolicy, Grant};
 use crate::shared::message::{ControlMessage, Greeting, Opening};
 
 /// Accepts workers, each in a task of its own until it has said hello. The
@@ -25,8 +28,9 @@ pub async fn accept(
     listener: Watched,
     control: mpsc::UnboundedSender<ControlMessage>,
     mut open: watch::Receiver<bool>,
+    mut policy: watch::Receiver<AttachPolicy>,
 ) {
-    let places = Arc::new(Semaphore::new(HELLO_COUNT_MAX));
+    let places = Arc::new(Places::default());
     loop {
         // While a new hub takes over, workers wait for it.
         if open.wait_for(|is_open| *is_open).await.is_err() {
@@ -41,15 +45,24 @@ pub async fn accept(
         };
         match accepted {
             Ok(socket) => {
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                let Ok(peer) = peer_credentials(&socket) else {
+                    refuse(&socket, Refusal::NoResources);
+                    continue;
+                };
+                let Some(grant) = policy.borrow_and_update().grant(&socket, peer) else {
+                    refuse_user(&socket, peer);
+                    continue;
+                };
+                let Some(place) = Places::take(&places, peer.uid) else {
                     tracing::warn!(
-                        "too many connections to the attach socket have sent nothing; another was closed"
+                        user = peer.uid,
+                        "too many connections of this user to the attach socket have sent nothing; another was closed"
                     );
                     continue;
                 };
                 let control = control.clone();
                 tokio::spawn(async move {
-                    greet(socket, control).await;
+                    greet(socket, control, (peer, grant)).await;
                     drop(place);
                 });
             }
@@ -61,24 +74,81 @@ pub async fn accept(
     }
 }
 
-async fn greet(socket: OwnedFd, control: mpsc::UnboundedSender<ControlMessage>) {
-    match tokio::time::timeout(HELLO_TIME, read_first(&socket)).await {
-        Ok(Ok(First::Command(document))) => {
-            // As below.
-            let _ = control.send(ControlMessage::Command(document, socket));
+/// How many connections each user has that have not said hello: one user's must not keep
+/// another's out.
+#[derive(Debug, Default)]
+struct Places(Mutex<HashMap<u32, usize>>);
+
+/// One of them.
+struct Place {
+    places: Arc<Places>,
+    uid: u32,
+}
+
+impl Places {
+    fn of_users(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(places: &Arc<Self>, uid: u32) -> Option<Place> {
+        let mut of_users = places.of_users();
+        let count = of_users.entry(uid).or_default();
+        if *count >= HELLO_COUNT_MAX {
+            return None;
         }
-        Ok(Ok(First::Worker(opening, peer))) => {
+        *count += 1;
+        let places = Arc::clone(places);
+        Some(Place { places, uid })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut of_users = self.places.of_users();
+        if let Entry::Occupied(mut count) = of_users.entry(self.uid) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+async fn greet(
+    socket: OwnedFd,
+    control: mpsc::UnboundedSender<ControlMessage>,
+    (peer, grant): (PeerCredentials, Grant),
+) {
+    match tokio::time::timeout(HELLO_TIME, read_first(&socket)).await {
+        Ok(Ok(First::Command(document))) => match grant {
+            Grant::Own => {
+                // As below.
+                let _ = control.send(ControlMessage::Command(document, socket));
+            }
+            Grant::Other(_) => {
+                let uid = peer.uid;
+                let text = format!(
+                    "commands are for the hub's own user and root, and this is user {uid}; its workers may \
+                     attach"
+                );
+                refuse_with(&socket, text);
+            }
+        },
+        Ok(Ok(First::Worker(opening))) => {
             let greeting = Greeting {
                 opening,
                 socket,
                 peer,
+                grant,
             };
             // Fails only when the hub stops, and closes the connection then.
             let _ = control.send(ControlMessage::Hello(greeting));
         }
-        Ok(Err(Refusal::WrongUser)) => refuse_user(&socket),
         Ok(Err(refusal)) => refuse(&socket, refusal),
-        Err(_) => tracing::warn!("a connection to the attach socket sent nothing in time"),
+        Err(_) => tracing::warn!(
+            user = peer.uid,
+            "a connection to the attach socket sent nothing in time"
+        ),
     }
 }
 
@@ -89,37 +159,35 @@ pub fn refuse(socket: &OwnedFd, refusal: Refusal) {
     let _ = packet::send_last(socket, &FromHub::Refused(refusal).to_packet());
 }
 
-/// Refuses a worker of another user, with both users' numbers.
-fn refuse_user(socket: &OwnedFd) {
-    let own = rustix::process::geteuid().as_raw();
-    let text = match peer_credentials(socket) {
-        Ok(peer) => format!(
-            "this hub runs as user {own} and attaches workers of that user and of root; this worker \
-             runs as user {} (as the hub sees it)",
-            peer.uid
-        ),
-        Err(_) => Refusal::WrongUser.to_string(),
-    };
+/// The same, in words of its own.
+fn refuse_with(socket: &OwnedFd, text: String) {
     tracing::warn!("attach refused: {text}");
     let refused = NotRegistered { status: 403, text };
     // In vain if the peer has left.
     let _ = packet::send_last(socket, &refused.to_packet());
 }
 
+/// Refuses a worker of another user, with both users' numbers.
+fn refuse_user(socket: &OwnedFd, peer: PeerCredentials) {
+    let own = rustix::process::geteuid().as_raw();
+    let uid = peer.uid;
+    let text = format!(
+        "this hub runs as user {own}, and this worker as user {uid} (as the hub sees it), who may not \
+         attach: let it with slotway-hub --attach-user {uid}, or [[attach]] in its configuration"
+    );
+    refuse_with(socket, text);
+}
+
 /// What a connection begins with.
 enum First {
     /// A worker.
-    Worker(Opening, PeerCredentials),
+    Worker(Opening),
     /// Who operates the hub.
     Command(Vec<u8>),
 }
 
 async fn read_first(socket: &OwnedFd) -> Result<First, Refusal> {
     let no_resources = |_| Refusal::NoResources;
-    let peer = peer_credentials(socket).map_err(no_resources)?;
-    if peer.uid != rustix::process::geteuid().as_raw() && peer.uid != 0 {
-        return Err(Refusal::WrongUser);
-    }
     let socket = socket
         .try_clone()
         .and_then(readable)
@@ -142,7 +210,7 @@ async fn read_first(socket: &OwnedFd) -> Result<First, Refusal> {
         }
         let Some(register) = Register::from_packet(&packet.bytes).map_err(refuse)? else {
             let hello = Hello::from_packet(&packet.bytes).map_err(refuse)?;
-            return Ok(First::Worker(Opening::Hello(hello), peer));
+            return Ok(First::Worker(Opening::Hello(hello)));
         };
         document.extend_from_slice(register.piece);
         if document.len() as u64 > CONTROL_BODY_BYTES_MAX {
@@ -154,7 +222,7 @@ async fn read_first(socket: &OwnedFd) -> Result<First, Refusal> {
                 document,
                 thread_count,
             };
-            return Ok(First::Worker(opening, peer));
+            return Ok(First::Worker(opening));
         }
     }
 }

@@ -22,6 +22,9 @@ pub enum ControlError {
     /// The routes cannot stand beside others.
     #[error(transparent)]
     Conflict(#[from] RouteConflict),
+    /// Not for this user.
+    #[error("{0}")]
+    NotAllowed(String),
     /// Not now.
     #[error("{0}")]
     Unavailable(String),
@@ -47,6 +50,7 @@ impl ControlError {
         match self {
             Self::Event(EventError { is_too_large, .. }) if *is_too_large => 413,
             Self::Document { .. } | Self::Event(_) => 400,
+            Self::NotAllowed(_) => 403,
             Self::Conflict(_) => 409,
             Self::Unavailable(_) => 503,
             Self::NoClient => 404,

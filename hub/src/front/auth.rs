@@ -1,7 +1,8 @@
 //! Who may ask for what: the secret that peers from elsewhere must send, and the hub's
 //! own paths, which are not for browsers.
 
-use slotway_net::{LocalPeer, Peer};
+use slotway_net::Peer;
+use slotway_shm_proto::credentials::peer_credentials;
 
 use crate::config::Internal;
 use crate::http::head::value_in;
@@ -54,16 +55,17 @@ pub fn came_through_proxy(wire: &Wire, call: &Call) -> bool {
 
 /// Whether the peer is a process of the hub's user or of root, as far as the system says: over
 /// TCP a peer on this host may be anybody, another user or a proxy that runs as one, and who is
-/// gone has no user any more. Of Unix sockets the file's permissions decide.
+/// gone has no user any more; a Unix socket may be open to a proxy's group.
 pub fn is_own_process(wire: &Wire) -> bool {
-    if wire.reactor.local_peers.is_none() || !matches!(wire.peer, Peer::Tcp(_)) {
-        return true;
+    let is_own = |uid| uid == rustix::process::geteuid().as_raw() || uid == 0;
+    if wire.peer == Peer::Unix {
+        let peer = peer_credentials(wire.state.stream());
+        return peer.is_ok_and(|peer| is_own(peer.uid));
     }
-    let is_own = |peer: LocalPeer| {
-        let own = rustix::process::geteuid().as_raw();
-        !peer.is_closed && (peer.uid == own || peer.uid == 0)
-    };
-    wire.local_peer().is_some_and(is_own)
+    wire.reactor.local_peers.is_none()
+        || wire
+            .local_peer()
+            .is_some_and(|peer| !peer.is_closed && is_own(peer.uid))
 }
 
 /// Refuses names that somebody has pointed at this host (DNS rebinding), or that a proxy passes
@@ -100,7 +102,7 @@ pub fn check_control_access(wire: &Wire, call: &Call, path: &str) -> Result<(), 
     // send Origin with every POST, and Sec-Fetch-Site to this host with all else.
     let is_page = field_value(b"sec-fetch-site").is_some_and(|site| site != b"none");
     if !call.must_know_secret && !is_own_process(wire) {
-        return refuse("only the hub's own user and root may use this path over TCP");
+        return refuse("only the hub's own user and root may use this path");
     }
     if has_field(b"origin") || is_page {
         return refuse("web pages may not use this path");

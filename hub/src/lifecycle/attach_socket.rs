@@ -2,13 +2,14 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::SocketType;
 use slotway_net::{Watched, readable};
 
 use super::unix_socket::{UnixSocket, UnixSocketError};
+use crate::config::attach::AttachOptions;
 use crate::shared::id::new_id;
 
 /// The bound socket; its file goes with it.
@@ -44,14 +45,14 @@ impl Drop for PrivateFolder {
 }
 
 impl AttachSocket {
-    /// Binds at `path`, or at the default place for a hub on `port`.
-    pub fn bind(path: Option<&Path>, port: u16) -> Result<Self, UnixSocketError> {
-        let (path, private_folder) = match path {
-            Some(path) => (path.to_owned(), None),
+    /// Binds where the flags say, or at the default place for a hub on `port`.
+    pub fn bind(options: &AttachOptions, port: u16) -> Result<Self, UnixSocketError> {
+        let (path, private_folder) = match &options.socket {
+            Some(path) => (path.clone(), None),
             None => default_path(port)?,
         };
         let private_folder = private_folder.map(|path| PrivateFolder::new(path, true));
-        let socket = UnixSocket::bind(&path, SocketType::SEQPACKET, Some(0o600))?;
+        let socket = UnixSocket::bind(&path, SocketType::SEQPACKET, &options.file_access())?;
         Ok(Self {
             socket,
             private_folder,

@@ -82,8 +82,8 @@ impl ListenerSet {
                     this.add_tcp(address, sockets)
                         .map_err(StartError::Runtime)?;
                 }
-                ListenAddress::Unix(path) => {
-                    let socket = UnixSocket::bind(path, SocketType::STREAM, None)?;
+                ListenAddress::Unix { path, access } => {
+                    let socket = UnixSocket::bind(path, SocketType::STREAM, access)?;
                     this.add_unix(socket).map_err(StartError::Runtime)?;
                 }
             }

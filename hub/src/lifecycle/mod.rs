@@ -40,6 +40,7 @@ use crate::limits::{MOVE_TIME, STOP_GRACE};
 use crate::metrics::route::{RouteLabels, group_labels};
 use crate::routing::registration::ExpectedWorker;
 use crate::shared::Shared;
+use crate::shared::attach_policy::AttachPolicy;
 use crate::shared::auth::Access;
 use crate::shared::message::ControlMessage;
 use crate::shared::vital::vital;
@@ -197,6 +198,7 @@ impl Hub {
     ) -> Result<Self, StartError> {
         let geometry = config.geometry()?;
         let access = Access::new(&config)?;
+        let attach_policy = AttachPolicy::new(config.attach.rules()?);
         let fd_limit = raise_fd_limit();
         let reactor_count = geometry.lane_count();
         let Chosen { engine, refusal } = choose(config.io)?;
@@ -212,7 +214,7 @@ impl Hub {
                 .tcp
                 .first()
                 .map_or(0, |tcp| tcp.address.port());
-            let attach = AttachSocket::bind(config.socket.as_deref(), port)?;
+            let attach = AttachSocket::bind(&config.attach, port)?;
             (listeners, attach)
         };
         let attach = Arc::new(attach);
@@ -228,7 +230,7 @@ impl Hub {
             geometry,
             control.clone(),
             fd_limit,
-            access,
+            (access, attach_policy),
             inspections,
             (access_log, route_labels),
         );
@@ -258,7 +260,12 @@ impl Hub {
         tokio::spawn(vital(Arc::clone(&shared), "the control task", control_task));
         let attach_open = watch::Sender::new(true);
         let listener = attach.listener().map_err(StartError::Runtime)?;
-        let accept = control::attach::accept(listener, control, attach_open.subscribe());
+        let accept = control::attach::accept(
+            listener,
+            control,
+            attach_open.subscribe(),
+            shared.attach_policy.subscribe(),
+        );
         let accepting = tokio::spawn(vital(Arc::clone(&shared), "accepting workers", accept));
         Ok(Self {
             shared,

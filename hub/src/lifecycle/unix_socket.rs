@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use crate::config::account::FileAccess;
 use crate::lifecycle::file_lock::FileLock;
 use crate::limits::LISTEN_BACKLOG;
 
@@ -42,12 +43,11 @@ pub enum UnixSocketError {
 }
 
 impl UnixSocket {
-    /// Binds a non-blocking socket of a type and listens. The file has `mode`, or
-    /// what the umask leaves.
+    /// Binds a non-blocking socket of a type and listens.
     pub fn bind(
         path: &Path,
         socket_type: SocketType,
-        mode: Option<u32>,
+        access: &FileAccess,
     ) -> Result<Self, UnixSocketError> {
         let system = |error: io::Error| UnixSocketError::System {
             path: path.to_owned(),
@@ -57,7 +57,7 @@ impl UnixSocket {
         let owner = FileLock::take(path)
             .map_err(system)?
             .ok_or_else(|| UnixSocketError::InUse(path.to_owned()))?;
-        let socket = Self::bind_file(path, socket_type, mode)
+        let socket = Self::bind_file(path, socket_type, access)
             // Nothing is left of one that failed.
             .inspect_err(|_| owner.remove_file())?;
         Ok(Self {
@@ -71,7 +71,7 @@ impl UnixSocket {
     fn bind_file(
         path: &Path,
         socket_type: SocketType,
-        mode: Option<u32>,
+        access: &FileAccess,
     ) -> Result<OwnedFd, UnixSocketError> {
         let system = |error: io::Error| UnixSocketError::System {
             path: path.to_owned(),
@@ -88,15 +88,14 @@ impl UnixSocket {
             bound => bound,
         }
         .map_err(|error| system(error.into()))?;
+        // Nobody can connect before it listens.
         let listen = || {
-            if let Some(mode) = mode {
-                rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(mode))?;
-            }
-            rustix::net::listen(&socket, LISTEN_BACKLOG)
+            give_access(path, access)?;
+            Ok(rustix::net::listen(&socket, LISTEN_BACKLOG)?)
         };
         listen().map_err(|error| {
             let _ = std::fs::remove_file(path);
-            system(error.into())
+            system(error)
         })?;
         Ok(socket)
     }
@@ -151,6 +150,26 @@ fn new_socket(socket_type: SocketType) -> Result<OwnedFd, Errno> {
     rustix::net::socket_with(AddressFamily::UNIX, socket_type, flags, None)
 }
 
+/// Gives the file its group and permissions.
+fn give_access(path: &Path, access: &FileAccess) -> io::Result<()> {
+    if let Some(group) = &access.group {
+        let gid = rustix::fs::Gid::from_raw(group.gid);
+        rustix::fs::chown(path, None, Some(gid)).map_err(|error| {
+            let text = format!(
+                "cannot give it to the group {}: {error}; the hub's user must be a member of it",
+                group.text
+            );
+            io::Error::other(text)
+        })?;
+    }
+    // Whoever names a group alone means that it may connect.
+    let of_group = access.group.as_ref().map(|_| 0o660);
+    if let Some(mode) = access.mode.map(|mode| mode.0).or(of_group) {
+        rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(mode))?;
+    }
+    Ok(())
+}
+
 /// Removes the socket file of a hub that is dead.
 fn remove_stale(
     path: &Path,
@@ -176,6 +195,7 @@ fn remove_stale(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::account::FileMode;
     use crate::shared::id::new_id;
 
     fn folder() -> PathBuf {
@@ -186,15 +206,19 @@ mod tests {
 
     #[test]
     fn a_live_hubs_socket_is_not_taken_and_a_dead_hubs_is() {
+        let access = FileAccess {
+            mode: Some(FileMode(0o600)),
+            group: None,
+        };
         for (socket_type, other) in [
             (SocketType::SEQPACKET, SocketType::STREAM),
             (SocketType::STREAM, SocketType::SEQPACKET),
         ] {
             let folder = folder();
             let path = folder.join("a.sock");
-            let first = UnixSocket::bind(&path, socket_type, Some(0o600)).unwrap();
+            let first = UnixSocket::bind(&path, socket_type, &access).unwrap();
             for again in [socket_type, other] {
-                let second = UnixSocket::bind(&path, again, None);
+                let second = UnixSocket::bind(&path, again, &access);
                 assert!(matches!(second, Err(UnixSocketError::InUse(_))));
             }
             let permissions = std::fs::metadata(&path).unwrap().permissions();
@@ -207,7 +231,7 @@ mod tests {
             let stale = folder.join("b.sock");
             drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
             assert!(stale.exists());
-            drop(UnixSocket::bind(&stale, SocketType::STREAM, None).unwrap());
+            drop(UnixSocket::bind(&stale, SocketType::STREAM, &access).unwrap());
             std::fs::remove_dir(folder).unwrap();
         }
     }
@@ -217,7 +241,7 @@ mod tests {
         let folder = folder();
         let path = folder.join("notes.txt");
         std::fs::write(&path, "mine").unwrap();
-        let bound = UnixSocket::bind(&path, SocketType::STREAM, None);
+        let bound = UnixSocket::bind(&path, SocketType::STREAM, &FileAccess::default());
         assert!(matches!(bound, Err(UnixSocketError::NotASocket(_))));
         assert_eq!(std::fs::read(&path).unwrap(), b"mine");
         let count = std::fs::read_dir(&folder).unwrap().count();

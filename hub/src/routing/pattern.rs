@@ -29,6 +29,29 @@ pub enum Segment {
     CatchAll,
 }
 
+impl Segment {
+    /// Whether this one, which is no catch-all, matches every segment that `other` does.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Param, Self::Literal(text)) => !text.is_empty(),
+            (Self::Param, Self::Affixed { .. } | Self::Param) => true,
+            (Self::Affixed { prefix, suffix }, Self::Literal(text)) => {
+                text.len() > prefix.len() + suffix.len()
+                    && text.starts_with(&**prefix)
+                    && text.ends_with(&**suffix)
+            }
+            (
+                Self::Affixed { prefix, suffix },
+                Self::Affixed {
+                    prefix: before,
+                    suffix: behind,
+                },
+            ) => before.starts_with(&**prefix) && behind.ends_with(&**suffix),
+            _ => self == other && *other != Self::CatchAll,
+        }
+    }
+}
+
 /// A checked pattern; cheap to clone. Two are the same if their texts are.
 #[derive(Clone)]
 pub struct Pattern {
@@ -89,6 +112,29 @@ impl Pattern {
     /// Its segments: what two patterns have in common that match the same paths.
     pub fn shape(&self) -> &Arc<[Segment]> {
         &self.segments
+    }
+
+    /// Whether every path that `other` matches is matched by this one.
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut others = &other.segments[..];
+        for segment in &*self.segments {
+            if *segment == Segment::CatchAll {
+                // What is left must not be empty.
+                return match others {
+                    [] => false,
+                    [Segment::Literal(last)] => !last.is_empty(),
+                    _ => true,
+                };
+            }
+            let [first, rest @ ..] = others else {
+                return false;
+            };
+            if !segment.covers(first) {
+                return false;
+            }
+            others = rest;
+        }
+        others.is_empty()
     }
 
     /// Names of its parameters, in its order.
@@ -204,6 +250,44 @@ mod tests {
             pattern.shape(),
             Pattern::parse("/{x}/x-{y}.png/{*z}").unwrap().shape()
         );
+    }
+
+    #[test]
+    fn a_pattern_covers_those_whose_paths_it_all_matches() {
+        let covers = |a: &str, b: &str| {
+            let [a, b] = [a, b].map(|text| Pattern::parse(text).unwrap());
+            a.covers(&b)
+        };
+        for (wide, narrow) in [
+            ("/a", "/a"),
+            ("/{x}", "/a"),
+            ("/{x}", "/{y}"),
+            ("/{x}", "/v{y}"),
+            ("/v{x}", "/v1"),
+            ("/v{x}", "/v1-{y}"),
+            ("/a/{*x}", "/a/b"),
+            ("/a/{*x}", "/a/b/"),
+            ("/a/{*x}", "/a/{*y}"),
+            ("/a/{*x}", "/a/{b}/c"),
+            ("/{*x}", "/a/{*y}"),
+        ] {
+            assert!(covers(wide, narrow), "{wide} {narrow}");
+        }
+        for (other, route) in [
+            ("/a", "/b"),
+            ("/a", "/a/b"),
+            ("/a/b", "/a"),
+            ("/{x}", "/"),
+            ("/{x}", "/{*y}"),
+            ("/v{x}", "/{y}"),
+            ("/v{x}", "/v"),
+            ("/a/{*x}", "/a"),
+            ("/a/{*x}", "/a/"),
+            ("/a/{*x}", "/{*y}"),
+            ("/a/{*x}", "/b/c"),
+        ] {
+            assert!(!covers(other, route), "{other} {route}");
+        }
     }
 
     #[test]

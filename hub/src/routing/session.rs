@@ -103,7 +103,11 @@ impl Session {
             started_ms: None,
             attached_ms: 0,
             version: None,
-            peer: PeerCredentials { pid: None, uid: 0 },
+            peer: PeerCredentials {
+                pid: None,
+                uid: 0,
+                gid: 0,
+            },
             options: vec![RouteOptions::default(); routes.len()],
             route_ids: vec![RouteId::of_group(Group::Other, None); routes.len()],
             routes,

@@ -30,7 +30,7 @@ impl Access {
         }
         let has_socket = addresses
             .iter()
-            .any(|address| matches!(address, ListenAddress::Unix(_)));
+            .any(|address| matches!(address, ListenAddress::Unix { .. }));
         if config.internal == Internal::Socket && !has_socket {
             return Err(ConfigError::NoInternalSocket);
         }

@@ -1,12 +1,13 @@
 //! What all threads of the hub share.
 //!
-//! [`message`] is what the control thread is told, [`auth`] who may ask for what,
+//! [`message`] is what the control thread is told, [`auth`] who may ask for what, [`attach_policy`] whose workers may attach,
 //! [`counters`] count failures, [`tap`] lets who operates the hub look at requests, [`admission`] bounds connections and [`fd_budget`] what may
 //! use descriptors, [`inspection`] is the question what slots are in, [`vital`] runs tasks
 //! without which the hub ends, [`id`] makes random ids, and [`sabotage`] makes tests fail on
 //! purpose.
 
 pub mod admission;
+pub mod attach_policy;
 pub mod auth;
 pub mod counters;
 pub mod fd_budget;
@@ -30,6 +31,7 @@ use crate::metrics::recorder::ReactorMetrics;
 use crate::metrics::route::RouteLabels;
 use crate::routing::cell::RouteCell;
 use crate::shared::admission::Admission;
+use crate::shared::attach_policy::AttachPolicy;
 use crate::shared::auth::Access;
 use crate::shared::inspection::Inspection;
 use crate::shared::message::ControlMessage;
@@ -73,6 +75,8 @@ pub struct Shared {
     pub metrics: Vec<Arc<ReactorMetrics>>,
     /// Who may ask for what.
     pub access: Access,
+    /// Whose workers may attach.
+    pub attach_policy: watch::Sender<AttachPolicy>,
     /// Where each reactor is asked for the state of its slots.
     pub inspections: Vec<mpsc::UnboundedSender<Inspection>>,
     /// Clients of event streams.
@@ -89,7 +93,7 @@ impl Shared {
         geometry: Geometry,
         control: mpsc::UnboundedSender<ControlMessage>,
         fd_limit: u64,
-        access: Access,
+        (access, attach_policy): (Access, AttachPolicy),
         inspections: Vec<mpsc::UnboundedSender<Inspection>>,
         (access_log, route_labels): (Option<Writer>, RouteLabels),
     ) -> Self {
@@ -121,6 +125,7 @@ impl Shared {
             access_log,
             metrics: (0..geometry.lane_count()).map(|_| Arc::default()).collect(),
             access,
+            attach_policy: watch::Sender::new(attach_policy),
             inspections,
             streams: Registry::default(),
             failure: watch::Sender::new(None),

@@ -25,6 +25,8 @@ use crate::handler::route::Route;
 use crate::handler::runtime::Spawner;
 use crate::hub::attach::AttachSocket;
 use crate::hub::client::HubClient;
+
+use crate::hub::trusted_users;
 use crate::hub::url::HubUrl;
 use crate::limits::{
     COLLECTED_BYTES_MAX_DEFAULT, CONNECT_TIME_DEFAULT, EMITTER_CONNECTION_COUNT, HUB_URL_DEFAULT,
@@ -224,7 +226,8 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         self
     }
 
-    /// The hub runs as this user (a number). Without this, a hub that is neither the
+    /// The hub runs as this user (a number), or as one whom the environment's `HUB_USER` names (a
+    /// name or number). Without this, a hub that is neither the
     /// worker's own user's nor root's is not trusted with its routes: anybody could be
     /// listening in the place of one that is gone.
     pub fn trust_hub_user(mut self, uid: u32) -> Self {
@@ -275,10 +278,14 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from)
         });
+        let mut trusted = self.trusted_users;
+        trusted.extend(trusted_users::parse(
+            &std::env::var("HUB_USER").unwrap_or_default(),
+        )?);
         let attach = AttachSocket {
             told,
             usual: url.usual_attach_sockets(),
-            trusted: self.trusted_users,
+            trusted,
         };
         let hub = HubClient::new(url, self.connect_timeout, 0);
         let spawner = Spawner::current();

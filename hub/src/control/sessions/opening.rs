@@ -25,6 +25,7 @@ use crate::routing::conflict::check_conflicts;
 use crate::routing::registration::{Registration, RouteSpec};
 use crate::routing::session::{OpenLanes, Session, SessionState};
 use crate::shared::Shared;
+use crate::shared::attach_policy::Grant;
 use crate::shared::id::new_id;
 use crate::shared::message::{ControlMessage, Greeting, Opening};
 
@@ -35,6 +36,14 @@ enum NotAttached {
     Registration(ControlError),
     /// A worker of its name is there that started later.
     Outdated,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    socket: &'a OwnedFd,
+    peer: PeerCredentials,
+    grant: &'a Grant,
 }
 
 /// What a session is made of.
@@ -59,13 +68,19 @@ impl Sessions {
             opening,
             socket,
             peer,
+            grant,
         } = greeting;
+        let from = Asking {
+            socket: &socket,
+            peer,
+            grant: &grant,
+        };
         let result = match opening {
-            Opening::Hello(hello) => self.attach_reserved(&hello, &socket, peer),
+            Opening::Hello(hello) => self.attach_reserved(&hello, from),
             Opening::Register {
                 document,
                 thread_count,
-            } => self.attach_new(&document, thread_count, &socket, peer),
+            } => self.attach_new(&document, thread_count, from),
         };
         match result {
             Ok(()) => {}
@@ -87,12 +102,7 @@ impl Sessions {
     }
 
     /// A worker that has registered over HTTP: its reservation becomes a session.
-    fn attach_reserved(
-        &mut self,
-        hello: &Hello,
-        socket: &OwnedFd,
-        peer: PeerCredentials,
-    ) -> Result<(), NotAttached> {
+    fn attach_reserved(&mut self, hello: &Hello, from: Asking<'_>) -> Result<(), NotAttached> {
         self.check_opening(hello.thread_count)?;
         self.expire();
         let worker_id = String::from_utf8_lossy(&hello.worker_id).into_owned();
@@ -106,8 +116,9 @@ impl Sessions {
             tracing::warn!(worker = registration.name, "{conflict}");
             Refusal::RouteConflict
         })?;
+        self.check_allowed(&registration, from)?;
         self.check_age(&registration)?;
-        Ok(self.open(registration, worker_id, hello.thread_count, socket, peer)?)
+        Ok(self.open(registration, worker_id, hello.thread_count, from)?)
     }
 
     /// A worker that registers and attaches in one go.
@@ -115,17 +126,56 @@ impl Sessions {
         &mut self,
         document: &[u8],
         thread_count: u32,
-        socket: &OwnedFd,
-        peer: PeerCredentials,
+        from: Asking<'_>,
     ) -> Result<(), NotAttached> {
         self.check_opening(thread_count)?;
         let registration = register::read(document, &self.shared.config.own_paths)
             .map_err(NotAttached::Registration)?;
         check_conflicts(&self.shared.routes.current(), &registration)
             .map_err(|conflict| NotAttached::Registration(conflict.into()))?;
+        self.check_allowed(&registration, from)?;
         self.check_age(&registration)?;
         let worker_id = new_id().map_err(|_| Refusal::NoResources)?;
-        Ok(self.open(registration, worker_id, thread_count, socket, peer)?)
+        Ok(self.open(registration, worker_id, thread_count, from)?)
+    }
+
+    /// Whether the worker's user may have it register so. Beside the rules: another user's
+    /// worker is neither replaced, nor joined.
+    fn check_allowed(
+        &self,
+        registration: &Registration,
+        from: Asking<'_>,
+    ) -> Result<(), NotAttached> {
+        let refused = |why| NotAttached::Registration(ControlError::NotAllowed(why));
+        from.grant.check(registration).map_err(refused)?;
+        if matches!(from.grant, Grant::Own) {
+            return Ok(());
+        }
+        let is_others = |session: &Session| session.peer.uid != from.peer.uid;
+        let name = &registration.name;
+        let is_taken = |attached: &&Attached| {
+            attached.is_live() && attached.session.name == *name && is_others(&attached.session)
+        };
+        if let Some(other) = self.attached.iter().find(is_taken) {
+            return Err(refused(format!(
+                "the worker {name:?} runs as user {}, and this one as user {}: choose another name",
+                other.session.peer.uid, from.peer.uid
+            )));
+        }
+        let table = self.shared.routes.current();
+        for route in &registration.routes {
+            let targets = table.targets_of(route).iter();
+            if let Some(other) = targets
+                .map(|target| &target.session)
+                .find(|other| is_others(other))
+            {
+                return Err(refused(format!(
+                    "{route} is served by the worker {:?} of user {}; this one runs as user {}",
+                    other.name, other.peer.uid, from.peer.uid
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Whether no worker of the name is there that started later: one that lost its hub and
@@ -193,8 +243,7 @@ impl Sessions {
         registration: Registration,
         worker_id: String,
         thread_count: u32,
-        socket: &OwnedFd,
-        peer: PeerCredentials,
+        Asking { socket, peer, .. }: Asking<'_>,
     ) -> Result<(), Refusal> {
         self.check_count(peer)?;
         let Registration {
