@@ -48,6 +48,9 @@ pub const MOVE_TIME: Duration = Duration::from_secs(5);
 /// Shortest time that a flag may set for clients and workers: a few ticks of the coarse clock.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
+/// Longest time that a flag or a worker may set.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+
 /// How long routes are remembered after their workers have gone. A service that has not come
 /// back by then is taken for retired: its paths are 404, or those of a less specific route.
 pub const ABSENCE_TIME: Duration = Duration::from_secs(3600);

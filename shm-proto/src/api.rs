@@ -55,6 +55,19 @@ pub struct RouteRegistration {
     /// The worker gets parameters as the client sent them, not decoded.
     #[serde(default)]
     pub raw_params: bool,
+    /// Milliseconds that the worker has to respond, instead of what the hub gives all routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Bytes of the largest request body, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body_bytes_max: Option<u64>,
+    /// Requests that may wait for a slot on each reactor, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u32>,
+    /// Requests that workers may have at a time, in the whole hub; without it, as many as they
+    /// have slots for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
 }
 
 /// What `POST /internal/register` gives.

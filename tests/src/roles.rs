@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{PTracer, set_ptracer};
 use slotway_loadgen::echo::{Echo, Stall};
-use slotway_worker_sdk::{HubWorker, RunError};
+use slotway_worker_sdk::{HubWorker, Method, Route, RunError};
 use tokio::runtime::Runtime;
 
 #[allow(
@@ -92,6 +92,7 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
             }
         }
         "own-metrics" => run_until_told(own_metrics(first, second)),
+        "slots-of-one" => run_until_told(one_at_a_time(first, second)),
         "fields" => run_until_told(fields(first, second)),
         "extractors" => run(crate::extractor_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
@@ -126,6 +127,20 @@ fn own_metrics(hub_url: &str, name: &str) -> HubWorker<()> {
 }
 
 /// Says what fields a request has: the values of each name in lower case.
+/// Two routes of one request at a time; a request for one of them never ends.
+fn one_at_a_time(hub_url: &str, name: &str) -> HubWorker<()> {
+    let hang = Route::in_place(Method::Get, "/hang", |(), _| {
+        loop {
+            std::thread::park();
+        }
+    });
+    let quick = Route::in_place(Method::Get, "/quick", |(), request| {
+        request.response(200).text("quick")
+    });
+    let routes = [hang, quick].map(|route| route.concurrency(1));
+    HubWorker::new(hub_url, name, ()).threads(2).routes(routes)
+}
+
 fn fields(hub_url: &str, name: &str) -> HubWorker<()> {
     use slotway_worker_sdk::extract::{Headers, Json};
     HubWorker::new(hub_url, name, ()).get("/fields", |headers: Headers| {

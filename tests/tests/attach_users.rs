@@ -18,6 +18,7 @@ slotway_tests::on_both_engines! {
     a_named_users_worker_attaches_and_serves_through_an_upgrade
     a_member_of_a_named_group_attaches
     another_users_worker_neither_replaces_nor_joins_one
+    a_user_registers_what_the_rules_allow_and_a_reload_changes_them
     a_users_silent_connections_keep_nobody_else_out
     a_unix_listener_is_open_to_its_group_and_not_its_internal_paths
 }
@@ -149,6 +150,49 @@ fn another_users_worker_neither_replaces_nor_joins_one(io: &str) {
     assert_eq!(http::get(hub.address, "/own").text(), "served");
     own.stop();
     own.wait().unwrap();
+}
+
+fn a_user_registers_what_the_rules_allow_and_a_reload_changes_them(io: &str) {
+    let folder = Folder::new();
+    let path = folder.path().join("hub.toml");
+    let rules = format!(
+        "socket_mode = \"0666\"\n[[attach]]\nuser = {SHOP}\nnames = [\"shop\"]\n\
+         routes = [\"/shop\", \"/shop/{{*rest}}\"]\n"
+    );
+    std::fs::write(&path, &rules).unwrap();
+    let hub = open_hub(io, &["--config", path.to_str().unwrap()]);
+    let run = |user: u32, worker: HubWorker<()>| {
+        let ended = as_user(user, &[], || worker.run_blocking());
+        ended.map(|ended| ended.unwrap_err().to_string())
+    };
+    let Some(refused) = run(SHOP, worker(&hub, "shop", "/pay")) else {
+        return;
+    };
+    assert!(
+        refused.contains("403") && refused.contains("may not serve GET /pay"),
+        "{refused}"
+    );
+    let refused = run(SHOP, worker(&hub, "pay", "/shop")).unwrap();
+    assert!(refused.contains("may have the names shop"), "{refused}");
+    let refused = run(NOBODY, worker(&hub, "shop", "/shop")).unwrap();
+    assert!(refused.contains("--attach-user 65534"), "{refused}");
+    let running = as_user(SHOP, &[], || {
+        worker(&hub, "shop", "/shop/{id}").start().unwrap()
+    });
+    wait_until("it is attached", || hub.health().contains("\"shop\""));
+    assert_eq!(http::get(hub.address, "/shop/1").text(), "served");
+    // Another user, without a new start.
+    std::fs::write(&path, format!("{rules}[[attach]]\nuser = {NOBODY}\n")).unwrap();
+    hub.part.signal(rustix::process::Signal::HUP);
+    hub.part.wait_for_log("taken: [[attach]]");
+    let other = as_user(NOBODY, &[], || {
+        worker(&hub, "other", "/pay").start().unwrap()
+    });
+    wait_until("it is attached", || hub.health().contains("\"other\""));
+    for running in [running, other].into_iter().flatten() {
+        running.stop();
+        running.wait().unwrap();
+    }
 }
 
 fn a_users_silent_connections_keep_nobody_else_out(io: &str) {

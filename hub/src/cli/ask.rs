@@ -101,6 +101,7 @@ fn command_of(asked: &Asked) -> AdminCommand {
             host: host.clone(),
         },
         Asked::Slots { .. } => AdminCommand::Slots,
+        Asked::Reload { .. } => AdminCommand::Reload,
         Asked::Drain { worker, .. } => AdminCommand::Drain {
             worker: worker.clone(),
         },

@@ -1,5 +1,6 @@
 //! The commands beside serving.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -14,6 +15,25 @@ pub enum Command {
     /// For a hub that runs.
     #[command(flatten)]
     Ask(Asked),
+
+    /// Say what is wrong with a configuration, or that it is right
+    CheckConfig {
+        /// A file, or the flags that the hub would get, for example --config FILE --slots 9
+        /// [default: /etc/slotway/hub.toml]
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+        flags: Vec<OsString>,
+    },
+
+    /// Print a configuration, with where each value comes from
+    Config {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+        /// A file, or the flags that the hub would get, for example --config FILE --slots 9
+        /// [default: /etc/slotway/hub.toml]
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+        flags: Vec<OsString>,
+    },
 
     /// Write a completion script for a shell to standard output
     Completions {
@@ -52,6 +72,12 @@ pub enum Asked {
         /// The Host field of that request
         #[arg(long, requires = "path")]
         host: Option<String>,
+        #[command(flatten)]
+        hub: WhichHub,
+    },
+
+    /// Take what has changed in the configuration file, and say what has to wait for a new start
+    Reload {
         #[command(flatten)]
         hub: WhichHub,
     },
@@ -98,6 +124,7 @@ impl Asked {
             Self::Status { hub }
             | Self::Workers { hub }
             | Self::Routes { hub, .. }
+            | Self::Reload { hub }
             | Self::Slots { hub }
             | Self::Drain { hub, .. }
             | Self::Evict { hub, .. }

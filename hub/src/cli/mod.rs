@@ -1,10 +1,12 @@
 //! The command line: flags in, exit code out.
 //!
 //! Without a command it is a hub that serves (`serve`). The other commands ask one that runs
-//! (`ask`, shown to people by `show`), or are about the command line itself (`manual`).
+//! (`ask`, shown to people by `show`), or are about the `configuration` or the command line itself
+//! (`manual`).
 
 mod ask;
 mod command;
+mod configuration;
 mod manual;
 mod serve;
 mod show;
@@ -14,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
-use crate::config::{Config, settings};
+use crate::config::Config;
 use command::Command;
 
 /// HTTP in, shared memory through, HTTP out.
@@ -38,38 +40,40 @@ struct Cli {
 
 /// Runs the hub until SIGTERM or SIGINT, or a command. Exit codes: 0 after a graceful stop
 /// or a command that was carried out, 1 when it cannot start, its stop had to be cut short, or
-/// a command failed, 2 for wrong flags, 70 when it could not go on.
+/// a command failed, 2 for a wrong configuration, 70 when it could not go on.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.collect();
     let mut command = Cli::command();
-    let parsed = command
-        .try_get_matches_from_mut(arguments)
-        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match parsed {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            // In vain only if stderr is closed.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+    // Whether flags are right is for `load` to say, which knows the file.
+    let begun = command.clone().ignore_errors(true);
+    let has_command = match begun.try_get_matches_from(&arguments) {
+        Ok(matches) => matches.subcommand_name().is_some(),
+        Err(help) => return wrong(&help),
     };
-    match cli.command {
-        None => {
-            let mut config = cli.config;
-            config.settings = settings::of(&command, &matches);
-            serve::run(config)
-        }
-        Some(Command::Man) => manual::man(command),
-        Some(Command::Completions { shell }) => manual::completions(shell, command),
-        Some(Command::Ask(asked)) => ask::run(&asked),
+    if !has_command {
+        return serve::run(&arguments);
+    }
+    let parsed = command
+        .try_get_matches_from_mut(&arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed.map(|cli| cli.command) {
+        // Without a command it has served.
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(Command::Man)) => manual::man(command),
+        Ok(Some(Command::Completions { shell })) => manual::completions(shell, command),
+        Ok(Some(Command::CheckConfig { flags })) => configuration::check(flags),
+        Ok(Some(Command::Config { json, flags })) => configuration::show(flags, json),
+        Ok(Some(Command::Ask(asked))) => ask::run(&asked),
+        Err(error) => wrong(&error),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
+/// Prints what clap says.
+fn wrong(error: &clap::Error) -> ExitCode {
+    // In vain only if stderr is closed.
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { WRONG_USAGE } else { 0 })
 }
+
+/// A wrong configuration.
+const WRONG_USAGE: u8 = 2;

@@ -1,10 +1,12 @@
 //! A hub that serves, from its start to its exit code.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::configuration;
 use crate::config::Config;
-use crate::config::secret::Secret;
+use crate::config::load::load;
 use crate::lifecycle::Hub;
 use crate::lifecycle::error::StartError;
 use crate::lifecycle::stand_in;
@@ -13,8 +15,12 @@ use crate::logging;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
-/// Runs the hub until SIGTERM or SIGINT.
-pub fn run(mut config: Config) -> ExitCode {
+/// Runs the hub of these arguments until SIGTERM or SIGINT.
+pub fn run(arguments: &[OsString]) -> ExitCode {
+    let mut config = match load(arguments) {
+        Ok(config) => config,
+        Err(error) => return configuration::complain(&error),
+    };
     let log = logging::start(config.logs.log_format);
     config.recent_lines = log.recent.clone();
     if config.region_size.is_some() {
@@ -56,9 +62,7 @@ enum End {
     Failed,
 }
 
-fn serve(mut config: Config) -> Result<End, StartError> {
-    let secret = std::env::var("HUB_SECRET").unwrap_or_default();
-    config.secret = Secret::new(&secret)?;
+fn serve(config: Config) -> Result<End, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -140,7 +144,7 @@ async fn serve_until_told(
             }
             _ = signals.terminate.recv() => return ("SIGTERM".to_owned(), End::Well, None),
             _ = signals.interrupt.recv() => return ("SIGINT".to_owned(), End::Well, None),
-            _ = signals.hangup.recv() => hub.log_reopener()(),
+            _ = signals.hangup.recv() => hub.refresher()(),
             _ = signals.upgrade.recv() => match hub.upgrade(program).await {
                 Ok(successor) => {
                     let why = "a new hub has taken over".to_owned();
@@ -190,7 +194,7 @@ impl Signals {
 
     /// Stops the hub. Who tells one to end that has handed over means its successor first.
     async fn stop(&mut self, hub: Hub, mut successor: Option<Pid>) -> Stopped {
-        let reopen_logs = hub.log_reopener();
+        let refresh = hub.refresher();
         let mut stopping = std::pin::pin!(hub.stop());
         let mut stopped = Stopped::InTime;
         loop {
@@ -207,7 +211,7 @@ impl Signals {
             };
             // Passing it on fails only if that has ended.
             if told == Signal::HUP {
-                reopen_logs();
+                refresh();
             }
             match (told, successor) {
                 (Signal::USR2 | Signal::HUP, None) => {}

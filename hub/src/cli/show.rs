@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::command::Asked;
+use crate::config::settings::Setting;
 
 /// Incidents that `status` shows.
 const INCIDENTS_SHOWN: usize = 10;
@@ -18,10 +19,38 @@ pub fn reply(asked: &Asked, reply: &Value) -> String {
         Asked::Routes { path: None, .. } => routes(reply),
         Asked::Routes { .. } => who(reply),
         Asked::Slots { .. } => slots(reply),
+        Asked::Reload { .. } => reloaded(reply),
         Asked::Drain { worker, .. } => format!("{worker}: {} draining\n", reply["draining"]),
         Asked::Evict { worker, .. } => format!("{worker}: {} evicted\n", reply["evicted"]),
         Asked::Trace { .. } => traced(reply),
     }
+}
+
+/// Settings with their sources.
+pub fn settings(settings: &[Setting]) -> String {
+    let rows = settings.iter().map(|setting| {
+        [
+            setting.name.clone(),
+            setting.value.clone(),
+            setting.source.clone(),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    table(["SETTING", "VALUE", "FROM"], [false; 3], &rows)
+}
+
+fn reloaded(reply: &Value) -> String {
+    let names = |value: &Value| {
+        let names: Vec<_> = list(value).iter().map(text).collect();
+        names.join(", ")
+    };
+    let (taken, left) = (names(&reply["taken"]), names(&reply["left"]));
+    let taken = if taken.is_empty() { "nothing" } else { &taken };
+    let left = match &*left {
+        "" => String::new(),
+        left => format!("waits for a new start of the hub: {left}\n"),
+    };
+    format!("taken: {taken}\n{left}")
 }
 
 fn text(value: &Value) -> &str {

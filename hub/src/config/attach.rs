@@ -6,9 +6,7 @@ use clap::Args;
 
 use super::account::{FileAccess, FileMode, Group, User};
 use super::error::ConfigError;
-use crate::routing::host;
-use crate::routing::pattern::Pattern;
-use crate::routing::registration::RouteSpec;
+use crate::routing::area::RouteArea;
 
 /// Flags of the attach socket.
 #[derive(Clone, Debug, Args)]
@@ -56,36 +54,9 @@ pub struct AttachRule {
     /// Whose workers.
     pub peer: AttachPeer,
     /// The routes that they may serve; all without any.
-    pub routes: Vec<AllowedRoute>,
+    pub routes: Vec<RouteArea>,
     /// The names that they may have; any without one.
     pub names: Vec<String>,
-}
-
-/// Routes that may be served: `[host]/pattern`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AllowedRoute {
-    /// Of this host; without one, only routes for every host.
-    host: Option<String>,
-    path: Pattern,
-}
-
-impl AllowedRoute {
-    /// Reads one.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "expected a route like /shop/{*rest}, or shop.example/{*rest}".to_owned();
-        let (host, path) = text.split_at(text.find('/').ok_or_else(wrong)?);
-        let path = Pattern::parse(path).map_err(|error| error.to_string())?;
-        let host = match host {
-            "" => None,
-            host => Some(host::parse(host)?),
-        };
-        Ok(Self { host, path })
-    }
-
-    /// Whether all requests of a route are among these.
-    pub fn covers(&self, route: &RouteSpec) -> bool {
-        self.host.as_deref() == route.host.as_deref() && self.path.covers(&route.path)
-    }
 }
 
 impl AttachOptions {
@@ -148,33 +119,6 @@ impl std::fmt::Display for AttachPeer {
         match self {
             Self::User(user) => write!(f, "user {}", user.text),
             Self::Group(group) => write!(f, "group {}", group.text),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_allowed_route_covers_what_lies_within_it_on_its_host() {
-        let covers = |allowed: &str, route: &str| {
-            AllowedRoute::parse(allowed)
-                .unwrap()
-                .covers(&RouteSpec::for_tests(route))
-        };
-        assert!(covers("/shop/{*rest}", "/shop/items/{id}"));
-        assert!(covers("/shop/{*rest}", "/shop/{*all}"));
-        assert!(!covers("/shop/{*rest}", "/shop"));
-        assert!(!covers("/shop/{*rest}", "/{*rest}"));
-        assert!(!covers("shop.example/{*rest}", "/x"));
-        let mut route = RouteSpec::for_tests("/x");
-        route.host = Some("shop.example".into());
-        let allowed = AllowedRoute::parse("shop.example/{*rest}").unwrap();
-        assert!(allowed.covers(&route));
-        assert!(!AllowedRoute::parse("/{*rest}").unwrap().covers(&route));
-        for wrong in ["", "shop", "/{", "sh op/x"] {
-            assert!(AllowedRoute::parse(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::limits::TIMEOUT_MAX;
+
 /// A time; a number alone is seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(Duration);
@@ -27,7 +29,7 @@ impl Time {
 
 /// Parses a time, at least `min` and at most a day.
 pub fn at_least(min: Duration) -> impl Fn(&str) -> Result<Time, String> + Clone {
-    let max = Duration::from_secs(86_400);
+    let max = TIMEOUT_MAX;
     move |text| {
         let time: Time = text.parse()?;
         if (min..=max).contains(&time.0) {

@@ -1,6 +1,7 @@
 //! Why a configuration cannot be used.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use slotway_shm_proto::layout::GeometryError;
 use slotway_shm_proto::limits::SLOT_COUNT_MAX;
@@ -18,13 +19,24 @@ pub enum ConfigError {
     Slots(u64),
     /// Others can reach it, and nothing keeps them out.
     #[error(
-        "{0} can be reached from elsewhere: set HUB_SECRET (at least {SECRET_CHARS_MIN} characters), \
+        "{0} can be reached from elsewhere: set HUB_SECRET or --secret-file (at least {SECRET_CHARS_MIN} characters), \
              or listen on a loopback address"
     )]
     NoSecret(SocketAddr),
     /// A secret that is easily guessed.
-    #[error("HUB_SECRET has fewer than {SECRET_CHARS_MIN} characters")]
+    #[error("the secret (HUB_SECRET, --secret-file) has fewer than {SECRET_CHARS_MIN} characters")]
     SecretTooShort,
+    /// Which one counts?
+    #[error("there are two secrets, HUB_SECRET and --secret-file: give one of them")]
+    TwoSecrets,
+    /// The file of the secret.
+    #[error("--secret-file {path}: {error}")]
+    SecretFile {
+        /// Where.
+        path: PathBuf,
+        /// The system's error.
+        error: std::io::Error,
+    },
     /// A peer of the attach socket has limits in one place and none in another.
     #[error(
         "[[attach]]: {0} may attach without limits elsewhere (--attach-user, --attach-group, or another [[attach]])"

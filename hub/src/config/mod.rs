@@ -1,23 +1,37 @@
-//! Flags of `slotway-hub` and what they mean once checked.
+//! The configuration of `slotway-hub`: its flags, checked.
+//!
+//! [`load`] puts them together out of the command line, the environment (`command_line`) and a
+//! `file` with its `tables` (`source` knows its lines); [`check`] says what they must be to each other, [`problem`] and
+//! [`error`] what is wrong, [`settings`] are for people to look at, and [`live`] is what can change
+//! while the hub serves.
 //!
 //! [`listen`] says where the hub listens, [`attach`] which users' workers may attach ([`account`]
 //! knows users and groups), [`deadlines`] how long clients are waited for, and [`logs`] what is
 //! logged. [`secret`] is what peers from other hosts must send, [`origin`] the web origins that
-//! may read responses, [`duration`] reads times, [`settings`] are for people to look at, and
-//! [`error`] says why a configuration cannot be used.
+//! may read responses, and [`duration`] reads times.
 
 pub mod account;
 pub mod attach;
+pub mod check;
+mod command_line;
 pub mod deadlines;
 pub mod duration;
 pub mod error;
+mod file;
 pub mod listen;
+pub mod live;
+pub mod load;
 pub mod logs;
 pub mod origin;
+pub mod problem;
 pub mod secret;
 pub mod settings;
+mod source;
+mod tables;
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -35,6 +49,7 @@ use crate::limits::{
     TIMEOUT_TIME_DEFAULT, WORKER_GRACE_DEFAULT, WRITE_RATE_MIN_DEFAULT, WRITE_TIME_DEFAULT,
 };
 use crate::logging::recent::RecentLines;
+use crate::routing::area::LimitRule;
 use crate::routing::own_paths::OwnPaths;
 
 use attach::AttachOptions;
@@ -54,10 +69,12 @@ Environment:
   HUB_SECRET  What peers on other hosts must send as X-Hub-Secret, at least 16 characters;
               needed where the hub listens on more than loopback
   RUST_LOG    What is logged, for example debug or warn [default: info]
+  SLOTWAY_*   Every flag: SLOTWAY_SLOTS=512 is --slots 512
 
 Signals:
   SIGTERM, SIGINT  Finish what is in flight and end; a second one ends at once
-  SIGHUP           Open the file of --access-log anew
+  SIGHUP           Take what has changed in the file of --config, and open the file of
+                   --access-log anew
   SIGUSR2          Replace the hub by the program that is at its path now; no connection is
                    refused";
 
@@ -65,6 +82,11 @@ Signals:
 #[derive(Clone, Debug, Parser)]
 #[command(name = "slotway-hub", version, about, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Config {
+    /// A configuration file in TOML: its keys are these flags, with _ for -; flags and variables
+    /// go before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Address to listen on; may be given again
     #[arg(
         long,
@@ -248,14 +270,25 @@ pub struct Config {
     #[arg(long, value_name = "WHERE", value_enum, default_value_t)]
     pub internal: Internal,
 
-    /// What peers that are not on this host must send as X-Hub-Secret; the command line
-    /// takes it from `HUB_SECRET`
+    /// A file with the secret, instead of `HUB_SECRET`
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// The `[[route]]` tables of the configuration file
+    #[arg(skip)]
+    pub route_limits: Vec<LimitRule>,
+
+    /// What peers that are not on this host must send as X-Hub-Secret
     #[arg(skip)]
     pub secret: Option<Secret>,
 
     /// All flags with their values, for the status page
     #[arg(skip)]
     pub settings: Vec<settings::Setting>,
+
+    /// The command line, to read the configuration again
+    #[arg(skip)]
+    pub arguments: Vec<OsString>,
 
     /// The last warnings and errors of the log, for the status page
     #[arg(skip)]
@@ -372,11 +405,6 @@ impl Config {
     pub fn sse_sweep_interval(&self) -> Option<Duration> {
         let interval = Duration::from_millis(self.sse_sweep_interval_ms);
         (!interval.is_zero()).then_some(interval)
-    }
-
-    /// Time a worker has to respond, in milliseconds.
-    pub fn timeout_ms(&self) -> u64 {
-        self.timeout.ms()
     }
 }
 

@@ -22,6 +22,7 @@ use crate::limits::{COMMAND_COUNT_MAX, COMMAND_TIME};
 use crate::metrics::recorder::Phase;
 use crate::metrics::route::{RouteId, RouteLabels};
 use crate::shared::Shared;
+use crate::shared::reload::reload;
 use crate::shared::tap::EndedRequest;
 use crate::status::observation::Observation;
 use crate::status::report;
@@ -45,6 +46,8 @@ pub enum AdminCommand {
         /// The value of the Host field.
         host: Option<String>,
     },
+    /// What has changed in the configuration is taken.
+    Reload,
     /// What every slot is in.
     Slots,
     /// Workers finish what they have, and end.
@@ -112,6 +115,7 @@ impl Admin {
             AdminCommand::Who { path, method, host } => {
                 client.reply(Ok(who::find(&self.shared, &path, &method, host.as_deref())));
             }
+            AdminCommand::Reload => client.reply(self.reload()),
             AdminCommand::Slots => {
                 let (shared, sessions) = (Arc::clone(&self.shared), sessions.all());
                 tokio::spawn(async move {
@@ -127,6 +131,16 @@ impl Admin {
                 client.reply(done("evicted", count, &worker));
             }
             AdminCommand::Trace { route } => self.trace(sessions, client, route.as_deref()),
+        }
+    }
+
+    fn reload(&self) -> Result<Value, String> {
+        match reload(&self.shared) {
+            Ok(changes) => Ok(json!({ "taken": changes.taken, "left": changes.left })),
+            Err(problems) => {
+                let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                Err(format!("nothing changes:\n  {}", lines.join("\n  ")))
+            }
         }
     }
 

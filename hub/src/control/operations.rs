@@ -164,7 +164,7 @@ impl Operations {
         render: fn(&Observation, &[Line], &[Setting]) -> LocalReply,
     ) {
         let (lines, shared) = (self.recent.newest_first(), Arc::clone(&self.shared));
-        let render = move |observation| render(&observation, &lines, &shared.config.settings);
+        let render = move |observation| render(&observation, &lines, &shared.settings());
         respond_later(self.observe(sessions, render), reply);
     }
 

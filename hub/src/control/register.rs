@@ -1,15 +1,17 @@
 //! `POST /internal/register`: the document, checked field by field.
 
 use slotway_shm_proto::Method;
-use slotway_shm_proto::api::{RegisterRequest, WORKER_PING_ROUTE};
+use slotway_shm_proto::api::{RegisterRequest, RouteRegistration, WORKER_PING_ROUTE};
 
 use super::document;
 use super::error::ControlError;
 use crate::clock;
 use crate::limits::{
-    ROUTE_COUNT_MAX, ROUTE_PATH_BYTES_MAX, WORKER_NAME_BYTES_MAX, WORKER_VERSION_BYTES_MAX,
+    ROUTE_COUNT_MAX, ROUTE_PATH_BYTES_MAX, TIMEOUT_MAX, TIMEOUT_MIN, WORKER_NAME_BYTES_MAX,
+    WORKER_VERSION_BYTES_MAX,
 };
 use crate::routing::host;
+use crate::routing::limits::RouteLimits;
 use crate::routing::own_paths::OwnPaths;
 use crate::routing::pattern::Pattern;
 use crate::routing::registration::{Registration, RouteOptions, RouteSpec};
@@ -56,11 +58,14 @@ pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlEr
             let why = "an event stream must be a GET route".to_owned();
             return refuse(&format!("routes[{index}].sse"), why);
         }
+        let limits = read_limits(&route)
+            .map_err(|(name, why)| ControlError::field(&format!("routes[{index}].{name}"), why))?;
         routes.push(spec);
         options.push(RouteOptions {
             may_retry: route.retry,
             is_sse: route.sse,
             raw_params: route.raw_params,
+            limits,
         });
     }
     Ok(Registration {
@@ -74,6 +79,28 @@ pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlEr
         returns: document.returns,
         routes,
         options,
+    })
+}
+
+/// What a route may use; the error has the field.
+fn read_limits(route: &RouteRegistration) -> Result<RouteLimits, (&'static str, String)> {
+    let times = TIMEOUT_MIN.as_millis() as u64..=TIMEOUT_MAX.as_millis() as u64;
+    if let Some(ms) = route.timeout_ms.filter(|ms| !times.contains(ms)) {
+        let (min, max) = times.into_inner();
+        return Err(("timeout_ms", format!("{ms} is not within {min} to {max}")));
+    }
+    if route.concurrency == Some(0) {
+        return Err(("concurrency", "0 would let no request in".to_owned()));
+    }
+    if route.sse && route.concurrency.is_some() {
+        let why = "clients of an event stream are not bounded by it";
+        return Err(("concurrency", why.to_owned()));
+    }
+    Ok(RouteLimits {
+        timeout_ms: route.timeout_ms,
+        body_bytes_max: route.body_bytes_max,
+        queue: route.queue,
+        concurrency: route.concurrency,
     })
 }
 

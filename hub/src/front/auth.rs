@@ -24,7 +24,8 @@ pub fn no_secret() -> LocalReply {
 
 /// Whether the peer has sent the secret.
 pub fn check_secret(wire: &Wire, call: &Call) -> Result<(), LocalReply> {
-    let secret = wire.reactor.shared.access.secret.as_ref();
+    let live = wire.reactor.lanes.settings();
+    let secret = live.secret.as_ref();
     let sent = value_in(&call.head.dropped, &wire.input, SECRET_FIELD);
     let is_right = secret
         .zip(sent)
@@ -35,7 +36,8 @@ pub fn check_secret(wire: &Wire, call: &Call) -> Result<(), LocalReply> {
 /// Whether the secret stands in what could not be parsed: who does not know it
 /// learns nothing of what is wrong.
 pub fn has_secret_line(wire: &Wire) -> bool {
-    let Some(secret) = &wire.reactor.shared.access.secret else {
+    let live = wire.reactor.lanes.settings();
+    let Some(secret) = &live.secret else {
         return false;
     };
     wire.input.split(|byte| *byte == b'\n').any(|line| {
@@ -88,7 +90,7 @@ pub fn check_control_access(wire: &Wire, call: &Call, path: &str) -> Result<(), 
     let field_value = |name: &[u8]| call.head.field_value(&wire.input, name);
     let refuse = |why| Err(LocalReply::error(403, why));
     let is_tcp = matches!(wire.peer, Peer::Tcp(_));
-    if wire.reactor.shared.access.internal == Internal::Socket && is_tcp {
+    if wire.reactor.shared.config.internal == Internal::Socket && is_tcp {
         return refuse("this path is served only on the hub's Unix socket");
     }
     if came_through_proxy(wire, call) {

@@ -63,7 +63,7 @@ async fn run(wire: &mut Wire, call: &mut Call) {
         let after = match read_head(wire, call).await {
             Ok(true) => {
                 request_count += 1;
-                let most = wire.reactor.shared.config.requests_per_connection;
+                let most = wire.reactor.lanes.settings().requests_per_connection;
                 call.is_last = request_count == most;
                 wire.output = wire.reactor.buffers.take();
                 let after = request::serve(wire, call).await;
@@ -121,7 +121,7 @@ async fn read_head(wire: &mut Wire, call: &mut Call) -> Result<bool, HeadError> 
         // The deadline of a head counts from its first byte, not from each.
         if next != wait {
             wait = next;
-            let deadlines = &wire.reactor.deadlines;
+            let deadlines = wire.reactor.deadlines();
             let time_ms = match wait {
                 Wait::Head => deadlines.head_ms,
                 // The last response may have said that the connection stays.

@@ -92,7 +92,7 @@ pub fn find_among_clients(
     let is_tcp = matches!(wire.peer, Peer::Tcp(_));
     let is_elsewhere = call.must_know_secret
         || auth::came_through_proxy(wire, call)
-        || (is_tcp && wire.reactor.shared.access.internal == Internal::Socket)
+        || (is_tcp && wire.reactor.shared.config.internal == Internal::Socket)
         || !auth::is_own_process(wire);
     let may_know = || auth::check_own_name(wire, call).and_then(|()| check_page(wire, call));
     match (part.bare(), is_elsewhere) {

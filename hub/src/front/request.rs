@@ -50,7 +50,8 @@ pub async fn serve(wire: &mut Wire, call: &mut Call) -> AfterRequest {
 }
 
 async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, EarlyEnd> {
-    if !wire.reactor.shared.config.trusted_proxy.is_empty() {
+    call.limits = wire.reactor.lanes.settings().limits;
+    if !wire.reactor.lanes.settings().trusted_proxy.is_empty() {
         wire.client = find_client(wire, call);
     }
     if call.must_know_secret
@@ -126,7 +127,8 @@ fn asks_for_websocket(wire: &Wire, call: &Call) -> bool {
 /// Who asks: the peer, or whom a trusted proxy names.
 fn find_client(wire: &Wire, call: &Call) -> Client {
     let peer = wire.peer;
-    let trusted = &wire.reactor.shared.config.trusted_proxy;
+    let live = wire.reactor.lanes.settings();
+    let trusted = &live.trusted_proxy;
     if !forwarded::is_trusted(peer, trusted) {
         return Client {
             peer,
@@ -141,7 +143,8 @@ fn find_client(wire: &Wire, call: &Call) -> Client {
 
 /// What others than trusted proxies say of themselves does not reach the worker.
 fn drop_untrusted(wire: &Wire, call: &mut Call) {
-    let trusted = &wire.reactor.shared.config.trusted_proxy;
+    let live = wire.reactor.lanes.settings();
+    let trusted = &live.trusted_proxy;
     if !trusted.is_empty() && !forwarded::is_trusted(wire.peer, trusted) {
         let bytes_of = |span| bytes_of(&wire.input, span);
         let fields = &mut call.head.fields;

@@ -19,7 +19,7 @@ use slotway_shm_proto::{BodyEnd, ByteRing};
 use crate::clock;
 use crate::lanes::lane::Lane;
 use crate::lanes::phase::Phase;
-use crate::lanes::slot::Event;
+use crate::lanes::slot::{Event, Kept};
 use crate::lanes::streams::{Permit, StreamClient};
 use crate::lanes::violation::Violation;
 
@@ -96,6 +96,16 @@ impl Exchange {
         if self.permit.take().is_some() {
             self.lane.stream_ended();
         }
+    }
+
+    /// Keeps something until the slot is free again, which may be later than this goes.
+    pub fn keep(&self, kept: Option<Kept>) {
+        self.lane.keep(self.slot_index, kept);
+    }
+
+    /// Takes back what is kept.
+    pub fn take_kept(&self) -> Option<Kept> {
+        self.lane.keep(self.slot_index, None)
     }
 
     /// Which use of the slot it is.

@@ -20,7 +20,7 @@ use crate::clock;
 use crate::lanes::lost_wakes::LostWakes;
 use crate::lanes::phase::Phase;
 use crate::lanes::queue::RouteQueues;
-use crate::lanes::slot::{EntryEffect, Event, SlotLoad, SlotTable};
+use crate::lanes::slot::{EntryEffect, Event, Kept, SlotLoad, SlotTable};
 use crate::lanes::streams::{LaneLimits, StreamHabit, Streams};
 use crate::lanes::violation::Violation;
 use crate::limits::QUARANTINE_DIVISOR;
@@ -387,10 +387,12 @@ impl Lane {
     }
 
     pub(super) fn set_deadline(&self, slot_index: u32, deadline_ms: u64) {
-        self.inner
-            .borrow_mut()
-            .slots
-            .set_deadline(slot_index, deadline_ms);
+        let slots = &mut self.inner.borrow_mut().slots;
+        slots.set_deadline(slot_index, deadline_ms);
+    }
+
+    pub(super) fn keep(&self, slot_index: u32, kept: Option<Kept>) -> Option<Kept> {
+        std::mem::replace(self.inner.borrow_mut().slots.kept(slot_index), kept)
     }
 
     #[inline]
@@ -415,10 +417,8 @@ impl Lane {
         let cancelled = self.session.regions.requests.u64_at(cancelled);
         store_tagged(cancelled, generation, CANCELLED);
         let overdue_ms = clock::coarse_ms() + self.timeout_ms;
-        self.inner
-            .borrow_mut()
-            .slots
-            .quarantine(slot_index, overdue_ms);
+        let quarantine = |inner: &mut Inner| inner.slots.quarantine(slot_index, overdue_ms);
+        quarantine(&mut self.inner.borrow_mut());
         let rings = self.notify(slot_index, generation);
         let slots = &mut self.inner.borrow_mut().slots;
         self.end_quarantine_if_done(slots, slot_index);
@@ -485,7 +485,7 @@ mod tests {
                     requests: 4,
                     open_streams: 0,
                 },
-                [(); 2].map(|()| RouteQueues::new(0, Order::OldestFirst)),
+                [(); 2].map(|()| RouteQueues::new(Order::OldestFirst)),
                 Rc::new(Recorder::new(Arc::default())),
             ))
         });

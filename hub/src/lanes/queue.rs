@@ -20,8 +20,6 @@ use crate::routing::registration::RouteSpec;
 /// The queues of one reactor: one for each route that requests wait for.
 #[derive(Debug)]
 pub struct RouteQueues {
-    /// Most that wait for one route.
-    place_count_max: usize,
     order: Order,
     is_newest_next: Cell<bool>,
     waiting_count: Cell<usize>,
@@ -72,10 +70,9 @@ pub struct Place {
 }
 
 impl RouteQueues {
-    /// Nobody waits yet; at most `place_count_max` will for each route.
-    pub fn new(place_count_max: u32, order: Order) -> Rc<Self> {
+    /// Nobody waits yet.
+    pub fn new(order: Order) -> Rc<Self> {
         Rc::new(Self {
-            place_count_max: place_count_max as usize,
             order,
             is_newest_next: Cell::new(false),
             waiting_count: Cell::new(0),
@@ -114,10 +111,10 @@ impl RouteQueues {
         loads.collect()
     }
 
-    /// Takes the last place in the queue of a route; `None` if it is full.
-    pub fn enter(self: &Rc<Self>, route: &RouteSpec) -> Option<Place> {
+    /// Takes the last place in the queue of a route; `None` if it has so many already.
+    pub fn enter(self: &Rc<Self>, route: &RouteSpec, count_max: u32) -> Option<Place> {
         let mut queues = self.queues.borrow_mut();
-        if queues.get(route).map_or(0, Queue::len) >= self.place_count_max {
+        if queues.get(route).map_or(0, Queue::len) >= count_max as usize {
             return None;
         }
         let number = self.next_number.get();
@@ -249,16 +246,16 @@ mod tests {
 
     #[test]
     fn the_longest_waiting_of_the_worker_s_routes_is_next() {
-        let room = RouteQueues::new(10, Order::OldestFirst);
+        let room = RouteQueues::new(Order::OldestFirst);
         let (a, b, other) = (
             RouteSpec::for_tests("/a"),
             RouteSpec::for_tests("/b"),
             RouteSpec::for_tests("/other"),
         );
-        let elsewhere = room.enter(&other).unwrap();
-        let first = room.enter(&b).unwrap();
-        let second = room.enter(&a).unwrap();
-        let third = room.enter(&b).unwrap();
+        let elsewhere = room.enter(&other, 10).unwrap();
+        let first = room.enter(&b, 10).unwrap();
+        let second = room.enter(&a, 10).unwrap();
+        let third = room.enter(&b, 10).unwrap();
         room.slot_freed(&[a.clone(), b.clone()]);
         assert!(!is_granted(&elsewhere) && !is_granted(&second) && !is_granted(&third));
         assert!(is_granted(&first));
@@ -279,25 +276,26 @@ mod tests {
 
     #[test]
     fn a_full_queue_takes_nobody_and_one_that_empties_takes_again() {
-        let room = RouteQueues::new(2, Order::OldestFirst);
+        let room = RouteQueues::new(Order::OldestFirst);
         let a = RouteSpec::for_tests("/a");
         assert!(!room.is_queueing(&a));
-        let places = [room.enter(&a).unwrap(), room.enter(&a).unwrap()];
-        assert!(room.enter(&a).is_none() && room.enter(&RouteSpec::for_tests("/b")).is_some());
+        let places = [room.enter(&a, 2).unwrap(), room.enter(&a, 2).unwrap()];
+        assert!(room.enter(&a, 2).is_none() && room.enter(&a, 3).is_some());
+        assert!(room.enter(&RouteSpec::for_tests("/b"), 2).is_some());
         assert!(room.is_queueing(&a));
         drop(places);
         assert_eq!((room.waiting_count.get(), room.is_queueing(&a)), (0, false));
         assert!(
-            RouteQueues::new(0, Order::OldestFirst).enter(&a).is_none(),
+            RouteQueues::new(Order::OldestFirst).enter(&a, 0).is_none(),
             "no queue at all"
         );
     }
 
     #[test]
     fn a_grant_that_its_place_leaves_with_goes_to_the_next_of_any_route() {
-        let room = RouteQueues::new(10, Order::OldestFirst);
+        let room = RouteQueues::new(Order::OldestFirst);
         let (a, b) = (RouteSpec::for_tests("/a"), RouteSpec::for_tests("/b"));
-        let (first, second) = (room.enter(&a).unwrap(), room.enter(&b).unwrap());
+        let (first, second) = (room.enter(&a, 10).unwrap(), room.enter(&b, 10).unwrap());
         room.slot_freed(&[a, b]);
         drop(first);
         assert!(is_granted(&second));
@@ -305,9 +303,9 @@ mod tests {
 
     #[test]
     fn when_workers_come_everybody_looks() {
-        let room = RouteQueues::new(10, Order::OldestFirst);
+        let room = RouteQueues::new(Order::OldestFirst);
         let places: Vec<_> = ["/a", "/b", "/a"]
-            .map(|path| room.enter(&RouteSpec::for_tests(path)).unwrap())
+            .map(|path| room.enter(&RouteSpec::for_tests(path), 10).unwrap())
             .into();
         room.grant_all();
         assert!(places.iter().all(is_granted));
@@ -315,9 +313,9 @@ mod tests {
 
     #[test]
     fn where_the_newest_has_every_second_turn_neither_end_waits_for_the_other() {
-        let room = RouteQueues::new(8, Order::OldestAndNewest);
+        let room = RouteQueues::new(Order::OldestAndNewest);
         let own = RouteSpec::for_tests("/a");
-        let places: Vec<_> = (0..4).map(|_| room.enter(&own).unwrap()).collect();
+        let places: Vec<_> = (0..4).map(|_| room.enter(&own, 10).unwrap()).collect();
         let mut order = Vec::new();
         for _ in 0..4 {
             room.slot_freed(std::slice::from_ref(&own));

@@ -69,7 +69,7 @@ fn pair() -> (Hub, Worker) {
             requests: SLOT_COUNT,
             open_streams: 0,
         },
-        [(); 2].map(|()| RouteQueues::new(0, Order::OldestFirst)),
+        [(); 2].map(|()| RouteQueues::new(Order::OldestFirst)),
         Rc::new(Recorder::new(Arc::default())),
     );
     let hub = Hub {

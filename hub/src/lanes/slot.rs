@@ -64,7 +64,12 @@ struct Slot {
     is_open: bool,
     waker: Option<Waker>,
     notices: NoticeGate,
+    /// What is kept until it is free again.
+    kept: Option<Kept>,
 }
+
+/// What goes when a slot is free again, whoever used it last.
+pub type Kept = Box<dyn std::fmt::Debug>;
 
 /// All slots of a lane.
 #[derive(Debug)]
@@ -100,6 +105,7 @@ impl SlotTable {
             is_open: false,
             waker: None,
             notices: NoticeGate::default(),
+            kept: None,
         };
         Self {
             open_count: 0,
@@ -146,6 +152,11 @@ impl SlotTable {
         begins
     }
 
+    /// What is kept until the slot is free again.
+    pub fn kept(&mut self, slot_index: u32) -> &mut Option<Kept> {
+        &mut self.slots[slot_index as usize].kept
+    }
+
     /// Says whether it counted apart.
     #[inline]
     fn free(&mut self, slot_index: u32) -> bool {
@@ -153,6 +164,7 @@ impl SlotTable {
         self.quarantined_count -= u32::from(slot.phase == Phase::Quarantined);
         slot.phase = Phase::Free;
         slot.waker = None;
+        slot.kept = None;
         let was_open = std::mem::take(&mut slot.is_open);
         self.open_count -= u32::from(was_open);
         self.free.push(slot_index);

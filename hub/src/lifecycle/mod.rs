@@ -35,14 +35,16 @@ use crate::access_log::producer::AccessLog;
 use crate::access_log::writer::{self, Writer};
 use crate::clock;
 use crate::config::Config;
+use crate::config::check::check;
 use crate::control;
 use crate::limits::{MOVE_TIME, STOP_GRACE};
 use crate::metrics::route::{RouteLabels, group_labels};
 use crate::routing::registration::ExpectedWorker;
 use crate::shared::Shared;
 use crate::shared::attach_policy::AttachPolicy;
-use crate::shared::auth::Access;
+use crate::shared::inspection::Inspection;
 use crate::shared::message::ControlMessage;
+use crate::shared::reload::reload;
 use crate::shared::vital::vital;
 use crate::status::observation::HubFacts;
 use attach_socket::AttachSocket;
@@ -197,7 +199,9 @@ impl Hub {
         inherited: Option<(Description, Vec<OwnedFd>)>,
     ) -> Result<Self, StartError> {
         let geometry = config.geometry()?;
-        let access = Access::new(&config)?;
+        if let Some(error) = check(&config).into_iter().next() {
+            return Err(error.into());
+        }
         let attach_policy = AttachPolicy::new(config.attach.rules()?);
         let fd_limit = raise_fd_limit();
         let reactor_count = geometry.lane_count();
@@ -224,30 +228,17 @@ impl Hub {
         let (inspections, questions): (_, Vec<_>) = channels.unzip();
         let route_labels = group_labels();
         let (access_log, access_logs) = start_access_log(&config, reactor_count, &route_labels)?;
-        let mut access_logs = access_logs.into_iter();
         let shared = Shared::new(
             config,
             geometry,
             control.clone(),
             fd_limit,
-            (access, attach_policy),
+            attach_policy,
             inspections,
             (access_log, route_labels),
         );
         let shared = Arc::new(shared);
-        let mut reactors = Vec::new();
-        let mut operations = std::mem::take(&mut listeners.operations.of_reactors).into_iter();
-        let clients = listeners.clients.of_reactors.drain(..);
-        for (index, (clients, questions)) in clients.zip(questions).enumerate() {
-            let shared = Arc::clone(&shared);
-            let parts = ReactorParts {
-                clients,
-                operations: operations.next().unwrap_or_default(),
-                access_log: access_logs.next(),
-            };
-            let index = index as u32;
-            reactors.push(start_reactor(engine, index, shared, parts, questions)?);
-        }
+        let reactors = start_reactors(&shared, engine, &mut listeners, questions, access_logs)?;
         let facts = HubFacts {
             attach: attach.path().display().to_string(),
             engine: engine.to_string(),
@@ -314,10 +305,12 @@ impl Hub {
         self.shared.config.slots
     }
 
-    /// What opens the access log's file anew.
-    pub fn log_reopener(&self) -> impl Fn() + use<> {
+    /// What takes a changed configuration, and opens the access log's file anew.
+    pub fn refresher(&self) -> impl Fn() + use<> {
         let shared = Arc::clone(&self.shared);
         move || {
+            // What is wrong with it has been logged.
+            let _ = reload(&shared);
             if let Some(log) = &shared.access_log {
                 log.reopen();
             }
@@ -328,7 +321,7 @@ impl Hub {
     /// on, so that balancers notice.
     pub fn say_unready(&self) -> Duration {
         self.shared.unready.store(true, Ordering::Release);
-        self.shared.config.shutdown_delay.get()
+        self.shared.live.borrow().shutdown_delay
     }
 
     /// Stops gracefully: no new connection, every request in flight answered
@@ -340,7 +333,7 @@ impl Hub {
         self.open();
         self.listeners.close();
         self.shared.wake_reactors();
-        let limit = self.shared.config.drain_timeout.get() + STOP_GRACE;
+        let limit = self.shared.live.borrow().drain_time + STOP_GRACE;
         let mut has_ended = true;
         for reactor in std::mem::take(&mut self.reactors) {
             // An error is the end too: the thread has dropped its side.
@@ -365,6 +358,30 @@ impl Hub {
         tracing::info!("faults counted: {}", counts.join(" "));
         has_ended
     }
+}
+
+/// Starts a thread for each reactor, with its listeners and its end of the access log.
+fn start_reactors(
+    shared: &Arc<Shared>,
+    engine: Engine,
+    listeners: &mut Listeners,
+    questions: Vec<mpsc::UnboundedReceiver<Inspection>>,
+    access_logs: Vec<AccessLog>,
+) -> Result<Vec<ReactorThread>, StartError> {
+    let mut access_logs = access_logs.into_iter();
+    let mut operations = std::mem::take(&mut listeners.operations.of_reactors).into_iter();
+    let clients = listeners.clients.of_reactors.drain(..);
+    let reactors = clients.zip(questions).zip(0..);
+    reactors
+        .map(|((clients, questions), index)| {
+            let parts = ReactorParts {
+                clients,
+                operations: operations.next().unwrap_or_default(),
+                access_log: access_logs.next(),
+            };
+            start_reactor(engine, index, Arc::clone(shared), parts, questions)
+        })
+        .collect()
 }
 
 /// The thread of the access log and the reactors' ends of it, if there is to be one.

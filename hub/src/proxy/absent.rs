@@ -14,7 +14,7 @@ pub fn wait_or_refuse(lanes: &Lanes, absence: Option<&Absence>) -> Result<Need, 
     let now_ms = clock::coarse_ms();
     // Who is not known to have gone is going: the table has not changed yet.
     let gone_at_ms = absence.map_or(now_ms, |absence| absence.gone_at_ms);
-    let until_ms = gone_at_ms + lanes.shared.config.worker_grace.ms();
+    let until_ms = gone_at_ms + lanes.settings().worker_grace_ms;
     if now_ms < until_ms && !lanes.shared.is_stopping() {
         return Ok(Need::Worker { until_ms });
     }

@@ -15,6 +15,7 @@ use crate::http::head::text_of;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
 use crate::lanes::streams::StreamClient;
+use crate::reactor::turn::Turn;
 use crate::routing::found::NoRoute;
 use crate::routing::registration::RouteSpec;
 use crate::routing::table::{RouteTable, Target};
@@ -111,7 +112,7 @@ async fn dispatch(
     method: Method,
     body: DispatchBody<'_>,
 ) -> Result<(Exchange, BodyPlace), EarlyEnd> {
-    begin(wire, call);
+    begin(call);
     match attempt(wire, call, method, body, None)? {
         DispatchOutcome::Dispatched(exchange, place) => Ok((exchange, place)),
         // On the heap, for the sake of all the connections that never wait.
@@ -122,15 +123,15 @@ async fn dispatch(
     }
 }
 
-/// The request has arrived: its deadline counts from now.
-fn begin(wire: &Wire, call: &mut Call) {
-    call.deadline_ms = clock::coarse_ms() + wire.reactor.shared.config.timeout_ms();
+/// The request has arrived: its deadline counts from now, and follows from its route.
+fn begin(call: &mut Call) {
+    call.deadline_ms = 0;
 }
 
 /// Dispatches a request without a body, if that can be done at once.
 #[inline]
 pub fn now(wire: &Wire, call: &mut Call, method: Method) -> Result<DispatchOutcome, EarlyEnd> {
-    begin(wire, call);
+    begin(call);
     attempt(wire, call, method, NO_BODY, None)
 }
 
@@ -182,19 +183,25 @@ fn attempt(
     let reactor = &wire.reactor;
     reactor.with_routes(|table| {
         let targets = find(table, wire, call, method)?;
+        if call.deadline_ms == 0 {
+            call.deadline_ms = clock::coarse_ms() + call.limits.timeout_ms;
+        }
         let Some(first) = targets.first() else {
             return no_worker(table, wire, call);
         };
+        let route = || Box::new(first.route().clone());
         if first.is_sse {
-            let route = first.session.routes[first.route_index as usize].clone();
-            return Ok(DispatchOutcome::IsEventStream(Box::new(route)));
+            return Ok(DispatchOutcome::IsEventStream(route()));
         }
+        if !take_turn(table, wire, call, first.route(), granted) {
+            return Ok(DispatchOutcome::MustWait(Need::Turn, route()));
+        }
+        let granted = granted.filter(|need| *need != Need::Turn);
         let is_stream = matches!(body, DispatchBody::Stream(_));
         let reservation = reserve(&reactor.lanes, targets, is_stream, granted);
         let Some(reservation) = reservation else {
             let need = absent::wait_or_refuse(&reactor.lanes, None)?;
-            let route = first.session.routes[first.route_index as usize].clone();
-            return Ok(DispatchOutcome::MustWait(need, Box::new(route)));
+            return Ok(DispatchOutcome::MustWait(need, route()));
         };
         let (mut exchange, route_index, streams) = match reservation {
             Reservation::Slot {
@@ -206,6 +213,9 @@ fn attempt(
                 return Ok(DispatchOutcome::MustWait(need, route));
             }
         };
+        if let Some(turn) = call.turn.take() {
+            exchange.keep(Some(turn));
+        }
         if streams {
             exchange.begin_stream(Rc::clone(&wire.state) as Rc<dyn StreamClient>);
         }
@@ -244,6 +254,29 @@ fn attempt(
     })
 }
 
+/// Whether the request has its place among those of its route that workers may have at a time,
+/// where those are bounded.
+#[inline]
+fn take_turn(
+    table: &RouteTable,
+    wire: &Wire,
+    call: &mut Call,
+    route: &RouteSpec,
+    granted: Option<Need>,
+) -> bool {
+    let gate = call.route.and_then(|route| table.gate(route));
+    let Some(gate) = gate.filter(|_| call.turn.is_none()) else {
+        return true;
+    };
+    let lanes = &wire.reactor.lanes;
+    // Who came before is next.
+    if granted != Some(Need::Turn) && lanes.turn_queue.is_queueing(route) {
+        return false;
+    }
+    call.turn = Turn::take(lanes, gate, route).map(Box::new);
+    call.turn.is_some()
+}
+
 /// What becomes of a request whose route has no worker in this table.
 #[cold]
 fn no_worker(table: &RouteTable, wire: &Wire, call: &Call) -> Result<DispatchOutcome, EarlyEnd> {
@@ -275,9 +308,10 @@ fn find<'t>(
     match table.find(method, host, path, &mut call.params) {
         Ok(route) => {
             call.route = Some(route);
-            let (targets, route_id) = table.answer(route).expect("it was found in this table");
-            call.route_id = route_id;
-            Ok(targets)
+            let answer = table.answer(route).expect("it was found in this table");
+            call.route_id = answer.route_id;
+            call.limits = answer.limits;
+            Ok(answer.targets)
         }
         Err(NoRoute::WrongMethod { allow }) => {
             let message = format!("{method} is not allowed for {path}; allowed: {allow}");

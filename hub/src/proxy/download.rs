@@ -52,6 +52,8 @@ pub async fn run(
         let take = u64::from(ready).min(most).min(READ_STEP_BYTES as u64) as u32;
         if take > 0 {
             send_piece(wire, &exchange, &mut download, consumed, take).await?;
+            // The time that a slow client took is not the worker's.
+            exchange.set_deadline(clock::coarse_ms() + call.limits.timeout_ms);
             if download.left.is_none() {
                 // It may last for as long as its client stays.
                 call.count(wire, AfterRequest::Next);
@@ -123,9 +125,6 @@ async fn send_piece(
     } else {
         wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
     }
-    // The time that a slow client took is not the worker's.
-    let timeout_ms = wire.reactor.shared.config.timeout_ms();
-    exchange.set_deadline(clock::coarse_ms() + timeout_ms);
     Ok(())
 }
 

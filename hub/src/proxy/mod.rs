@@ -51,7 +51,8 @@ pub async fn serve(wire: &mut Wire, call: &mut Call, method: Method) -> Result<S
     } = ready;
     wire.reactor.hangups.begin(&wire.state);
     if let Some((place, source)) = upload
-        && upload::run(wire, &exchange, place, source).await? == UploadEnd::Complete
+        && upload::run(wire, &exchange, place, source, call.limits.timeout_ms).await?
+            == UploadEnd::Complete
     {
         call.note_upload_complete();
     }

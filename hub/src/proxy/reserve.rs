@@ -14,6 +14,8 @@ pub enum Need {
     Slot,
     /// A place among the bodies that stream.
     Stream,
+    /// A place among the requests of its route that workers may have at a time.
+    Turn,
     /// A worker, which may come back until then, on the coarse clock.
     Worker {
         /// Until then.

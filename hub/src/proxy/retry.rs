@@ -103,6 +103,7 @@ fn attempt(
                 scratch.clear();
                 scratch.shrink_to(READ_BUFFER_BYTES);
                 drop(scratch);
+                exchange.keep(gone.take_kept());
                 call.note_worker(&exchange.lane().session);
                 lanes.submit(&exchange, call.deadline_ms);
                 Ok(Ok(exchange))

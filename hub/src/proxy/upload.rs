@@ -47,9 +47,9 @@ pub async fn run(
     exchange: &Exchange,
     place: BodyPlace,
     mut source: BodySource,
+    timeout_ms: u64,
 ) -> Result<UploadEnd, EarlyEnd> {
     let ring = ByteRing::new(place.bytes);
-    let timeout_ms = wire.reactor.shared.config.timeout_ms();
     let mut produced = 0;
     let mut deadline = BodyDeadline::start();
     loop {
@@ -173,7 +173,7 @@ async fn read_while_waiting(
     exchange: &Exchange,
     deadline: &mut BodyDeadline,
 ) -> Result<bool, EarlyEnd> {
-    let deadline_ms = deadline.at_ms(&wire.reactor.deadlines);
+    let deadline_ms = deadline.at_ms(&wire.reactor.deadlines());
     wire.state.wait_until(Wait::Body, deadline_ms);
     let mut buffer = std::mem::take(&mut wire.input);
     // What comes with it and behind it is received into the ring.

@@ -29,15 +29,16 @@ pub async fn granted(
     let queue = match need {
         Need::Slot | Need::Worker { .. } => &lanes.queue,
         Need::Stream => &lanes.stream_queue,
+        Need::Turn => &lanes.turn_queue,
     };
     // A new table may give the request another route.
     let place = match place.take_if(|place| place.is_in(queue, route)) {
         Some(kept) => place.insert(kept),
-        None => place.insert(enter(wire, queue, route, need)?),
+        None => place.insert(enter(wire, queue, (route, call.limits.queue), need)?),
     };
     let until_ms = match need {
         Need::Worker { until_ms } => until_ms.min(call.deadline_ms),
-        Need::Slot | Need::Stream => call.deadline_ms,
+        Need::Slot | Need::Stream | Need::Turn => call.deadline_ms,
     };
     let left_ms = until_ms.saturating_sub(clock::coarse_ms());
     let deadline = tokio::time::sleep(Duration::from_millis(left_ms));
@@ -56,7 +57,7 @@ pub async fn granted(
                 }
                 return Err(match need {
                     Need::Worker { .. } => absent::no_worker(lanes, None).into(),
-                    Need::Slot | Need::Stream => outcome::queue_timed_out(lanes, route).into(),
+                    Need::Slot | Need::Stream | Need::Turn => outcome::queue_timed_out(lanes, route).into(),
                 });
             }
         }
@@ -66,15 +67,15 @@ pub async fn granted(
 fn enter(
     wire: &Wire,
     queue: &Rc<RouteQueues>,
-    route: &RouteSpec,
+    (route, count_max): (&RouteSpec, u32),
     need: Need,
 ) -> Result<Place, LocalReply> {
     let reactor = &wire.reactor;
     let full = || match need {
         Need::Worker { .. } => absent::too_many_wait(&reactor.lanes, route),
-        Need::Slot | Need::Stream => outcome::queue_full(&reactor.lanes, route),
+        Need::Slot | Need::Stream | Need::Turn => outcome::queue_full(&reactor.lanes, route),
     };
-    let place = queue.enter(route).ok_or_else(full)?;
+    let place = queue.enter(route, count_max).ok_or_else(full)?;
     Counters::add(&reactor.shared.counters.queued);
     reactor.hangups.begin(&wire.state);
     reactor.hangups.watch_now(&wire.state);

@@ -294,11 +294,11 @@ impl Connections {
     }
 
     /// Looks over the connections for passed deadlines; never ends.
-    pub async fn watch(&self, deadlines: &Deadlines) {
+    pub async fn watch(&self, deadlines: impl Fn() -> Deadlines) {
         loop {
-            let now_ms = clock::coarse_ms();
+            let (now_ms, deadlines) = (clock::coarse_ms(), deadlines());
             for connection in self.all.borrow().values() {
-                connection.check(now_ms, deadlines);
+                connection.check(now_ms, &deadlines);
             }
             if self.all.borrow().is_empty() {
                 self.began.notified().await;

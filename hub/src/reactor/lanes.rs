@@ -1,7 +1,7 @@
 //! The lanes of one reactor: one of each session, which of them have something new, and
 //! the requests that wait for a slot of theirs.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use crate::config::live::Live;
 use crate::lanes::exchange::Exchange;
 use crate::lanes::lane::Lane;
 use crate::lanes::queue::{Order, RouteQueues};
@@ -29,10 +30,14 @@ pub struct Lanes {
     pub shared: Arc<Shared>,
     /// What this reactor counts.
     pub recorder: Rc<Recorder>,
+    /// What can change while the hub serves, as this reactor has it.
+    settings: RefCell<Arc<Live>>,
     /// Requests that wait for a slot.
     pub queue: Rc<RouteQueues>,
     /// Requests that wait for a place among the bodies that stream.
     pub stream_queue: Rc<RouteQueues>,
+    /// Requests that wait for others of their route to be done (`concurrency`).
+    pub turn_queue: Rc<RouteQueues>,
     /// Told when a lane that drains has nothing in flight any more.
     pub drained: Notify,
     /// By the sessions' indexes.
@@ -49,15 +54,19 @@ pub struct Lanes {
 impl Lanes {
     /// None yet.
     pub fn new(index: u32, shared: Arc<Shared>) -> Self {
-        let queue = RouteQueues::new(shared.config.queue, Order::OldestFirst);
-        let stream_queue = RouteQueues::new(shared.config.queue, Order::OldestAndNewest);
+        let queue = RouteQueues::new(Order::OldestFirst);
+        let stream_queue = RouteQueues::new(Order::OldestAndNewest);
+        let turn_queue = RouteQueues::new(Order::OldestFirst);
+        let settings = RefCell::new(Arc::clone(&shared.live.borrow()));
         let metrics = Arc::clone(&shared.metrics[index as usize]);
         Self {
             index,
+            settings,
             shared,
             recorder: Rc::new(Recorder::new(metrics)),
             queue,
             stream_queue,
+            turn_queue,
             drained: Notify::new(),
             open: RefCell::default(),
             closed: RefCell::default(),
@@ -67,6 +76,17 @@ impl Lanes {
             sweeper: Notify::new(),
             is_sweeper_idle: Cell::new(true),
         }
+    }
+
+    /// What can change while the hub serves, for as long as no `await` comes between.
+    #[inline]
+    pub fn settings(&self) -> Ref<'_, Live> {
+        Ref::map(self.settings.borrow(), |live| &**live)
+    }
+
+    /// Takes what has changed of that.
+    pub fn take_settings(&self) {
+        *self.settings.borrow_mut() = Arc::clone(&self.shared.live.borrow());
     }
 
     /// The lane of a session, unless it has ended.
@@ -233,7 +253,12 @@ impl Lanes {
     }
 
     fn open(&self, session: &Arc<Session>, state: SessionState) -> Rc<Lane> {
-        let timeout_ms = self.shared.config.timeout_ms();
+        let live = self.settings();
+        let routes = session.routes.iter().zip(&session.options);
+        let of_routes = routes.map(|(route, options)| live.limits_of(route, options.limits));
+        let of_routes = of_routes.filter_map(|limits| limits.timeout_ms);
+        // Handlers that may run for longer do not hang.
+        let timeout_ms = of_routes.fold(live.limits.timeout_ms, u64::max);
         let lane = Rc::new(Lane::new(
             Arc::clone(session),
             self.index,

@@ -5,7 +5,7 @@
 //! answer, [`connections`] knows until when each client is waited for (with [`deadline`],
 //! [`activity`] and [`hangup`], which notices clients that leave), [`buffers`] are spare
 //! ones, [`ping`] finds workers that stand still, [`route_changes`] wakes clients of event
-//! streams, [`phases`] is where requests' time goes, and [`inspect`] tells what the reactor has to do.
+//! streams, [`turn`]s bound the requests of a route, [`phases`] is where requests' time goes, and [`inspect`] tells what the reactor has to do.
 
 pub mod activity;
 pub mod buffers;
@@ -18,6 +18,7 @@ pub mod lanes;
 pub mod phases;
 pub mod ping;
 pub mod route_changes;
+pub mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -56,8 +57,6 @@ pub struct Reactor {
     pub date: RefCell<DateLine>,
     /// Where requests' time went, if that is asked for.
     pub phases: Option<RefCell<PhaseRecorder>>,
-    /// How long clients are waited for.
-    pub deadlines: Deadlines,
     /// Bounds of a request's head.
     pub head_limits: HeadLimits,
     /// Whether every request takes the times of its phases.
@@ -116,7 +115,6 @@ impl Reactor {
                     .as_ref()
                     .is_some_and(|log| log.fields.has(Field::Phases)),
             until_measured: Cell::new(0),
-            deadlines: shared.config.deadlines(),
             head_limits: shared.config.head_limits(),
             lanes: Rc::new(Lanes::new(index, Arc::clone(&shared))),
             connections: Rc::default(),
@@ -152,14 +150,22 @@ impl Reactor {
         let version = self.shared.routes.version();
         let table = self.shared.routes.current();
         self.routes_version.set(version);
+        self.lanes.take_settings();
         self.lanes.follow(&table, |lane| {
             tokio::task::spawn_local(completion::run(Rc::clone(&self.lanes), lane))
         });
         self.lanes.queue.grant_all();
         self.lanes.stream_queue.grant_all();
+        self.lanes.turn_queue.grant_all();
         self.route_changes
             .update(|route| self.lanes.live_workers(table.targets_of(route)));
         *self.routes.borrow_mut() = table;
+    }
+
+    /// How long clients are waited for.
+    #[inline]
+    pub fn deadlines(&self) -> Deadlines {
+        self.lanes.settings().deadlines
     }
 
     /// Ids of the sessions that serve a route on this reactor.
@@ -192,8 +198,8 @@ impl Reactor {
     pub fn start(&self, questions: mpsc::UnboundedReceiver<Inspection>) -> Vec<JoinHandle<()>> {
         let lanes = || Rc::clone(&self.lanes);
         let connections = || Rc::clone(&self.connections);
-        let (deadlines, watched) = (self.deadlines, connections());
-        let watch = async move { watched.watch(&deadlines).await };
+        let (own, watched) = (lanes(), connections());
+        let watch = async move { watched.watch(|| own.settings().deadlines).await };
         let hangups = hangup::run(Rc::clone(&self.hangups), connections());
         let mut tasks = vec![
             self.spawn("ringing workers", completion::ring_marked(lanes())),
@@ -243,7 +249,7 @@ impl Reactor {
         self.is_stopping.set(true);
         self.stops.notify_waiters();
         self.connections.begin_stop();
-        let limit = self.shared.config.drain_timeout.get();
+        let limit = self.lanes.settings().drain_time;
         let finished = self.connections.finish_stop(limit);
         tokio::pin!(finished);
         loop {

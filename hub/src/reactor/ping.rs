@@ -45,7 +45,8 @@ async fn ping(lanes: Rc<Lanes>, exchange: Exchange) {
         offset: 0,
         bytes: PATH.len() as u32,
     };
-    let deadline_ms = clock::coarse_ms() + lanes.shared.config.timeout_ms();
+    let asked_ms = clock::coarse_ms();
+    let deadline_ms = asked_ms + lanes.settings().limits.timeout_ms;
     exchange.write_head(&RequestHead {
         generation: exchange.generation(),
         route_index: PING_ROUTE_INDEX,
@@ -65,7 +66,6 @@ async fn ping(lanes: Rc<Lanes>, exchange: Exchange) {
         note_alive(lane);
     }
     // A worker that has answered others, on any lane, is slow rather than dead.
-    let asked_ms = deadline_ms - lanes.shared.config.timeout_ms();
     let is_silent = lane.session.alive_at_ms.load(Ordering::Relaxed) < asked_ms;
     if outcome == Outcome::Event(Event::TimedOut) && is_silent {
         tell_unresponsive(&lanes, lane);

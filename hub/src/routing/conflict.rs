@@ -94,6 +94,7 @@ fn check_names(path: &Pattern, with: &Pattern) -> Result<(), RouteConflict> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::limit_rules::NoLimits;
     use crate::routing::registration::RouteOptions;
     use crate::routing::session::{Session, SessionState};
 
@@ -111,7 +112,7 @@ mod tests {
         let live = sessions
             .into_iter()
             .map(|session| (session, SessionState::Live));
-        RouteTable::build(live.collect(), [], Vec::new())
+        RouteTable::build(live.collect(), [], Vec::new(), &mut NoLimits)
     }
 
     fn registration(name: &str, is_instance: bool, path: &str) -> Registration {

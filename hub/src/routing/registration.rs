@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use slotway_shm_proto::Method;
 
+use super::limits::RouteLimits;
 use super::pattern::Pattern;
 
 /// One route of a registration, checked.
@@ -57,6 +58,9 @@ pub struct RouteOptions {
     /// The worker gets parameters as the client sent them, not decoded.
     #[serde(default)]
     pub raw_params: bool,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: RouteLimits,
 }
 
 /// A registration that may be reserved.

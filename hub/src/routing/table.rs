@@ -7,8 +7,13 @@ use std::sync::Arc;
 use slotway_shm_proto::Method;
 
 use super::absence::Absence;
+use super::concurrency::Gate;
+pub use super::entry::Target;
+use super::entry::{MethodEntry, PathEntry, allow_value};
 use super::found::{FoundRoute, NoRoute};
 use super::host;
+use super::limit_rules::LimitRules;
+use super::limits::{Limits, RouteLimits};
 use super::params::Params;
 use super::pattern::{Pattern, Segment};
 use super::registration::RouteSpec;
@@ -16,35 +21,15 @@ use super::session::{Session, SessionState};
 use super::tree::Tree;
 use crate::metrics::route::RouteId;
 
-/// A worker that answers a route.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Its session.
-    pub session: Arc<Session>,
-    /// The route's index in its registration.
-    pub route_index: u32,
-    /// Whether the route is an event stream; either all targets of a route are, or none.
-    pub is_sse: bool,
-}
-
-/// What answers one path pattern.
+/// What answers a request.
 #[derive(Debug)]
-struct PathEntry {
-    pattern: Pattern,
-    methods: Vec<MethodEntry>,
-    allow: String,
-}
-
-/// What answers one method on it.
-#[derive(Debug)]
-struct MethodEntry {
-    method: Method,
-    /// Where its requests are counted.
-    route_id: RouteId,
-    /// Empty if all have gone.
-    targets: Vec<Target>,
-    /// What is known of the last of them then.
-    absence: Option<Absence>,
+pub struct Answer<'t> {
+    /// Workers; none if they have all gone.
+    pub targets: &'t [Target],
+    /// Where it is counted.
+    pub route_id: RouteId,
+    /// What it may use.
+    pub limits: Limits,
 }
 
 /// The patterns for one host, or for those without patterns of their own.
@@ -80,6 +65,7 @@ impl RouteTable {
         sessions: Vec<(Arc<Session>, SessionState)>,
         absences: impl IntoIterator<Item = &'a Absence>,
         missing: Vec<String>,
+        rules: &mut impl LimitRules,
     ) -> Self {
         let mut table = Self {
             missing,
@@ -99,17 +85,46 @@ impl RouteTable {
                 table.entry(route, route_id).targets.push(target);
             }
         }
-        for absence in absences {
+        let absences: Vec<_> = absences.into_iter().collect();
+        for absence in &absences {
             let entry = table.entry(&absence.route, absence.route_id);
             if entry.targets.is_empty() {
-                entry.absence = Some(absence.clone());
+                entry.absence = Some((*absence).clone());
             }
         }
         for entry in &mut table.entries {
             entry.allow = allow_value(&entry.methods);
         }
+        let absent = absences.into_iter().map(|absence| &absence.route);
+        table.limit(
+            sessions.iter().flat_map(|(session, _)| &session.routes),
+            rules,
+        );
+        table.limit(absent, rules);
         table.sessions = sessions;
         table
+    }
+
+    /// Gives these routes their limits. Of what the workers of a route say, the strictest counts.
+    fn limit<'a>(
+        &mut self,
+        routes: impl Iterator<Item = &'a RouteSpec>,
+        rules: &mut impl LimitRules,
+    ) {
+        for route in routes {
+            let Some(entry) = self.method_of(route) else {
+                continue;
+            };
+            let of_workers = entry.targets.iter().map(Target::limits);
+            let of_workers = of_workers.fold(RouteLimits::default(), RouteLimits::stricter);
+            let limits = rules.of_route(route, of_workers);
+            let usual = rules.usual().of_route(&limits);
+            let gate = limits
+                .concurrency
+                .map(|count_max| rules.gate(route, count_max));
+            let entry = self.entry(route, entry.route_id);
+            (entry.limits, entry.gate) = (usual, gate);
+        }
     }
 
     fn entry(&mut self, route: &RouteSpec, route_id: RouteId) -> &mut MethodEntry {
@@ -266,11 +281,20 @@ impl RouteTable {
         self.found(found).map(|entry| entry.targets.as_slice())
     }
 
-    /// The same, and where its requests are counted.
+    /// What answers it.
     #[inline]
-    pub fn answer(&self, found: FoundRoute) -> Option<(&[Target], RouteId)> {
-        self.found(found)
-            .map(|entry| (entry.targets.as_slice(), entry.route_id))
+    pub fn answer(&self, found: FoundRoute) -> Option<Answer<'_>> {
+        self.found(found).map(|entry| Answer {
+            targets: entry.targets.as_slice(),
+            route_id: entry.route_id,
+            limits: entry.limits,
+        })
+    }
+
+    /// How many requests workers may have of it at a time, if that is bounded.
+    #[inline]
+    pub fn gate(&self, found: FoundRoute) -> Option<&Arc<Gate>> {
+        self.found(found)?.gate.as_ref()
     }
 
     /// What is known of a route that was found, whose workers have all gone.
@@ -279,38 +303,13 @@ impl RouteTable {
     }
 }
 
-impl PathEntry {
-    fn method(&mut self, method: Method, route_id: RouteId) -> &mut MethodEntry {
-        let place = self.methods.iter().position(|entry| entry.method == method);
-        let index = place.unwrap_or_else(|| {
-            self.methods.push(MethodEntry {
-                method,
-                route_id,
-                targets: Vec::new(),
-                absence: None,
-            });
-            self.methods.len() - 1
-        });
-        &mut self.methods[index]
-    }
-}
-
-fn allow_value(methods: &[MethodEntry]) -> String {
-    let has = |method| methods.iter().any(|entry| entry.method == method);
-    let allowed: Vec<_> = Method::ALL
-        .into_iter()
-        .filter(|method| has(*method) || (*method == Method::Head && has(Method::Get)))
-        .map(Method::as_str)
-        .collect();
-    allowed.join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::routing::absence::Absences;
     use crate::routing::cell::RouteCell;
     use crate::routing::conflict::check_conflicts;
+    use crate::routing::limit_rules::NoLimits;
     use crate::routing::registration::Registration;
     use slotway_shm_proto::layout::Geometry;
 
@@ -352,7 +351,7 @@ mod tests {
                 (Method::Post, "/files/{*rest}"),
             ],
         );
-        let table = RouteTable::build(live(vec![a]), [], Vec::new());
+        let table = RouteTable::build(live(vec![a]), [], Vec::new(), &mut NoLimits);
         let (path, mut params) = ("/items/a%2Fb", Params::default());
         let found = table.find(Method::Get, || None, path, &mut params).unwrap();
         assert_eq!(table.targets(found).unwrap()[0].route_index, 0);
@@ -367,7 +366,7 @@ mod tests {
     #[test]
     fn a_wrong_method_is_told_which_are_allowed_and_head_goes_where_get_goes() {
         let a = session(1, "a", &[(Method::Post, "/x"), (Method::Get, "/x")]);
-        let table = RouteTable::build(live(vec![a]), [], Vec::new());
+        let table = RouteTable::build(live(vec![a]), [], Vec::new(), &mut NoLimits);
         assert!(lookup(&table, Method::Head, "/x").is_ok());
         let allow = "GET, HEAD, POST";
         assert_eq!(
@@ -391,7 +390,7 @@ mod tests {
                 .map(|id| session(id, &id.to_string(), &[(Method::Get, patterns[id as usize])]))
                 .collect();
             random.shuffle(&mut sessions);
-            let table = RouteTable::build(live(sessions.clone()), [], Vec::new());
+            let table = RouteTable::build(live(sessions.clone()), [], Vec::new(), &mut NoLimits);
             for session in &sessions {
                 let registration = Registration {
                     name: "new".to_owned(),
@@ -406,7 +405,8 @@ mod tests {
                 assert_eq!(check_conflicts(&table, &registration), Ok(()));
             }
             while let Some(gone) = sessions.pop() {
-                let table = RouteTable::build(live(sessions.clone()), [], Vec::new());
+                let table =
+                    RouteTable::build(live(sessions.clone()), [], Vec::new(), &mut NoLimits);
                 assert!(table.targets_of(&gone.routes[0]).is_empty());
                 for session in &sessions {
                     assert_eq!(table.targets_of(&session.routes[0]).len(), 1);
@@ -424,6 +424,7 @@ mod tests {
                 live(vec![Arc::clone(&a)]),
                 [],
                 Vec::new(),
+                &mut NoLimits,
             ));
             cell.current()
         });
@@ -434,7 +435,12 @@ mod tests {
     #[test]
     fn a_session_that_drains_has_no_routes() {
         let a = session(1, "a", &[(Method::Get, "/x")]);
-        let table = RouteTable::build(vec![(a, SessionState::Draining)], [], Vec::new());
+        let table = RouteTable::build(
+            vec![(a, SessionState::Draining)],
+            [],
+            Vec::new(),
+            &mut NoLimits,
+        );
         assert_eq!(
             lookup(&table, Method::Get, "/x").unwrap_err(),
             NoRoute::NotFound
@@ -446,13 +452,13 @@ mod tests {
         let a = session(1, "a", &[(Method::Get, "/x"), (Method::Post, "/x")]);
         let mut absences = Absences::new(9);
         absences.gone(&a, 5);
-        let table = RouteTable::build(Vec::new(), absences.recent(6), Vec::new());
+        let table = RouteTable::build(Vec::new(), absences.recent(6), Vec::new(), &mut NoLimits);
         let found = lookup(&table, Method::Get, "/x").unwrap();
         assert!(table.targets(found).unwrap().is_empty());
         assert_eq!(table.absence(found).unwrap().gone_at_ms, 5);
         assert!(table.absence_of(&a.routes[1]).is_some());
         let b = session(2, "b", &[(Method::Get, "/x")]);
-        let table = RouteTable::build(live(vec![b]), absences.recent(6), Vec::new());
+        let table = RouteTable::build(live(vec![b]), absences.recent(6), Vec::new(), &mut NoLimits);
         let found = lookup(&table, Method::Get, "/x").unwrap();
         assert!(table.absence(found).is_none() && table.targets(found).unwrap().len() == 1);
         assert_eq!(table.allow_of(None, "/x"), Some("GET, HEAD, POST"));
@@ -467,7 +473,7 @@ mod tests {
         );
         let mut own = session(2, "own", &[(Method::Get, "/x")]);
         Arc::get_mut(&mut own).unwrap().routes[0].host = Some("shop.example".into());
-        let table = RouteTable::build(live(vec![general, own]), [], Vec::new());
+        let table = RouteTable::build(live(vec![general, own]), [], Vec::new(), &mut NoLimits);
         let worker = |host: &str, path: &str| {
             let params = &mut Params::default();
             let found = table.find(Method::Get, || Some(host.as_bytes()), path, params);

@@ -89,7 +89,7 @@ impl Grant {
 mod tests {
     use super::*;
     use crate::config::account::User;
-    use crate::config::attach::AllowedRoute;
+    use crate::routing::area::RouteArea;
     use crate::routing::registration::{RouteOptions, RouteSpec};
 
     fn registration(name: &str, paths: &[&str]) -> Registration {
@@ -118,7 +118,7 @@ mod tests {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             routes: routes
                 .iter()
-                .map(|route| AllowedRoute::parse(route).unwrap())
+                .map(|route| RouteArea::parse(route).unwrap())
                 .collect(),
         };
         let rules = vec![

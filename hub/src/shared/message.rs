@@ -48,6 +48,8 @@ pub enum ControlMessage {
     NoResources(u64),
     /// Every reactor has let go of a session.
     LanesClosed(u64),
+    /// What routes may use has changed.
+    Reloaded,
     /// Finish: say goodbye to every worker.
     Stop(oneshot::Sender<()>),
 }

@@ -1,6 +1,6 @@
 //! What all threads of the hub share.
 //!
-//! [`message`] is what the control thread is told, [`auth`] who may ask for what, [`attach_policy`] whose workers may attach,
+//! [`message`] is what the control thread is told, [`auth`] who must know the secret, [`reload`] takes a changed configuration, [`attach_policy`] whose workers may attach,
 //! [`counters`] count failures, [`tap`] lets who operates the hub look at requests, [`admission`] bounds connections and [`fd_budget`] what may
 //! use descriptors, [`inspection`] is the question what slots are in, [`vital`] runs tasks
 //! without which the hub ends, [`id`] makes random ids, and [`sabotage`] makes tests fail on
@@ -14,17 +14,20 @@ pub mod fd_budget;
 pub mod id;
 pub mod inspection;
 pub mod message;
+pub mod reload;
 pub mod sabotage;
 pub mod tap;
 pub mod vital;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slotway_shm_proto::layout::Geometry;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::access_log::writer::Writer;
 use crate::config::Config;
+use crate::config::live::Live;
+use crate::config::settings::Setting;
 use crate::events::registry::Registry;
 use crate::limits::CONNECTIONS_FEW;
 use crate::metrics::recorder::ReactorMetrics;
@@ -32,7 +35,6 @@ use crate::metrics::route::RouteLabels;
 use crate::routing::cell::RouteCell;
 use crate::shared::admission::Admission;
 use crate::shared::attach_policy::AttachPolicy;
-use crate::shared::auth::Access;
 use crate::shared::inspection::Inspection;
 use crate::shared::message::ControlMessage;
 
@@ -73,8 +75,10 @@ pub struct Shared {
     pub access_log: Option<Writer>,
     /// For each reactor, what it counts.
     pub metrics: Vec<Arc<ReactorMetrics>>,
-    /// Who may ask for what.
-    pub access: Access,
+    /// What can change while the hub serves.
+    pub live: watch::Sender<Arc<Live>>,
+    /// All flags and tables, for people to look at.
+    settings: Mutex<Vec<Setting>>,
     /// Whose workers may attach.
     pub attach_policy: watch::Sender<AttachPolicy>,
     /// Where each reactor is asked for the state of its slots.
@@ -93,7 +97,7 @@ impl Shared {
         geometry: Geometry,
         control: mpsc::UnboundedSender<ControlMessage>,
         fd_limit: u64,
-        (access, attach_policy): (Access, AttachPolicy),
+        attach_policy: AttachPolicy,
         inspections: Vec<mpsc::UnboundedSender<Inspection>>,
         (access_log, route_labels): (Option<Writer>, RouteLabels),
     ) -> Self {
@@ -111,7 +115,6 @@ impl Shared {
         Self {
             admission: Admission::new(count_max),
             session_limits: budget.sessions,
-            config,
             geometry,
             routes: RouteCell::default(),
             reactor_wakes,
@@ -124,13 +127,20 @@ impl Shared {
             route_labels,
             access_log,
             metrics: (0..geometry.lane_count()).map(|_| Arc::default()).collect(),
-            access,
+            live: watch::Sender::new(Arc::new(Live::of(&config))),
+            settings: Mutex::new(config.settings.clone()),
             attach_policy: watch::Sender::new(attach_policy),
             inspections,
             streams: Registry::default(),
             failure: watch::Sender::new(None),
             control,
+            config,
         }
+    }
+
+    /// All flags and tables, for people to look at.
+    pub fn settings(&self) -> MutexGuard<'_, Vec<Setting>> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the hub stops.

@@ -100,7 +100,7 @@ async fn notify(
     to: To,
 ) -> Result<(Exchange, WorkerResponse), NotNotified> {
     let lanes = &subscriber.reactor.lanes;
-    let deadline_ms = clock::coarse_ms() + lanes.shared.config.timeout_ms();
+    let deadline_ms = clock::coarse_ms() + lanes.settings().limits.timeout_ms;
     loop {
         if to == To::Any && subscriber.notice.borrow_mut().begin() == Next::Drop {
             return Err(LocalReply::error(503, "the client has left").into());
@@ -166,15 +166,17 @@ async fn submit(
             let queue = match need {
                 Need::Slot | Need::Worker { .. } => &lanes.queue,
                 Need::Stream => &lanes.stream_queue,
+                // Event streams have no such bound.
+                Need::Turn => &lanes.turn_queue,
             };
             place = place
                 .take_if(|place: &mut Place| place.is_in(queue, &subscriber.route))
-                .or_else(|| queue.enter(&subscriber.route));
+                .or_else(|| queue.enter(&subscriber.route, lanes.settings().limits.queue));
             granted = place.is_some().then_some(need);
         }
         let until_ms = match need {
             Need::Worker { until_ms } => until_ms.min(deadline_ms),
-            Need::Slot | Need::Stream => deadline_ms,
+            Need::Slot | Need::Stream | Need::Turn => deadline_ms,
         };
         wait(subscriber, place.as_ref(), deadline_ms, until_ms).await?;
     }

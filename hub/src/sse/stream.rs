@@ -327,7 +327,7 @@ async fn stream_events(
 ) -> End {
     let reactor = Rc::clone(&wire.reactor);
     let state = Rc::clone(&wire.state);
-    let write_ms = reactor.deadlines.write_ms;
+    let write_ms = reactor.deadlines().write_ms;
     // A client that is silently gone is so for the system, too, after that time.
     // Fails for Unix sockets, which know at once.
     let _ = set_tcp_user_timeout(wire.state.stream(), write_ms.try_into().unwrap_or(u32::MAX));

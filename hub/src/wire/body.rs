@@ -66,7 +66,7 @@ async fn read_known(
     length: u64,
     room: usize,
 ) -> Result<Body, EarlyEnd> {
-    let bytes_max = wire.reactor.shared.config.body_bytes_max;
+    let bytes_max = call.limits.body_bytes_max;
     if length > bytes_max {
         return Err(too_large(bytes_max).into());
     }
@@ -99,7 +99,7 @@ async fn read_known(
 
 async fn read_chunked(wire: &mut Wire, call: &mut Call, room: usize) -> Result<Body, EarlyEnd> {
     let mut deadline = BodyDeadline::start();
-    let mut decoder = ChunkedDecoder::new(wire.reactor.shared.config.body_bytes_max);
+    let mut decoder = ChunkedDecoder::new(call.limits.body_bytes_max);
     let mut body = Vec::new();
     loop {
         let raw = &wire.input[call.head.bytes..];
@@ -129,7 +129,7 @@ async fn read_step(
     spare_bytes: usize,
     deadline: &mut BodyDeadline,
 ) -> Result<(), EarlyEnd> {
-    let deadline_ms = deadline.at_ms(&wire.reactor.deadlines);
+    let deadline_ms = deadline.at_ms(&wire.reactor.deadlines());
     wire.state.wait_until(Wait::Body, deadline_ms);
     let read = wire.read_input(spare_bytes).await;
     wire.state.wait_for_nothing();

@@ -153,7 +153,7 @@ impl Wire {
     }
 
     fn await_write(&self) {
-        let time_ms = self.reactor.deadlines.write_ms;
+        let time_ms = self.reactor.deadlines().write_ms;
         self.state
             .wait_until(Wait::Write, clock::coarse_ms() + time_ms);
     }
@@ -207,7 +207,7 @@ impl Wire {
             }
             deadline.add(here as usize);
             self.state
-                .wait_until(Wait::Body, deadline.at_ms(&self.reactor.deadlines));
+                .wait_until(Wait::Body, deadline.at_ms(&self.reactor.deadlines()));
             if !matches!(self.read_input(READ_BUFFER_BYTES).await, Ok(1..)) {
                 return false;
             }

@@ -19,7 +19,9 @@ use crate::limits::DRAIN_BYTES_MAX;
 use crate::metrics::recorder::StatusClass;
 use crate::metrics::route::{Group, RouteId};
 use crate::reactor::phases::Moments;
+use crate::reactor::turn::Turn;
 use crate::routing::found::FoundRoute;
+use crate::routing::limits::Limits;
 use crate::routing::params::Params;
 use crate::routing::session::Session;
 
@@ -96,6 +98,10 @@ pub struct Call {
     pub route: Option<FoundRoute>,
     /// The raw parameters of its path.
     pub params: Params,
+    /// What it may use.
+    pub limits: Limits,
+    /// Its place among those of its route, where those are bounded, until it is in a slot.
+    pub turn: Option<Box<Turn>>,
     /// When it is given up, on the coarse clock.
     pub deadline_ms: u64,
     /// It may have run already, and has been given to another worker.
@@ -151,6 +157,8 @@ impl Call {
             head: RequestHead::default(),
             route: None,
             params: Params::default(),
+            limits: Limits::default(),
+            turn: None,
             deadline_ms: 0,
             is_retried: false,
             is_half_closed: false,
@@ -172,6 +180,7 @@ impl Call {
     pub fn begin(&mut self) {
         self.progress = Progress::Unread;
         self.route = None;
+        self.turn = None;
         self.origin = None;
         self.is_retried = false;
         self.is_half_closed = false;

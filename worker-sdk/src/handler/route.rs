@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slotway_shm_proto::Method;
 use slotway_shm_proto::api::RouteRegistration;
@@ -48,10 +48,20 @@ pub struct Route<S> {
     may_retry: bool,
     is_sse: bool,
     raw_params: bool,
+    limits: RouteLimits,
     handler: BoxedHandler<S>,
     /// What the handler usually takes on the receiving thread; unknown counts
     /// as long.
     usual_ns: Arc<AtomicU32>,
+}
+
+/// What a route says that it may use.
+#[derive(Clone, Copy, Debug, Default)]
+struct RouteLimits {
+    timeout_ms: Option<u64>,
+    body_bytes_max: Option<u64>,
+    queue: Option<u32>,
+    concurrency: Option<u32>,
 }
 
 impl<S: Send + Sync + 'static> Route<S> {
@@ -103,6 +113,44 @@ impl<S: Send + Sync + 'static> Route<S> {
         self
     }
 
+    /// The time that this route's handler has to respond, instead of the hub's `--timeout`, which
+    /// may be less. Where the hub's configuration has a time for the route as well, the shorter one
+    /// counts; so it is with the other limits.
+    ///
+    /// ```
+    /// use slotway_worker_sdk::{HubWorker, Method, Route};
+    /// use std::time::Duration;
+    ///
+    /// let report = Route::new(Method::Get, "/reports/{year}", || "a long report");
+    /// HubWorker::new("http://127.0.0.1:3200", "reports", ())
+    ///     .routes([report.timeout(Duration::from_secs(300)).concurrency(2)]);
+    /// ```
+    pub fn timeout(mut self, time: Duration) -> Self {
+        self.limits.timeout_ms = Some(time.as_millis().try_into().unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Bytes of the largest request body of this route, instead of the hub's `--body-bytes-max`; a
+    /// larger one gets 413.
+    pub fn body_bytes_max(mut self, bytes: u64) -> Self {
+        self.limits.body_bytes_max = Some(bytes);
+        self
+    }
+
+    /// How many requests of this route may wait on each reactor of the hub, instead of its `--queue`;
+    /// further ones get 503.
+    pub fn queue(mut self, count: u32) -> Self {
+        self.limits.queue = Some(count);
+        self
+    }
+
+    /// How many requests of this route all its workers together may have at a time; others wait in the
+    /// hub. At least 1; an event stream ([`Route::sse`]) has no such limit.
+    pub fn concurrency(mut self, count: u32) -> Self {
+        self.limits.concurrency = Some(count);
+        self
+    }
+
     /// Like [`Route::in_place_async`], with a method that is perhaps none: the hub says so.
     #[cfg(feature = "tokio")]
     pub(crate) fn of_any_method<F, Fut>(method: &str, path: &str, handler: F) -> Self
@@ -121,6 +169,7 @@ impl<S: Send + Sync + 'static> Route<S> {
             may_retry: false,
             is_sse: false,
             raw_params: false,
+            limits: RouteLimits::default(),
             handler,
             usual_ns: Arc::new(AtomicU32::new(UNKNOWN_NS)),
         }
@@ -149,6 +198,10 @@ impl<S: Send + Sync + 'static> Route<S> {
             retry: self.may_retry,
             sse: self.is_sse,
             raw_params: self.raw_params,
+            timeout_ms: self.limits.timeout_ms,
+            body_bytes_max: self.limits.body_bytes_max,
+            queue: self.limits.queue,
+            concurrency: self.limits.concurrency,
         }
     }
 

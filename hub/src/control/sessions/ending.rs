@@ -60,7 +60,7 @@ impl Sessions {
 
     /// How long a worker may take to finish what it has.
     fn drain_limit(&self) -> Duration {
-        self.shared.config.drain_timeout.get()
+        self.shared.live.borrow().drain_time
     }
 
     /// A worker's connection or process ended.

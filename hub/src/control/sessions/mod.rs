@@ -27,10 +27,14 @@ use super::error::ControlError;
 use super::feed;
 use super::register;
 use crate::clock;
+use crate::config::live::Live;
 use crate::limits::{ABSENT_ROUTE_COUNT_MAX, RESERVATION_COUNT_MAX, RESERVATION_TIME};
 use crate::metrics::route::{RouteId, RouteIds};
 use crate::routing::absence::Absences;
+use crate::routing::concurrency::{Gate, Gates};
 use crate::routing::conflict::check_conflicts;
+use crate::routing::limit_rules::LimitRules;
+use crate::routing::limits::{Limits, RouteLimits};
 use crate::routing::pattern::Pattern;
 use crate::routing::registration::{ExpectedRoute, ExpectedWorker, Registration, RouteSpec};
 use crate::routing::session::{Session, SessionState};
@@ -94,6 +98,8 @@ pub struct Sessions {
     turns: Turns,
     /// What has happened to workers.
     incidents: Incidents,
+    /// How many requests of which route workers may have at a time.
+    gates: Gates,
     /// Where the requests of each route are counted.
     route_ids: RouteIds<RouteSpec>,
     next_id: u64,
@@ -109,6 +115,7 @@ impl Sessions {
             missing: shared.config.expect_worker.clone(),
             turns: Turns::default(),
             incidents: Incidents::default(),
+            gates: Gates::default(),
             route_ids: RouteIds::new(Arc::clone(&shared.route_labels)),
             shared,
             attach_path,
@@ -280,7 +287,7 @@ impl Sessions {
     }
 
     /// Makes the new table visible, in one step.
-    fn publish(&mut self) {
+    pub fn publish(&mut self) {
         sabotage::pause("publish");
         let attached = self.attached.iter();
         let attached = attached.map(|attached| (Arc::clone(&attached.session), attached.state));
@@ -288,7 +295,11 @@ impl Sessions {
         let closing = closing.map(|session| (Arc::clone(session), SessionState::Ended));
         let sessions = attached.chain(closing).collect();
         let absences = self.absences.recent(clock::coarse_ms());
-        let table = RouteTable::build(sessions, absences, self.missing.clone());
+        let mut rules = Rules {
+            live: Arc::clone(&self.shared.live.borrow()),
+            gates: &mut self.gates,
+        };
+        let table = RouteTable::build(sessions, absences, self.missing.clone(), &mut rules);
         self.shared.routes.publish(table);
         self.shared.wake_reactors();
         feed::tell_changed(&self.shared);
@@ -321,6 +332,26 @@ impl Sessions {
         self.expired.drain(..forget);
 
         self.evict_late();
+    }
+}
+
+/// What routes may use, by the configuration and their workers.
+struct Rules<'g> {
+    live: Arc<Live>,
+    gates: &'g mut Gates,
+}
+
+impl LimitRules for Rules<'_> {
+    fn usual(&self) -> Limits {
+        self.live.limits
+    }
+
+    fn of_route(&self, route: &RouteSpec, of_workers: RouteLimits) -> RouteLimits {
+        self.live.limits_of(route, of_workers)
+    }
+
+    fn gate(&mut self, route: &RouteSpec, count_max: u32) -> Arc<Gate> {
+        self.gates.gate(route, count_max)
     }
 }
 

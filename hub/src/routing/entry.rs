@@ -1,0 +1,90 @@
+//! What answers one path pattern, in a table.
+
+use std::sync::Arc;
+
+use slotway_shm_proto::Method;
+
+use super::absence::Absence;
+use super::concurrency::Gate;
+use super::limits::{Limits, RouteLimits};
+use super::pattern::Pattern;
+use super::registration::RouteSpec;
+use super::session::Session;
+use crate::metrics::route::RouteId;
+
+/// A worker that answers a route.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its session.
+    pub session: Arc<Session>,
+    /// The route's index in its registration.
+    pub route_index: u32,
+    /// Whether the route is an event stream; either all targets of a route are, or none.
+    pub is_sse: bool,
+}
+
+impl Target {
+    /// The route.
+    pub fn route(&self) -> &RouteSpec {
+        &self.session.routes[self.route_index as usize]
+    }
+
+    /// What the worker says that the route may use.
+    pub fn limits(&self) -> RouteLimits {
+        self.session.options[self.route_index as usize].limits
+    }
+}
+
+/// What answers one path pattern.
+#[derive(Debug)]
+pub(super) struct PathEntry {
+    pub pattern: Pattern,
+    pub methods: Vec<MethodEntry>,
+    pub allow: String,
+}
+
+/// What answers one method on it.
+#[derive(Debug)]
+pub(super) struct MethodEntry {
+    pub method: Method,
+    /// Where its requests are counted.
+    pub route_id: RouteId,
+    /// Empty if all have gone.
+    pub targets: Vec<Target>,
+    /// What is known of the last of them then.
+    pub absence: Option<Absence>,
+    /// What its requests may use.
+    pub limits: Limits,
+    /// How many of them workers may have at a time, if that is bounded.
+    pub gate: Option<Arc<Gate>>,
+}
+
+impl PathEntry {
+    /// What answers a method, whose requests are counted there if it is new.
+    pub fn method(&mut self, method: Method, route_id: RouteId) -> &mut MethodEntry {
+        let place = self.methods.iter().position(|entry| entry.method == method);
+        let index = place.unwrap_or_else(|| {
+            self.methods.push(MethodEntry {
+                method,
+                route_id,
+                targets: Vec::new(),
+                absence: None,
+                limits: Limits::default(),
+                gate: None,
+            });
+            self.methods.len() - 1
+        });
+        &mut self.methods[index]
+    }
+}
+
+/// The value of the Allow field.
+pub(super) fn allow_value(methods: &[MethodEntry]) -> String {
+    let has = |method| methods.iter().any(|entry| entry.method == method);
+    let allowed: Vec<_> = Method::ALL
+        .into_iter()
+        .filter(|method| has(*method) || (*method == Method::Head && has(Method::Get)))
+        .map(Method::as_str)
+        .collect();
+    allowed.join(", ")
+}
