@@ -50,7 +50,6 @@ pub async fn serve(wire: &mut Wire, call: &mut Call) -> AfterRequest {
 }
 
 async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, EarlyEnd> {
-    call.limits = wire.reactor.lanes.settings().limits;
     if !wire.reactor.lanes.settings().trusted_proxy.is_empty() {
         wire.client = find_client(wire, call);
     }
@@ -162,7 +161,8 @@ async fn serve_by_control(
         return Err(too_large(CONTROL_BODY_BYTES_MAX).into());
     }
     let head_bytes = call.head.bytes;
-    let body = match body::read(wire, call, CONTROL_BODY_BYTES_MAX as usize).await? {
+    let bytes_max = wire.reactor.lanes.settings().limits.body_bytes_max;
+    let body = match body::read(wire, call, CONTROL_BODY_BYTES_MAX as usize, bytes_max).await? {
         Body::Known {
             bytes,
             waiting_bytes,

@@ -60,7 +60,9 @@ pub async fn with_body(
 ) -> Result<Ready, EarlyEnd> {
     // Refuse what has no route before any body is read for it.
     let reactor = Rc::clone(&wire.reactor);
-    reactor.with_routes(|table| find(table, wire, call, method).map(|_| ()))?;
+    let bytes_max = reactor.with_routes(|table| {
+        find(table, wire, call, method).map(|_| table.limits(call.route).body_bytes_max)
+    })?;
 
     let arena_bytes = wire.reactor.shared.geometry.arena_bytes();
     let head_bytes = call.head.bytes;
@@ -70,7 +72,7 @@ pub async fn with_body(
         call.head.fields.len(),
         reactor.identifies,
     );
-    let (exchange, used, upload) = match body::read(wire, call, room).await? {
+    let (exchange, used, upload) = match body::read(wire, call, room, bytes_max).await? {
         Body::Known {
             bytes,
             waiting_bytes,
@@ -184,7 +186,7 @@ fn attempt(
     reactor.with_routes(|table| {
         let targets = find(table, wire, call, method)?;
         if call.deadline_ms == 0 {
-            call.deadline_ms = clock::coarse_ms() + call.limits.timeout_ms;
+            call.deadline_ms = clock::coarse_ms() + u64::from(call.timeout_ms);
         }
         let Some(first) = targets.first() else {
             return no_worker(table, wire, call);
@@ -310,7 +312,7 @@ fn find<'t>(
             call.route = Some(route);
             let answer = table.answer(route).expect("it was found in this table");
             call.route_id = answer.route_id;
-            call.limits = answer.limits;
+            call.timeout_ms = answer.limits.timeout_ms as u32;
             Ok(answer.targets)
         }
         Err(NoRoute::WrongMethod { allow }) => {

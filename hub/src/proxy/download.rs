@@ -53,7 +53,7 @@ pub async fn run(
         if take > 0 {
             send_piece(wire, &exchange, &mut download, consumed, take).await?;
             // The time that a slow client took is not the worker's.
-            exchange.set_deadline(clock::coarse_ms() + call.limits.timeout_ms);
+            exchange.set_deadline(clock::coarse_ms() + u64::from(call.timeout_ms));
             if download.left.is_none() {
                 // It may last for as long as its client stays.
                 call.count(wire, AfterRequest::Next);

@@ -51,7 +51,7 @@ pub async fn serve(wire: &mut Wire, call: &mut Call, method: Method) -> Result<S
     } = ready;
     wire.reactor.hangups.begin(&wire.state);
     if let Some((place, source)) = upload
-        && upload::run(wire, &exchange, place, source, call.limits.timeout_ms).await?
+        && upload::run(wire, &exchange, place, source, call.timeout_ms.into()).await?
             == UploadEnd::Complete
     {
         call.note_upload_complete();

@@ -34,7 +34,7 @@ pub async fn granted(
     // A new table may give the request another route.
     let place = match place.take_if(|place| place.is_in(queue, route)) {
         Some(kept) => place.insert(kept),
-        None => place.insert(enter(wire, queue, (route, call.limits.queue), need)?),
+        None => place.insert(enter(wire, queue, route, need)?),
     };
     let until_ms = match need {
         Need::Worker { until_ms } => until_ms.min(call.deadline_ms),
@@ -67,7 +67,7 @@ pub async fn granted(
 fn enter(
     wire: &Wire,
     queue: &Rc<RouteQueues>,
-    (route, count_max): (&RouteSpec, u32),
+    route: &RouteSpec,
     need: Need,
 ) -> Result<Place, LocalReply> {
     let reactor = &wire.reactor;
@@ -75,6 +75,7 @@ fn enter(
         Need::Worker { .. } => absent::too_many_wait(&reactor.lanes, route),
         Need::Slot | Need::Stream | Need::Turn => outcome::queue_full(&reactor.lanes, route),
     };
+    let count_max = reactor.with_routes(|table| table.limits_of(route)).queue;
     let place = queue.enter(route, count_max).ok_or_else(full)?;
     Counters::add(&reactor.shared.counters.queued);
     reactor.hangups.begin(&wire.state);

@@ -23,6 +23,17 @@ pub struct Target {
     pub is_sse: bool,
 }
 
+/// What answers a request.
+#[derive(Debug)]
+pub struct Answer<'t> {
+    /// Workers; none if they have all gone.
+    pub targets: &'t [Target],
+    /// Where it is counted.
+    pub route_id: RouteId,
+    /// What it may use.
+    pub limits: Limits,
+}
+
 impl Target {
     /// The route.
     pub fn route(&self) -> &RouteSpec {

@@ -9,7 +9,7 @@ use slotway_shm_proto::Method;
 use super::absence::Absence;
 use super::concurrency::Gate;
 pub use super::entry::Target;
-use super::entry::{MethodEntry, PathEntry, allow_value};
+use super::entry::{Answer, MethodEntry, PathEntry, allow_value};
 use super::found::{FoundRoute, NoRoute};
 use super::host;
 use super::limit_rules::LimitRules;
@@ -20,17 +20,6 @@ use super::registration::RouteSpec;
 use super::session::{Session, SessionState};
 use super::tree::Tree;
 use crate::metrics::route::RouteId;
-
-/// What answers a request.
-#[derive(Debug)]
-pub struct Answer<'t> {
-    /// Workers; none if they have all gone.
-    pub targets: &'t [Target],
-    /// Where it is counted.
-    pub route_id: RouteId,
-    /// What it may use.
-    pub limits: Limits,
-}
 
 /// The patterns for one host, or for those without patterns of their own.
 #[derive(Debug, Default)]
@@ -289,6 +278,18 @@ impl RouteTable {
             route_id: entry.route_id,
             limits: entry.limits,
         })
+    }
+
+    /// What it may use; nothing if it was not found, or in another table.
+    pub fn limits(&self, found: Option<FoundRoute>) -> Limits {
+        let entry = found.and_then(|found| self.found(found));
+        entry.map_or_else(Limits::default, |entry| entry.limits)
+    }
+
+    /// What a route may use that is there; nothing if it is not.
+    pub fn limits_of(&self, route: &RouteSpec) -> Limits {
+        let entry = self.method_of(route);
+        entry.map_or_else(Limits::default, |entry| entry.limits)
     }
 
     /// How many requests workers may have of it at a time, if that is bounded.

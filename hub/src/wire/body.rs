@@ -53,10 +53,17 @@ impl BodySource {
 }
 
 /// Reads a body of at most `room` bytes whole, or finds that it is longer.
-pub async fn read(wire: &mut Wire, call: &mut Call, room: usize) -> Result<Body, EarlyEnd> {
+/// One that is longer than `bytes_max` is refused.
+pub async fn read(
+    wire: &mut Wire,
+    call: &mut Call,
+    room: usize,
+    bytes_max: u64,
+) -> Result<Body, EarlyEnd> {
     match call.head.framing {
+        Framing::Length(length) if length > bytes_max => Err(too_large(bytes_max).into()),
         Framing::Length(length) => read_known(wire, call, length, room).await,
-        Framing::Chunked => read_chunked(wire, call, room).await,
+        Framing::Chunked => read_chunked(wire, call, room, bytes_max).await,
     }
 }
 
@@ -66,10 +73,6 @@ async fn read_known(
     length: u64,
     room: usize,
 ) -> Result<Body, EarlyEnd> {
-    let bytes_max = call.limits.body_bytes_max;
-    if length > bytes_max {
-        return Err(too_large(bytes_max).into());
-    }
     let mut deadline = BodyDeadline::start();
     let streams = length > room as u64;
     let wanted = if streams {
@@ -97,9 +100,14 @@ async fn read_known(
     })
 }
 
-async fn read_chunked(wire: &mut Wire, call: &mut Call, room: usize) -> Result<Body, EarlyEnd> {
+async fn read_chunked(
+    wire: &mut Wire,
+    call: &mut Call,
+    room: usize,
+    bytes_max: u64,
+) -> Result<Body, EarlyEnd> {
     let mut deadline = BodyDeadline::start();
-    let mut decoder = ChunkedDecoder::new(call.limits.body_bytes_max);
+    let mut decoder = ChunkedDecoder::new(bytes_max);
     let mut body = Vec::new();
     loop {
         let raw = &wire.input[call.head.bytes..];

@@ -21,7 +21,6 @@ use crate::metrics::route::{Group, RouteId};
 use crate::reactor::phases::Moments;
 use crate::reactor::turn::Turn;
 use crate::routing::found::FoundRoute;
-use crate::routing::limits::Limits;
 use crate::routing::params::Params;
 use crate::routing::session::Session;
 
@@ -98,8 +97,9 @@ pub struct Call {
     pub route: Option<FoundRoute>,
     /// The raw parameters of its path.
     pub params: Params,
-    /// What it may use.
-    pub limits: Limits,
+    /// Milliseconds that its worker has to respond, and again for each piece of what streams; as
+    /// short as a time of flags and workers is.
+    pub timeout_ms: u32,
     /// Its place among those of its route, where those are bounded, until it is in a slot.
     pub turn: Option<Box<Turn>>,
     /// When it is given up, on the coarse clock.
@@ -157,7 +157,7 @@ impl Call {
             head: RequestHead::default(),
             route: None,
             params: Params::default(),
-            limits: Limits::default(),
+            timeout_ms: 0,
             turn: None,
             deadline_ms: 0,
             is_retried: false,
