@@ -6,6 +6,7 @@
 //! - `address`, `connect`, `listener`: how connections come about. They are the
 //!   same on both engines, on the runtime's epoll, since connections are few
 //!   and requests are many;
+//! - `passed`: sockets that the service manager has opened;
 //! - `socket`: calls on a socket outside the engines; `stream`: reading and writing, which is where the engines differ;
 //! - `local_peer`: what this host knows of the other end of a connection within it;
 //! - `hangup`: noticing that a peer leaves while nothing is read from it;
@@ -26,6 +27,8 @@ mod hangup;
 mod listener;
 mod local_peer;
 #[allow(unsafe_code)]
+mod passed;
+#[allow(unsafe_code)]
 mod readable;
 #[allow(unsafe_code)]
 mod socket;
@@ -40,6 +43,7 @@ pub use engine::{Chosen, Engine, IoChoice, RunError, choose, run};
 pub use hangup::{Hangup, Hangups};
 pub use listener::Listener;
 pub use local_peer::{LocalPeer, LocalPeers};
+pub use passed::take_passed;
 pub use readable::{Watched, readable};
 pub use socket::bound_unsent_bytes;
 pub use stream::Stream;

@@ -7,7 +7,7 @@
 //! ends them, `http` is a client that says exactly what it is told to, `wrk` runs
 //! the other load generator; `http_corpus` and `smuggling` are requests to try a front
 //! end with, `event_stream` is a client of Server-Sent Events, `scrape` reads metrics,
-//! `chromium` drives a browser, `users` becomes other users, and `ledger` says whether every request got exactly one response.
+//! `chromium` drives a browser, `users` becomes other users, `machine` is one of a test's own with systemd, and `ledger` says whether every request got exactly one response.
 #![forbid(unsafe_code)]
 
 pub mod axum_app;
@@ -20,6 +20,7 @@ pub mod http;
 pub mod http_corpus;
 pub mod ledger;
 pub mod ledger_worker;
+pub mod machine;
 pub mod odd_worker;
 pub mod roles;
 pub mod scrape;

@@ -1,10 +1,12 @@
 //! The parts a process can play.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::process::{PTracer, set_ptracer};
+use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
 use slotway_loadgen::echo::{Echo, Stall};
 use slotway_worker_sdk::{HubWorker, Method, Route, RunError};
 use tokio::runtime::Runtime;
@@ -67,6 +69,10 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
     let second = rest.get(1).map_or("echo", String::as_str);
     match role {
         "echo" => run(echo::worker(first, second).run()),
+        "echo-without-affinity" => {
+            die_of_affinity();
+            run(echo::worker(first, second).run())
+        }
         "ledger" => {
             let log = rest.get(2).map_or("", String::as_str);
             let worker = crate::ledger_worker::worker(first, second, log.as_ref());
@@ -344,19 +350,30 @@ fn respond(stall: &[String]) -> ExitCode {
 /// Forbids `io_uring_setup` to this process, as the default seccomp profiles of
 /// container runtimes do.
 fn forbid_uring() {
-    use seccompiler::{SeccompAction, SeccompFilter, TargetArch};
-    use std::collections::BTreeMap;
-
     /// Its number on every architecture (`io_uring_setup(2)`).
     const IO_URING_SETUP: i64 = 425;
     const EPERM: u32 = 1;
+    forbid(IO_URING_SETUP, SeccompAction::Errno(EPERM));
+}
+
+/// Has the kernel end this process if it calls `sched_setaffinity`, as systemd's filters do with what
+/// they leave out.
+fn die_of_affinity() {
+    let number = match std::env::consts::ARCH {
+        "x86_64" => 203,
+        _ => 122,
+    };
+    forbid(number, SeccompAction::KillProcess);
+}
+
+fn forbid(number: i64, action: SeccompAction) {
     let arch: TargetArch = std::env::consts::ARCH
         .try_into()
         .expect("an architecture it knows");
     let filter = SeccompFilter::new(
-        BTreeMap::from([(IO_URING_SETUP, Vec::new())]),
+        BTreeMap::from([(number, Vec::new())]),
         SeccompAction::Allow,
-        SeccompAction::Errno(EPERM),
+        action,
         arch,
     )
     .expect("a filter of one rule");

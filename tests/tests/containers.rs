@@ -14,6 +14,7 @@ fn program() -> &'static Path {
 slotway_tests::on_both_engines! {
     hub_and_worker_in_separate_pid_namespaces_work_together
     a_hub_that_is_process_1_stays_so_through_upgrades
+    a_worker_whose_filter_kills_for_sched_setaffinity_serves
 }
 
 /// A program that runs this one as process 1 of a PID namespace; `None` where none may be
@@ -107,4 +108,19 @@ fn a_hub_that_is_process_1_stays_so_through_upgrades(io: &str) {
     kill_process(init, Signal::TERM).unwrap();
     assert!(hub.part.wait().success(), "{}", hub.part.log());
     assert!(std::net::TcpStream::connect(hub.address).is_err());
+}
+
+fn a_worker_whose_filter_kills_for_sched_setaffinity_serves(io: &str) {
+    let hub = HubPart::start(program(), &["--io", io]);
+    let worker = hub.start_worker("echo-without-affinity", "echo");
+    // Enough quick requests on end that the worker would keep to the reactor's core.
+    for _ in 0..3000 {
+        assert_eq!(http::get(hub.address, "/api/items/7").text(), "item 7");
+    }
+    assert_eq!(
+        hub.part.log().matches("attached worker").count(),
+        1,
+        "{}",
+        worker.log()
+    );
 }

@@ -170,7 +170,7 @@ fn a_service_s_requests_have_spans_that_know_the_client_s_trace() {
         .service("/", router())
         .start()
         .unwrap();
-    hub.part.wait_for_log("worker=\"plain\"");
+    hub.part.wait_for_log("attached worker=\"plain\"");
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let parent = "b7ad6b7169203331";
     let field = format!("Traceparent: 00-{trace}-{parent}-01\r\nX-Request-Id: r-1\r\n");

@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::config::load::load;
 use crate::lifecycle::Hub;
 use crate::lifecycle::error::StartError;
-use crate::lifecycle::stand_in;
 use crate::lifecycle::upgrade::{Predecessor, Program};
+use crate::lifecycle::{stand_in, systemd};
 use crate::logging;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
@@ -37,6 +37,7 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
         Ok(End::CutShort) => ExitCode::FAILURE,
         Ok(End::Failed) => ExitCode::from(SOFTWARE),
         Err(error) => {
+            systemd::status(&error.to_string());
             // In vain only if stderr is closed.
             let _ = writeln!(std::io::stderr(), "slotway-hub: {error}");
             ExitCode::from(if matches!(error, StartError::Config(_)) {
@@ -75,6 +76,7 @@ fn serve(config: Config) -> Result<End, StartError> {
         let program = Program::running().map_err(StartError::Runtime)?;
         let predecessor = Predecessor::find().map_err(StartError::Handover)?;
         // A successor is not the process that somebody knows.
+        let takes_over = predecessor.is_some();
         let stays = predecessor.is_none() && stand_in::must_stay();
         if stays {
             stand_in::adopt_successors().map_err(StartError::Runtime)?;
@@ -95,6 +97,13 @@ fn serve(config: Config) -> Result<End, StartError> {
             hub.reactor_count(),
             hub.slot_count(),
         );
+        // For a hub that takes over the other one speaks.
+        if !takes_over {
+            systemd::ready(&hub.summary());
+        }
+        if let Some(watchdog) = hub.watchdog() {
+            tokio::spawn(watchdog);
+        }
         let mut signals = Signals {
             terminate,
             interrupt,
@@ -106,6 +115,9 @@ fn serve(config: Config) -> Result<End, StartError> {
             signals.serve_unready(&hub).await;
         }
         tracing::info!("{why}: finishing what is in flight (SIGTERM or SIGINT ends at once)");
+        if successor.is_none() {
+            systemd::stopping(hub.stop_limit());
+        }
         let end = match (end, signals.stop(hub, successor).await) {
             (End::Well, Stopped::Late) => End::CutShort,
             (End::Well, Stopped::PassedOn) => End::PassedOn,
@@ -147,6 +159,7 @@ async fn serve_until_told(
             _ = signals.hangup.recv() => hub.refresher()(),
             _ = signals.upgrade.recv() => match hub.upgrade(program).await {
                 Ok(successor) => {
+                    systemd::handed_over(successor).await;
                     let why = "a new hub has taken over".to_owned();
                     return (why, End::Well, Some(successor));
                 }

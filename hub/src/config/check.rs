@@ -33,8 +33,11 @@ fn no_secret(config: &Config) -> Option<ConfigError> {
 
 fn no_internal_socket(config: &Config) -> Option<ConfigError> {
     let is_socket = |address: &ListenAddress| matches!(address, ListenAddress::Unix { .. });
-    let is_missing =
-        config.internal == Internal::Socket && !config.listen_addresses().iter().any(is_socket);
+    // The service manager may have opened one.
+    let is_passed = std::env::var_os("LISTEN_FDS").is_some();
+    let is_missing = !is_passed
+        && config.internal == Internal::Socket
+        && !config.listen_addresses().iter().any(is_socket);
     is_missing.then_some(ConfigError::NoInternalSocket)
 }
 

@@ -59,6 +59,19 @@ impl AttachSocket {
         })
     }
 
+    /// One that the service manager has opened.
+    pub fn of_service_manager(path: PathBuf, socket: OwnedFd) -> Self {
+        Self {
+            socket: UnixSocket::of_service_manager(path, socket),
+            private_folder: None,
+        }
+    }
+
+    /// Whether it is one of the service manager's.
+    pub fn is_service_managers(&self) -> bool {
+        self.socket.is_service_managers()
+    }
+
     /// One that another hub has handed over, and whose files are still that hub's.
     pub fn inherit(socket: UnixSocket, private_folder: Option<PathBuf>) -> Self {
         Self {
@@ -67,8 +80,8 @@ impl AttachSocket {
         }
     }
 
-    /// Socket and lock, and the folder that was made for it, to be handed over.
-    pub fn try_clone_all(&self) -> io::Result<([OwnedFd; 2], Option<PathBuf>)> {
+    /// Socket and lock, if it has one, and the folder that was made for it, to be handed over.
+    pub fn try_clone_all(&self) -> io::Result<(Vec<OwnedFd>, Option<PathBuf>)> {
         let folder = self.private_folder.as_ref();
         let path = folder.map(|folder| folder.path.clone());
         Ok((self.socket.try_clone_all()?, path))

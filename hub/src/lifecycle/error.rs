@@ -28,6 +28,9 @@ pub enum StartError {
     /// The I/O engine of a reactor.
     #[error(transparent)]
     Engine(#[from] RunError),
+    /// What the service manager has opened.
+    #[error("cannot use the sockets of the service manager (LISTEN_FDS): {0}")]
+    Passed(#[source] io::Error),
     /// What another hub hands over.
     #[error("cannot take over from the other hub: {0}")]
     Handover(#[source] io::Error),

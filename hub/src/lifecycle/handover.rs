@@ -76,8 +76,11 @@ pub struct Description {
     /// For who operates the hub.
     #[serde(default)]
     pub operations: ListenerDescription,
-    /// A listening socket, and its lock.
+    /// A listening socket, and its lock unless the service manager opened it.
     pub attach: PathBuf,
+    /// Whether it did.
+    #[serde(default)]
+    pub attach_is_service_managers: bool,
     /// A folder that was made for the attach socket.
     pub private_folder: Option<PathBuf>,
     /// Workers that will attach.
@@ -91,6 +94,9 @@ pub struct ListenerDescription {
     pub tcp: Vec<(SocketAddr, usize)>,
     /// For each path a listening socket, and its lock.
     pub unix: Vec<PathBuf>,
+    /// For each path a listening socket that the service manager opened.
+    #[serde(default)]
+    pub service_managers: Vec<PathBuf>,
 }
 
 /// Sends one step. The socket waits for its peer.
@@ -225,7 +231,7 @@ mod tests {
         let description = Description {
             clients: ListenerDescription {
                 tcp: vec![("127.0.0.1:80".parse().unwrap(), 70)],
-                unix: Vec::new(),
+                ..ListenerDescription::default()
             },
             workers: workers.collect(),
             ..Description::default()

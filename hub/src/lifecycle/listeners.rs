@@ -1,4 +1,5 @@
-//! Everything that a hub listens on: bound anew, or inherited from another hub.
+//! Everything that a hub listens on: bound anew, opened by the service manager, or inherited from
+//! another hub.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,12 +7,15 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::SocketType;
 
+use super::activation::{PassedSocket, PassedSockets};
 use super::attach_socket::AttachSocket;
 use super::bind::listen;
 use super::error::StartError;
 use super::handover::{Description, ListenerDescription};
 use super::unix_socket::UnixSocket;
 use crate::config::Config;
+use crate::config::check::is_loopback;
+use crate::config::error::ConfigError;
 use crate::config::listen::ListenAddress;
 
 /// Everything that the hub listens on; files and locks go with it.
@@ -41,12 +45,37 @@ pub struct TcpSockets {
 }
 
 impl Listeners {
-    /// Binds all of them, those for clients each with a socket for every reactor.
-    pub fn bind(config: &Config, reactor_count: u32) -> Result<Self, StartError> {
-        Ok(Self {
-            clients: ListenerSet::bind(&config.listen_addresses(), reactor_count)?,
-            operations: ListenerSet::bind(&config.ops, 1)?,
-        })
+    /// Opens all of them, those for clients each with a socket for every reactor, and the attach
+    /// socket. What the service manager has opened takes the place of what the flags say.
+    pub fn open(config: &Config, reactor_count: u32) -> Result<(Self, AttachSocket), StartError> {
+        let passed = PassedSockets::take().map_err(StartError::Passed)?;
+        let clients = match passed.clients {
+            none if none.is_empty() => {
+                ListenerSet::bind(&config.listen_addresses(), reactor_count)?
+            }
+            sockets => ListenerSet::of_passed(sockets, reactor_count)?,
+        };
+        let is_public = |tcp: &&TcpSockets| !is_loopback(tcp.address);
+        if config.secret.is_none()
+            && let Some(tcp) = clients.tcp.iter().find(is_public)
+        {
+            return Err(ConfigError::NoSecret(tcp.address).into());
+        }
+        let operations = match passed.operations {
+            none if none.is_empty() => ListenerSet::bind(&config.ops, 1)?,
+            sockets => ListenerSet::of_passed(sockets, 1)?,
+        };
+        let attach = if let Some((path, socket)) = passed.attach {
+            AttachSocket::of_service_manager(path, socket)
+        } else {
+            let port = clients.tcp.first().map_or(0, |tcp| tcp.address.port());
+            AttachSocket::bind(&config.attach, port)?
+        };
+        let listeners = Self {
+            clients,
+            operations,
+        };
+        Ok((listeners, attach))
     }
 
     /// Both purposes.
@@ -91,6 +120,30 @@ impl ListenerSet {
         Ok(this)
     }
 
+    fn of_passed(sockets: Vec<PassedSocket>, reactor_count: u32) -> Result<Self, StartError> {
+        let mut this = Self::new(reactor_count);
+        // Several of one address share its connections (ReusePort=).
+        let mut of_address: Vec<(SocketAddr, Vec<OwnedFd>)> = Vec::new();
+        for socket in sockets {
+            match socket {
+                PassedSocket::Unix(path, socket) => {
+                    let socket = UnixSocket::of_service_manager(path, socket);
+                    this.add_unix(socket).map_err(StartError::Passed)?;
+                }
+                PassedSocket::Tcp(address, socket) => {
+                    match of_address.iter_mut().find(|(known, _)| *known == address) {
+                        Some((_, sockets)) => sockets.push(socket),
+                        None => of_address.push((address, vec![socket])),
+                    }
+                }
+            }
+        }
+        for (address, sockets) in of_address {
+            this.add_tcp(address, sockets).map_err(StartError::Passed)?;
+        }
+        Ok(this)
+    }
+
     /// Every reactor gets a socket, and every socket a reactor.
     fn add_tcp(&mut self, address: SocketAddr, sockets: Vec<OwnedFd>) -> io::Result<()> {
         let reactor_count = self.of_reactors.len();
@@ -125,13 +178,23 @@ impl ListenerSet {
                 fds.push(socket.try_clone()?);
             }
         }
-        for unix in &self.unix {
-            fds.extend(unix.try_clone_all()?);
+        for is_service_managers in [false, true] {
+            let unix = self.unix.iter();
+            for unix in unix.filter(|unix| unix.is_service_managers() == is_service_managers) {
+                fds.extend(unix.try_clone_all()?);
+            }
         }
         let tcp = self.tcp.iter();
+        // Those of the service manager are told apart, and have no lock.
+        let paths = |is_service_managers| {
+            let unix = self.unix.iter();
+            unix.filter(move |unix| unix.is_service_managers() == is_service_managers)
+                .map(UnixSocket::path)
+        };
         Ok(ListenerDescription {
             tcp: tcp.map(|tcp| (tcp.address, tcp.sockets.len())).collect(),
-            unix: self.unix.iter().map(UnixSocket::path).collect(),
+            unix: paths(false).collect(),
+            service_managers: paths(true).collect(),
         })
     }
 
@@ -150,6 +213,9 @@ impl ListenerSet {
         }
         for path in &description.unix {
             this.add_unix(UnixSocket::inherit(path.clone(), next()?, next()?))?;
+        }
+        for path in &description.service_managers {
+            this.add_unix(UnixSocket::of_service_manager(path.clone(), next()?))?;
         }
         Ok(this)
     }
@@ -172,7 +238,12 @@ pub fn inherit(
         clients,
         operations,
     };
-    let socket = UnixSocket::inherit(description.attach.clone(), next()?, next()?);
-    let attach = AttachSocket::inherit(socket, description.private_folder.clone());
+    let path = description.attach.clone();
+    let attach = if description.attach_is_service_managers {
+        AttachSocket::of_service_manager(path, next()?)
+    } else {
+        let socket = UnixSocket::inherit(path, next()?, next()?);
+        AttachSocket::inherit(socket, description.private_folder.clone())
+    };
     Ok((listeners, attach))
 }

@@ -3,10 +3,12 @@
 //! the control tasks.
 //!
 //! `listeners` are what it listens on ([`bind`] for TCP, [`unix_socket`] with its
-//! [`file_lock`], [`attach_socket`] for workers), `reactor_thread` is the thread of one
+//! [`file_lock`], [`attach_socket`] for workers, or `activation` where the service manager has opened
+//! them; [`systemd`] is what that is told, and `watchdog` that the hub lives), `reactor_thread` is the thread of one
 //! reactor, [`upgrade`] replaces the hub by a new process over a [`handover`], [`stand_in`]
 //! stays for a successor where the process is known, [`blocking`] runs what blocks on a thread of its own, and [`error`] says why a hub does not start.
 
+mod activation;
 pub mod attach_socket;
 pub mod bind;
 pub mod blocking;
@@ -16,8 +18,10 @@ pub mod handover;
 mod listeners;
 mod reactor_thread;
 pub mod stand_in;
+pub mod systemd;
 pub mod unix_socket;
 pub mod upgrade;
+mod watchdog;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -188,6 +192,7 @@ impl Hub {
             clients,
             operations,
             attach: self.attach.path(),
+            attach_is_service_managers: self.attach.is_service_managers(),
             private_folder,
             workers,
         };
@@ -212,14 +217,7 @@ impl Hub {
         let (mut listeners, attach) = if let Some((description, fds)) = inherited {
             inherit(&description, fds, reactor_count).map_err(StartError::Handover)?
         } else {
-            let listeners = Listeners::bind(&config, reactor_count)?;
-            let port = listeners
-                .clients
-                .tcp
-                .first()
-                .map_or(0, |tcp| tcp.address.port());
-            let attach = AttachSocket::bind(&config.attach, port)?;
-            (listeners, attach)
+            Listeners::open(&config, reactor_count)?
         };
         let attach = Arc::new(attach);
 
@@ -275,6 +273,18 @@ impl Hub {
         async move { shared.failed().await }
     }
 
+    /// How it is, in a line.
+    pub fn summary(&self) -> String {
+        watchdog::summary(&self.shared, None)
+    }
+
+    /// Tells the service manager that it lives, if that wants to know; never ends then, and is to be
+    /// run beside everything else.
+    pub fn watchdog(&self) -> Option<impl Future<Output = ()> + use<>> {
+        let time = systemd::watchdog_time()?;
+        Some(watchdog::run(Arc::clone(&self.shared), time))
+    }
+
     /// What moves its bytes.
     pub fn engine(&self) -> Engine {
         self.engine
@@ -309,8 +319,10 @@ impl Hub {
     pub fn refresher(&self) -> impl Fn() + use<> {
         let shared = Arc::clone(&self.shared);
         move || {
+            systemd::reloading();
             // What is wrong with it has been logged.
             let _ = reload(&shared);
+            systemd::ready(&watchdog::summary(&shared, None));
             if let Some(log) = &shared.access_log {
                 log.reopen();
             }
@@ -324,6 +336,11 @@ impl Hub {
         self.shared.live.borrow().shutdown_delay
     }
 
+    /// How long a stop may take.
+    pub fn stop_limit(&self) -> Duration {
+        self.shared.live.borrow().drain_time + STOP_GRACE
+    }
+
     /// Stops gracefully: no new connection, every request in flight answered
     /// (for as long as a worker may take), then goodbye to the workers.
     /// False: that has not come to its end in time, and is cut short.
@@ -333,7 +350,7 @@ impl Hub {
         self.open();
         self.listeners.close();
         self.shared.wake_reactors();
-        let limit = self.shared.live.borrow().drain_time + STOP_GRACE;
+        let limit = self.stop_limit();
         let mut has_ended = true;
         for reactor in std::mem::take(&mut self.reactors) {
             // An error is the end too: the thread has dropped its side.

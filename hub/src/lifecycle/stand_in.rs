@@ -1,5 +1,6 @@
 //! Stays in the place of a hub that has handed over, where somebody knows the process: as
-//! process 1 of a container, whose end is the container's, or as systemd's main process. It
+//! process 1 of a container, whose end is the container's, or as systemd's main process where that is
+//! not told (`Type=exec`). It
 //! passes signals on to the hub that serves, and ends with it.
 //!
 //! A successor that hands over in turn ends, and its own successor becomes a child of this
@@ -10,9 +11,12 @@ use std::io;
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, wait};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
+use super::systemd;
+
 /// Whether the process must stay for as long as a hub serves.
 pub fn must_stay() -> bool {
-    let is_systemds = || std::env::var_os("INVOCATION_ID").is_some();
+    // Where systemd is told, it follows the new process.
+    let is_systemds = || std::env::var_os("INVOCATION_ID").is_some() && !systemd::is_told();
     getpid() == Pid::INIT || is_systemds()
 }
 

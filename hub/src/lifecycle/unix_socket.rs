@@ -18,7 +18,8 @@ use crate::limits::LISTEN_BACKLOG;
 pub struct UnixSocket {
     socket: OwnedFd,
     path: PathBuf,
-    lock: FileLock,
+    /// `None`: the file is the service manager's.
+    lock: Option<FileLock>,
     /// The file goes with this value; not with one that another hub has.
     owns_file: AtomicBool,
 }
@@ -63,7 +64,7 @@ impl UnixSocket {
         Ok(Self {
             socket,
             path: path.to_owned(),
-            lock: owner,
+            lock: Some(owner),
             owns_file: AtomicBool::new(true),
         })
     }
@@ -104,19 +105,39 @@ impl UnixSocket {
     pub fn inherit(path: PathBuf, socket: OwnedFd, lock: OwnedFd) -> Self {
         Self {
             socket,
-            lock: FileLock::inherit(&path, lock),
+            lock: Some(FileLock::inherit(&path, lock)),
             path,
             owns_file: AtomicBool::new(false),
         }
     }
 
-    /// Socket and lock, to be handed over.
-    pub fn try_clone_all(&self) -> io::Result<[OwnedFd; 2]> {
-        Ok([self.socket.try_clone()?, self.lock.try_clone()?])
+    /// One whose file is the service manager's, and stays so.
+    pub fn of_service_manager(path: PathBuf, socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            lock: None,
+            path,
+            owns_file: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether it is one of the service manager's.
+    pub fn is_service_managers(&self) -> bool {
+        self.lock.is_none()
+    }
+
+    /// Socket and lock, if it has one, to be handed over.
+    pub fn try_clone_all(&self) -> io::Result<Vec<OwnedFd>> {
+        let lock = self.lock.as_ref().map(FileLock::try_clone);
+        [Some(self.socket.try_clone()), lock]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Whether the file goes with this value, or is another hub's.
     pub fn own_file(&self, owns: bool) {
+        let owns = owns && self.lock.is_some();
         self.owns_file.store(owns, Ordering::Relaxed);
     }
 
@@ -136,7 +157,9 @@ impl Drop for UnixSocket {
         if self.owns_file.load(Ordering::Relaxed) {
             // Best effort: a file that is left behind is taken over as stale.
             let _ = std::fs::remove_file(&self.path);
-            self.lock.remove_file();
+            if let Some(lock) = &self.lock {
+                lock.remove_file();
+            }
         }
     }
 }

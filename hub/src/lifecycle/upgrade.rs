@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use slotway_shm_proto::packet;
 
 use crate::lifecycle::handover::{self, Description, ENVIRONMENT, Step};
-use crate::lifecycle::stand_in;
+use crate::lifecycle::{stand_in, systemd};
 use crate::limits::{HANDOVER_TIME, MOVE_TIME};
 
 /// The program as it was started: what stands there later is the new one. Links in its
@@ -74,7 +74,9 @@ impl Successor {
             None,
         )?;
         packet::set_timeout(&ours, HANDOVER_TIME)?;
-        let child = Command::new(program.path())
+        let mut command = Command::new(program.path());
+        systemd::prepare_successor(&mut command);
+        let child = command
             .args(std::env::args_os().skip(1))
             .env(ENVIRONMENT, "stdin")
             .envs(stand_in::mark())

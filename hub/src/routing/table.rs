@@ -116,6 +116,12 @@ impl RouteTable {
         }
     }
 
+    /// Workers that take requests.
+    pub fn live_count(&self) -> usize {
+        let states = self.sessions.iter().map(|(_, state)| state);
+        states.filter(|state| **state == SessionState::Live).count()
+    }
+
     fn entry(&mut self, route: &RouteSpec, route_id: RouteId) -> &mut MethodEntry {
         let host_paths = match &route.host {
             None => &mut self.any_host,

@@ -10,6 +10,7 @@
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use super::affinity_probe;
 use crate::limits::{SLOW_HANDLER_NS, STEADY_WAKE_COUNT};
 use crate::session::Session;
 
@@ -88,6 +89,10 @@ impl Affinity {
             }
             set = CpuSet::new();
             set.set(cpu as usize);
+        }
+        if !affinity_probe::is_allowed(&set) {
+            self.home_lane = None;
+            return;
         }
         match sched_setaffinity(None, &set) {
             Ok(()) => self.kept_to = wanted,
