@@ -24,13 +24,15 @@
 //! Reading order: [`layout`] (the map, with `offsets`), [`limits`], [`ring`], [`doorbell`],
 //! [`tagged`] (words of one use of a slot), [`byte_ring`] (bodies that stream), [`claim`]
 //! (whether a request was begun), [`field`], [`packet`], [`message`] (how a worker
-//! attaches), [`registration`], [`admin`] (how a hub is asked), [`api`] (the documents of HTTP) and `method`; then the files with unsafe code, [`memory`], [`region`] and
+//! attaches), [`registration`], [`admin`] (how a hub is asked), [`accounts`] (users by name), [`api`] (the documents of HTTP) and `method`; then the files with unsafe code, [`memory`], [`region`] and
 //! [`credentials`].
 //! `atomic` is the door to std's or loom's atomics; `just loom` checks the
 //! protocol with the latter (`tests/loom.rs`).
 
 #![deny(unsafe_code)]
 
+#[cfg(not(loom))]
+pub mod accounts;
 #[cfg(not(loom))]
 pub mod admin;
 #[cfg(not(loom))]

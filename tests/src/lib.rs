@@ -7,11 +7,12 @@
 //! ends them, `http` is a client that says exactly what it is told to, `wrk` runs
 //! the other load generator; `http_corpus` and `smuggling` are requests to try a front
 //! end with, `event_stream` is a client of Server-Sent Events, `scrape` reads metrics,
-//! `chromium` drives a browser, `users` becomes other users, `machine` is one of a test's own with systemd, and `ledger` says whether every request got exactly one response.
+//! `chromium` drives a browser, `users` becomes other users, `machine` is one of a test's own with systemd, `container` is one by runc, and `ledger` says whether every request got exactly one response.
 #![forbid(unsafe_code)]
 
 pub mod axum_app;
 pub mod chromium;
+pub mod container;
 pub mod event_stream;
 pub mod extractor_worker;
 pub mod fake_worker;

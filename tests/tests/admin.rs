@@ -64,6 +64,7 @@ fn it_says_how_the_hub_is_and_who_serves_what(io: &str) {
         (&true.into(), &2.into())
     );
     assert_eq!(status["workers"]["live"], 2);
+    assert!(ask(&hub, &["status", "--ready"]).status.success());
     let shown = text(&ask(&hub, &["status"]));
     let url = hub.url();
     for part in [

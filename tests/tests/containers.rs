@@ -1,9 +1,14 @@
-//! Hub and workers in PID namespaces of their own, as in containers that share a folder.
+//! Hub and workers in containers that share a folder: in PID namespaces of their own, and by runc with the
+//! seccomp profiles that there are.
 
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
+use slotway_tests::container::{Container, DEFAULT_PROFILE};
 use slotway_tests::http;
 use slotway_tests::system::{Folder, HubPart, Part, wait_until, write_script};
 
@@ -123,4 +128,80 @@ fn a_worker_whose_filter_kills_for_sched_setaffinity_serves(io: &str) {
         "{}",
         worker.log()
     );
+}
+
+fn own_profile() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/docker/seccomp.json")
+}
+
+/// A request over a Unix socket; what came.
+fn ask(socket: &Path, request: &[u8]) -> std::io::Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.write_all(request)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[test]
+fn our_seccomp_profile_is_the_usual_one_and_the_three_calls_of_a_ring() {
+    if !Path::new(DEFAULT_PROFILE).exists() {
+        println!("skipped: {DEFAULT_PROFILE} is not here (golang-github-containers-common)");
+        return;
+    }
+    let read = |path: &Path| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    let (usual, mut own) = (read(Path::new(DEFAULT_PROFILE)), read(&own_profile()));
+    let added = own["syscalls"].as_array_mut().unwrap().pop().unwrap();
+    assert_eq!(own, usual);
+    let calls = ["io_uring_enter", "io_uring_register", "io_uring_setup"];
+    assert_eq!(added["names"], serde_json::json!(calls));
+}
+
+#[test]
+fn hub_and_worker_of_other_users_in_containers_share_a_folder_alone() {
+    if !rustix::process::geteuid().is_root() || !slotway_tests::has_program("runc") {
+        println!("skipped: this test needs root and runc");
+        return;
+    }
+    let programs = program().parent().unwrap();
+    for (profile, engine) in [
+        (PathBuf::from(DEFAULT_PROFILE), "engine epoll"),
+        (own_profile(), "engine io_uring"),
+    ] {
+        let shared = Folder::new();
+        let all = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(shared.path(), all).unwrap();
+        let folders = (programs, shared.path());
+        let listen = "unix:/shared/http.sock,mode=0666";
+        let arguments = ["/programs/demo", "role", "hub", "--listen", listen];
+        let flags = ["--socket", "/shared/attach.sock", "--attach-user", "61001"];
+        let arguments = [&arguments[..], &flags].concat();
+        let hub = Container::run(folders, 61_000, &profile, &arguments, &[]);
+        let socket = shared.path().join("http.sock");
+        wait_until("the hub serves", || hub.log().contains("attach socket"));
+        assert!(hub.log().contains(engine), "{}", hub.log());
+        let arguments = [
+            "/programs/demo",
+            "role",
+            "echo",
+            "http://127.0.0.1:1",
+            "echo",
+        ];
+        let variables = ["HUB_SOCKET=/shared/attach.sock", "HUB_USER=61000"];
+        let worker = Container::run(folders, 61_001, &profile, &arguments, &variables);
+        let get = b"GET /api/items/7 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        wait_until("the worker serves", || {
+            ask(&socket, get).is_ok_and(|text| text.ends_with("item 7"))
+        });
+        let body = "x".repeat(1_000_000);
+        let length = body.len();
+        let post = format!(
+            "POST /api/echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
+        let echoed = ask(&socket, post.as_bytes()).unwrap();
+        assert!(echoed.ends_with(&body), "{echoed:.200}");
+        assert!(worker.log().contains("attached"), "{}", worker.log());
+    }
 }

@@ -49,7 +49,9 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
     (
         "shm-proto",
         &[
-            &["limits", "atomic", "api", "method", "field", "offsets"],
+            &[
+                "limits", "atomic", "api", "method", "field", "offsets", "accounts",
+            ],
             &["tagged", "byte_ring", "credentials", "doorbell"],
             &["claim", "ring", "layout"],
             &["memory", "message"],

@@ -141,7 +141,13 @@ fn ask(asked: &Asked) -> Result<(), AskError> {
     };
     io::stdout()
         .write_all(shown.as_bytes())
-        .map_err(AskError::Print)
+        .map_err(AskError::Print)?;
+    match (asked, reply["not_ready_because"].as_str()) {
+        (Asked::Status { ready: true, .. }, Some(why)) => {
+            Err(AskError::Refused(format!("not ready: {why}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints requests as they come, until the hub ends.

@@ -50,6 +50,9 @@ pub enum Command {
 pub enum Asked {
     /// Show how the hub is: readiness, traffic, latencies, faults, incidents
     Status {
+        /// Fail unless the hub takes requests, as /ready does: for health checks
+        #[arg(long)]
+        ready: bool,
         #[command(flatten)]
         hub: WhichHub,
     },
@@ -121,7 +124,7 @@ impl Asked {
     /// Which hub is meant.
     pub fn hub(&self) -> &WhichHub {
         match self {
-            Self::Status { hub }
+            Self::Status { hub, .. }
             | Self::Workers { hub }
             | Self::Routes { hub, .. }
             | Self::Reload { hub }

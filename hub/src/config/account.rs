@@ -1,7 +1,10 @@
 //! Users and groups of this host, by name or number.
 
 use std::fmt;
+use std::io;
 use std::str::FromStr;
+
+use slotway_shm_proto::accounts::{gid_of, uid_of};
 
 /// A user, who exists or was given by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +28,7 @@ impl FromStr for User {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let uid = number_of(text, "user", || {
-            let user = nix::unistd::User::from_name(text);
-            user.map(|user| user.map(|user| user.uid.as_raw()))
-        })?;
+        let uid = number_of(text, "user", uid_of)?;
         let text = text.to_owned();
         Ok(Self { text, uid })
     }
@@ -38,10 +38,7 @@ impl FromStr for Group {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let gid = number_of(text, "group", || {
-            let group = nix::unistd::Group::from_name(text);
-            group.map(|group| group.map(|group| group.gid.as_raw()))
-        })?;
+        let gid = number_of(text, "group", gid_of)?;
         let text = text.to_owned();
         Ok(Self { text, gid })
     }
@@ -50,7 +47,7 @@ impl FromStr for Group {
 fn number_of(
     text: &str,
     what: &str,
-    find: impl FnOnce() -> nix::Result<Option<u32>>,
+    find: impl FnOnce(&str) -> io::Result<Option<u32>>,
 ) -> Result<u32, String> {
     if text.is_empty() {
         return Err(format!("expected a {what}'s name or number"));
@@ -60,7 +57,7 @@ fn number_of(
         let number = text.parse().ok().filter(|number| *number != u32::MAX);
         return number.ok_or_else(|| format!("expected a {what}'s number below {}", u32::MAX));
     }
-    match find() {
+    match find(text) {
         Ok(Some(number)) => Ok(number),
         Ok(None) => Err(format!("there is no {what} of this name on this host")),
         Err(error) => Err(format!("cannot look the {what} up: {error}")),

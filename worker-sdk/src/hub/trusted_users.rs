@@ -1,6 +1,6 @@
 //! The users that a hub may run as beside the worker's own and root.
 
-use nix::unistd::User;
+use slotway_shm_proto::accounts::uid_of;
 
 use crate::error::RunError;
 
@@ -11,8 +11,8 @@ pub(crate) fn parse(text: &str) -> Result<Vec<u32>, RunError> {
         if let Ok(uid) = name.parse() {
             return Ok(uid);
         }
-        let why = match User::from_name(name) {
-            Ok(Some(user)) => return Ok(user.uid.as_raw()),
+        let why = match uid_of(name) {
+            Ok(Some(uid)) => return Ok(uid),
             Ok(None) => "there is no such user on this host".to_owned(),
             Err(error) => error.to_string(),
         };
