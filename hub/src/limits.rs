@@ -280,6 +280,12 @@ pub const COMMAND_REPLY_TIME: Duration = Duration::from_secs(10);
 /// How long such a client may take for a piece of its reply.
 pub const COMMAND_TIME: Duration = Duration::from_secs(5);
 
+/// How often it is said at most that connections are closed for their PROXY headers.
+pub const PROXY_WORD_INTERVAL: Duration = Duration::from_secs(60);
+
+/// For how long an answer to an agent-check is good.
+pub const AGENT_ANSWER_TIME: Duration = Duration::from_millis(100);
+
 /// Status pages that may be open.
 pub const STATUS_PAGE_COUNT_MAX: usize = 64;
 

@@ -99,6 +99,7 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
         }
         "own-metrics" => run_until_told(own_metrics(first, second)),
         "slots-of-one" => run_until_told(one_at_a_time(first, second)),
+        "sleeper" => run_until_told(sleeper(first, second)),
         "fields" => run_until_told(fields(first, second)),
         "extractors" => run(crate::extractor_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
@@ -145,6 +146,18 @@ fn one_at_a_time(hub_url: &str, name: &str) -> HubWorker<()> {
     });
     let routes = [hang, quick].map(|route| route.concurrency(1));
     HubWorker::new(hub_url, name, ()).threads(2).routes(routes)
+}
+
+/// Responds after as many milliseconds as the path says.
+fn sleeper(hub_url: &str, name: &str) -> HubWorker<()> {
+    let sleep = Route::in_place(Method::Get, "/sleep/{ms}", |(), request| {
+        let ms = request.param("ms").and_then(|ms| ms.parse().ok());
+        std::thread::sleep(Duration::from_millis(ms.unwrap_or(0)));
+        request.response(200).text("slept")
+    });
+    HubWorker::new(hub_url, name, ())
+        .threads(16)
+        .routes([sleep])
 }
 
 fn fields(hub_url: &str, name: &str) -> HubWorker<()> {

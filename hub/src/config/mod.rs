@@ -129,6 +129,20 @@ pub struct Config {
     #[arg(long, value_name = "PEERS")]
     pub trusted_proxy: Vec<TrustedProxy>,
 
+    /// Balancers that begin each connection with a PROXY header (version 1 or 2), which says whom
+    /// they speak for: a network, an address, or unix; may be given again. All other connections
+    /// are closed then, except at --ops
+    #[arg(long, value_name = "PEERS")]
+    pub proxy_protocol: Vec<TrustedProxy>,
+
+    /// Tell each connection here how the hub is, for balancers
+    #[arg(
+        long,
+        value_name = "WHERE",
+        help = "Tell each connection here how the hub is, for HAProxy's agent-check: address:port or unix:/path; may be given again"
+    )]
+    pub agent_check: Vec<ListenAddress>,
+
     /// Time a worker has to respond before the client gets 504
     #[arg(long, value_name = "TIME", default_value_t = Time::new(TIMEOUT_TIME_DEFAULT), value_parser = at_least(TIMEOUT_MIN))]
     pub timeout: Time,

@@ -6,9 +6,10 @@
 //! event streams, [`inspect`] says what every slot is in, and [`error`] why something is
 //! refused. [`admin`] carries out the commands of those who operate the hub ([`who`] would answer a
 //! request), [`operations`] answers their probes, metrics and status page, and [`feed`] keeps their status
-//! pages up to date.
+//! pages up to date. [`agent_check`] tells balancers how the hub is.
 
 pub mod admin;
+pub mod agent_check;
 pub mod attach;
 mod document;
 mod error;
@@ -152,7 +153,8 @@ fn respond(shared: &Shared, sessions: &mut Sessions, request: &OwnRequest) -> Lo
     match (path, request.method) {
         ("/health", Method::Get | Method::Head) => {
             let health = sessions.health(&request.query);
-            LocalReply::json(if health.ok { 200 } else { 503 }, &health)
+            let reply = LocalReply::json(if health.ok { 200 } else { 503 }, &health);
+            sessions.with_leaving(reply)
         }
         ("/internal/sabotage", _) => {
             sabotage::point("control");

@@ -199,10 +199,11 @@ fn cpu_seconds() -> f64 {
 }
 
 fn bare_readiness(sessions: &Sessions) -> LocalReply {
-    match sessions.not_ready() {
+    let reply = match sessions.not_ready() {
         None => LocalReply::text(200, "ready\n"),
         Some(_) => LocalReply::text(503, "not ready\n"),
-    }
+    };
+    sessions.with_leaving(reply)
 }
 
 fn readiness(sessions: &Sessions, query: &str) -> LocalReply {
@@ -215,5 +216,6 @@ fn readiness(sessions: &Sessions, query: &str) -> LocalReply {
         };
     let why = sessions.not_ready().or_else(|| routes.find_map(unserved));
     let status = if why.is_none() { 200 } else { 503 };
-    LocalReply::json(status, &json!({ "ready": why.is_none(), "why": why }))
+    let reply = LocalReply::json(status, &json!({ "ready": why.is_none(), "why": why }));
+    sessions.with_leaving(reply)
 }

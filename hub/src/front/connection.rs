@@ -10,7 +10,7 @@ use slotway_net::{Peer, Stream, monotonic_ns};
 use slotway_shm_proto::Method;
 
 use super::door::Door;
-use super::{auth, identity, request};
+use super::{auth, identity, proxied, request};
 use crate::clock;
 use crate::http::error::HeadError;
 use crate::http::local_reply::LocalReply;
@@ -33,6 +33,12 @@ pub async fn serve(reactor: Rc<Reactor>, stream: Stream, peer: Peer, door: Door)
         state: Rc::clone(&wire.state),
     };
     wire.state.learn_task().await;
+    let begins_with_header = !is_operator && !wire.reactor.shared.config.proxy_protocol.is_empty();
+    // On the heap, for the sake of all hubs without.
+    if begins_with_header && !Box::pin(proxied::read(&mut wire)).await {
+        drop(wire);
+        return;
+    }
     run(&mut wire, &mut call).await;
     drop(wire);
 }

@@ -125,26 +125,23 @@ fn asks_for_websocket(wire: &Wire, call: &Call) -> bool {
 
 /// Who asks: the peer, or whom a trusted proxy names.
 fn find_client(wire: &Wire, call: &Call) -> Client {
-    let peer = wire.peer;
+    let sender = wire.peer_alone();
     let live = wire.reactor.lanes.settings();
     let trusted = &live.trusted_proxy;
-    if !forwarded::is_trusted(peer, trusted) {
-        return Client {
-            peer,
-            is_https: false,
-        };
+    if !forwarded::is_trusted(sender.peer, trusted) {
+        return sender;
     }
     let bytes_of = |span| bytes_of(&wire.input, span);
     let fields = call.head.fields.iter();
     let fields = fields.map(|entry| (bytes_of(entry.name), bytes_of(entry.value)));
-    forwarded::client(peer, trusted, fields)
+    forwarded::client(sender.peer, trusted, fields)
 }
 
 /// What others than trusted proxies say of themselves does not reach the worker.
 fn drop_untrusted(wire: &Wire, call: &mut Call) {
     let live = wire.reactor.lanes.settings();
     let trusted = &live.trusted_proxy;
-    if !trusted.is_empty() && !forwarded::is_trusted(wire.peer, trusted) {
+    if !trusted.is_empty() && !forwarded::is_trusted(wire.peer_alone().peer, trusted) {
         let bytes_of = |span| bytes_of(&wire.input, span);
         let fields = &mut call.head.fields;
         fields.retain(|entry| !forwarded::is_forwarding_field(bytes_of(entry.name)));

@@ -3,7 +3,7 @@
 //!
 //! In: [`scan`] finds where a head ends, `lines` judges its lines, [`head`] parses it, with
 //! [`target`], `connection_field`, [`framing`] and [`forwarded`] for parts of it, and
-//! [`chunked`] decodes a body; [`error`] is what can be wrong. Out: [`encode`] writes a head,
+//! [`chunked`] decodes a body; [`proxy_header`] is what a balancer says before; [`error`] is what can be wrong. Out: [`encode`] writes a head,
 //! with its [`date`], [`field_section`] checks the fields of a worker, [`trace_context`] reads
 //! and makes a trace's field, and [`local_reply`] is a response of the hub's own.
 
@@ -18,6 +18,7 @@ pub mod framing;
 pub mod head;
 mod lines;
 pub mod local_reply;
+pub mod proxy_header;
 pub mod scan;
 pub mod target;
 pub mod trace_context;

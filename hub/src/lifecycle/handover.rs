@@ -76,6 +76,9 @@ pub struct Description {
     /// For who operates the hub.
     #[serde(default)]
     pub operations: ListenerDescription,
+    /// For balancers that ask how the hub is.
+    #[serde(default)]
+    pub agents: ListenerDescription,
     /// A listening socket, and its lock unless the service manager opened it.
     pub attach: PathBuf,
     /// Whether it did.

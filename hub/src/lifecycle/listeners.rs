@@ -24,6 +24,8 @@ pub struct Listeners {
     pub clients: ListenerSet,
     /// For who operates the hub; the first reactor alone accepts there.
     pub operations: ListenerSet,
+    /// For balancers that ask how the hub is; the control thread answers there.
+    pub agents: ListenerSet,
 }
 
 /// Sockets of one purpose.
@@ -71,16 +73,18 @@ impl Listeners {
             let port = clients.tcp.first().map_or(0, |tcp| tcp.address.port());
             AttachSocket::bind(&config.attach, port)?
         };
+        let agents = ListenerSet::bind(&config.agent_check, 1)?;
         let listeners = Self {
             clients,
             operations,
+            agents,
         };
         Ok((listeners, attach))
     }
 
-    /// Both purposes.
-    pub fn all(&self) -> [&ListenerSet; 2] {
-        [&self.clients, &self.operations]
+    /// Of all purposes.
+    pub fn all(&self) -> [&ListenerSet; 3] {
+        [&self.clients, &self.operations, &self.agents]
     }
 
     /// Closes what only this value holds of the sockets for clients: the reactors close their
@@ -234,9 +238,11 @@ pub fn inherit(
     };
     let clients = ListenerSet::inherit(&description.clients, &mut next, reactor_count)?;
     let operations = ListenerSet::inherit(&description.operations, &mut next, 1)?;
+    let agents = ListenerSet::inherit(&description.agents, &mut next, 1)?;
     let listeners = Listeners {
         clients,
         operations,
+        agents,
     };
     let path = description.attach.clone();
     let attach = if description.attach_is_service_managers {

@@ -185,12 +185,14 @@ impl Hub {
         let mut fds = Vec::new();
         let clients = self.listeners.clients.try_clone_to(&mut fds)?;
         let operations = self.listeners.operations.try_clone_to(&mut fds)?;
+        let agents = self.listeners.agents.try_clone_to(&mut fds)?;
         let (attach, private_folder) = self.attach.try_clone_all()?;
         fds.extend(attach);
         let description = Description {
             layout_version: LAYOUT_VERSION,
             clients,
             operations,
+            agents,
             attach: self.attach.path(),
             attach_is_service_managers: self.attach.is_service_managers(),
             private_folder,
@@ -247,6 +249,10 @@ impl Hub {
         let recent = shared.config.recent_lines.clone();
         let control_task = control::run(Arc::clone(&shared), Arc::new(facts), recent, messages);
         tokio::spawn(vital(Arc::clone(&shared), "the control task", control_task));
+        let agents = std::mem::take(&mut listeners.agents.of_reactors);
+        let agents =
+            control::agent_check::run(Arc::clone(&shared), agents.into_iter().flatten().collect());
+        tokio::spawn(agents);
         let attach_open = watch::Sender::new(true);
         let listener = attach.listener().map_err(StartError::Runtime)?;
         let accept = control::attach::accept(

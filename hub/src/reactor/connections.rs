@@ -19,6 +19,7 @@ use super::deadline::Wait;
 
 use crate::clock;
 use crate::config::deadlines::Deadlines;
+use crate::http::forwarded::Client;
 use crate::lanes::streams::StreamClient;
 use crate::limits::{CLOCK_GRAIN_MS, IDLE_GRACE, LINGER_STOP_TIME, WATCH_INTERVAL};
 
@@ -45,6 +46,10 @@ pub struct ConnectionState {
     write: Cell<WriteProgress>,
     /// The id of its request, where requests have one.
     pub(crate) request_id: RefCell<String>,
+    /// Whom its PROXY header names, if it has one.
+    pub(crate) sender: Cell<Option<Client>>,
+    /// That is not the peer itself.
+    pub(crate) is_for_another: Cell<bool>,
 }
 
 /// What the client takes of a write that takes long.
@@ -75,6 +80,8 @@ impl ConnectionState {
             received_bytes: Cell::new(0),
             write: Cell::default(),
             request_id: RefCell::default(),
+            sender: Cell::new(None),
+            is_for_another: Cell::new(false),
         }
     }
 

@@ -194,6 +194,11 @@ impl Reactor {
         self.is_stopping.get()
     }
 
+    /// Whether clients had better go elsewhere: the hub stops, or will soon (`--shutdown-delay`).
+    pub fn is_leaving(&self) -> bool {
+        self.is_stopping() || self.shared.unready.load(Ordering::Relaxed)
+    }
+
     /// Starts the tasks that serve the reactor's connections.
     pub fn start(&self, questions: mpsc::UnboundedReceiver<Inspection>) -> Vec<JoinHandle<()>> {
         let lanes = || Rc::clone(&self.lanes);

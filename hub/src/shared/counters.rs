@@ -31,13 +31,15 @@ pub struct Counters {
     pub slow_clients: AtomicU64,
     /// 503: too many responses of a worker were being streamed.
     pub streams_refused: AtomicU64,
+    /// Connections closed since they did not begin with a PROXY header of somebody who may send one.
+    pub proxy_refused: AtomicU64,
     /// Sessions ended because their worker broke the protocol.
     pub violations: AtomicU64,
 }
 
 impl Counters {
     /// Each by its name, with what it counts.
-    pub fn all(&self) -> [(&'static str, &'static str, &AtomicU64); 14] {
+    pub fn all(&self) -> [(&'static str, &'static str, &AtomicU64); 15] {
         [
             (
                 "queued",
@@ -98,6 +100,11 @@ impl Counters {
                 "events_lost",
                 "events that clients were too slow for",
                 &self.events_lost,
+            ),
+            (
+                "proxy_refused",
+                "connections closed for a PROXY header that is missing, malformed or not allowed",
+                &self.proxy_refused,
             ),
             (
                 "violations",

@@ -3,8 +3,8 @@
 //! [`message`] is what the control thread is told, [`auth`] who must know the secret, [`reload`] takes a changed configuration, [`attach_policy`] whose workers may attach,
 //! [`counters`] count failures, [`tap`] lets who operates the hub look at requests, [`admission`] bounds connections and [`fd_budget`] what may
 //! use descriptors, [`inspection`] is the question what slots are in, [`vital`] runs tasks
-//! without which the hub ends, [`id`] makes random ids, and [`sabotage`] makes tests fail on
-//! purpose.
+//! without which the hub ends, [`id`] makes random ids, [`seldom_word`] is for what
+//! is said once in a while, and [`sabotage`] makes tests fail on purpose.
 
 pub mod admission;
 pub mod attach_policy;
@@ -16,6 +16,7 @@ pub mod inspection;
 pub mod message;
 pub mod reload;
 pub mod sabotage;
+pub mod seldom_word;
 pub mod tap;
 pub mod vital;
 
@@ -40,6 +41,7 @@ use crate::shared::message::ControlMessage;
 
 use counters::Counters;
 use fd_budget::{FdBudget, SessionLimits};
+use seldom_word::SeldomWord;
 use tap::Tap;
 
 /// What every thread of the hub may look at.
@@ -67,6 +69,8 @@ pub struct Shared {
     pub session_limits: SessionLimits,
     /// Faults counted.
     pub counters: Counters,
+    /// When it was last said that connections are closed for their PROXY headers.
+    pub proxy_refused: SeldomWord,
     /// Who looks at requests.
     pub tap: Tap,
     /// How the routes are called under which requests are counted.
@@ -123,6 +127,7 @@ impl Shared {
             stopping: false.into(),
             open: watch::Sender::new(false),
             counters: Counters::default(),
+            proxy_refused: SeldomWord::default(),
             tap: Tap::default(),
             route_labels,
             access_log,

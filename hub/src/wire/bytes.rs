@@ -65,12 +65,12 @@ impl Wire {
         }
     }
 
-    /// The peer, when nobody can know whom it speaks for.
+    /// The peer, or whom its PROXY header names, when nobody can know whom that speaks for.
     pub fn peer_alone(&self) -> Client {
-        Client {
+        self.state.sender.get().unwrap_or(Client {
             peer: self.peer,
             is_https: false,
-        }
+        })
     }
 
     /// Reads once behind the input, with room for at least `spare_bytes`.

@@ -252,7 +252,7 @@ impl Call {
 
     /// Whether the connection stays open after it.
     pub fn keeps_alive(&self, wire: &Wire) -> bool {
-        self.head.keep_alive && !self.is_last && !wire.reactor.is_stopping()
+        self.head.keep_alive && !self.is_last && !wire.reactor.is_leaving()
     }
 
     /// What the client is told about the connection.

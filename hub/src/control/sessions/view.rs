@@ -5,6 +5,7 @@ use std::sync::Arc;
 use slotway_shm_proto::api::{HealthResponse, WorkerInfo};
 
 use super::Sessions;
+use crate::http::local_reply::LocalReply;
 use crate::metrics::route::RouteId;
 use crate::routing::session::Session;
 use crate::status::observation::ControlView;
@@ -38,6 +39,16 @@ impl Sessions {
     pub fn all(&self) -> Vec<Arc<Session>> {
         let sessions = self.attached.iter().map(|attached| &attached.session);
         sessions.cloned().collect()
+    }
+
+    /// A reply to a health check, with what makes Envoy send nobody here any more where the hub is about to
+    /// stop.
+    pub fn with_leaving(&self, reply: LocalReply) -> LocalReply {
+        if self.is_stopping() || self.is_unready() {
+            reply.with("X-Envoy-Immediate-Health-Check-Fail", "true")
+        } else {
+            reply
+        }
     }
 
     /// Why the hub does not take requests, if it does not.
