@@ -25,6 +25,14 @@ audit:
 test:
     cargo test --workspace
 
+# The hub's Debian package, installed and upgraded in a machine of the test's own (needs cargo-deb, root)
+deb:
+    SLOTWAY_DEB="$(deploy/debian/build.sh)" cargo test -p slotway-tests --test package --test documents
+
+# A hub that needs no library of its host: target/ARCHITECTURE-unknown-linux-gnu/release/slotway-hub
+static:
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked -p slotway-hub --target "$(uname -m)-unknown-linux-gnu"
+
 # Rings, doorbells and notices under every interleaving of up to 3 preemptions
 loom:
     LOOM_MAX_PREEMPTIONS=3 RUSTFLAGS="--cfg loom" cargo test -p slotway-shm-proto --release --test loom --target-dir target/loom
