@@ -214,6 +214,33 @@ fn flags_go_before_variables_and_those_before_the_file() {
     assert_eq!(text(&output.stdout), format!("{path} is right\n"));
 }
 
+#[test]
+fn a_variable_that_is_wrong_or_misspelt_is_named() {
+    let output = run(&[], &[("SLOTWAY_SLOTS", "many")]);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("SLOTWAY_SLOTS: ") && said.contains("'many'"),
+        "{said}"
+    );
+    let output = run(&["check-config", "--port", "7"], &[("SLOTWAY_SLOT", "9")]);
+    assert_eq!(text(&output.stdout), "the flags are right\n");
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("SLOTWAY_SLOT in the environment is no setting; did you mean SLOTWAY_SLOTS?"),
+        "{said}"
+    );
+    // What Kubernetes says of a service of that name is no port of the hub's.
+    let output = run(
+        &["check-config", "--slots", "7"],
+        &[("SLOTWAY_PORT", "tcp://10.0.0.1:3200")],
+    );
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
 fn a_hub_takes_its_configuration_from_a_file(io: &str) {
     let folder = Folder::new();
     let secret = folder.path().join("secret");

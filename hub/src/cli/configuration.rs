@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{WRONG_USAGE, show, wrong};
 use crate::config::Config;
-use crate::config::load::{LoadError, load};
+use crate::config::load::{LoadError, load, misspelt_variables};
 
 /// The file that a package installs.
 const USUAL_FILE: &str = "/etc/slotway/hub.toml";
@@ -16,7 +16,13 @@ const USUAL_FILE: &str = "/etc/slotway/hub.toml";
 /// Says what is wrong with a configuration, or that nothing is.
 pub fn check(flags: Vec<OsString>) -> ExitCode {
     match with_flags(flags) {
-        Ok(config) => print(&format!("{} is right\n", name_of(&config))),
+        Ok(config) => {
+            for warning in misspelt_variables() {
+                // In vain only if stderr is closed.
+                let _ = writeln!(io::stderr(), "slotway-hub: {warning}");
+            }
+            print(&format!("{} right\n", name_of(&config)))
+        }
         Err(code) => code,
     }
 }
@@ -63,8 +69,9 @@ fn with_flags(mut flags: Vec<OsString>) -> Result<Config, ExitCode> {
 
 fn name_of(config: &Config) -> String {
     match &config.config {
-        Some(path) => path.display().to_string(),
-        None => "the configuration".to_owned(),
+        Some(path) => format!("{} is", path.display()),
+        None if config.has_flags() => "the flags are".to_owned(),
+        None => format!("there is no {USUAL_FILE}; the defaults are"),
     }
 }
 

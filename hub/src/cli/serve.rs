@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::configuration;
 use crate::config::Config;
-use crate::config::load::load;
+use crate::config::load::{load, misspelt_variables};
 use crate::lifecycle::Hub;
 use crate::lifecycle::error::StartError;
 use crate::lifecycle::upgrade::{Predecessor, Program};
@@ -28,6 +28,9 @@ pub fn run(arguments: &[OsString]) -> ExitCode {
             "--region-size is ignored: regions grow as they are used; --arena-bytes sets how \
              large a body may be that does not stream"
         );
+    }
+    for warning in misspelt_variables() {
+        tracing::warn!("{warning}");
     }
     let served = serve(config);
     drop(log);

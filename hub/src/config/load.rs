@@ -44,7 +44,7 @@ fn load_once(arguments: &[OsString]) -> Result<Config, LoadError> {
         .map_err(LoadError::CommandLine)?;
     let Some(path) = given.get_one::<PathBuf>("config") else {
         let matches = command.clone().try_get_matches_from(arguments);
-        let matches = matches.map_err(LoadError::CommandLine)?;
+        let matches = matches.map_err(in_variable)?;
         return finish(&command, (&given, &matches), ConfigFile::default(), &[]);
     };
     let mut file = file::read(path, &command).map_err(|mut problems| {
@@ -59,12 +59,52 @@ fn load_once(arguments: &[OsString]) -> Result<Config, LoadError> {
     let all = all
         .chain(from_file.map(OsString::from))
         .chain(rest.to_vec());
-    let matches = command
-        .clone()
-        .try_get_matches_from(all)
-        .map_err(|error| LoadError::Problems(vec![located(&command, &file, &error)]))?;
+    let matches =
+        command
+            .clone()
+            .try_get_matches_from(all)
+            .map_err(|error| match in_variable(error) {
+                LoadError::CommandLine(error) => {
+                    LoadError::Problems(vec![located(&command, &file, &error)])
+                }
+                of_variable @ LoadError::Problems(_) => of_variable,
+            })?;
     let entries = file.entries.clone();
     finish(&command, (&given, &matches), file, &entries)
+}
+
+/// An error of a flag whose value no argument has, but a variable, is the variable's.
+fn in_variable(error: clap::Error) -> LoadError {
+    let of = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let variable = of(ContextKind::InvalidArg).and_then(|flag| {
+        let name = flag
+            .trim_start_matches("--")
+            .split([' ', '=', '['])
+            .next()?;
+        let name = command_line::variable_of(name);
+        let value = std::env::var(&name).ok()?;
+        (of(ContextKind::InvalidValue) == Some(&*value)).then_some(name)
+    });
+    match variable {
+        Some(name) => LoadError::Problems(vec![Problem {
+            place: None,
+            key: Some(name),
+            why: first_line(&error),
+        }]),
+        None => LoadError::CommandLine(error),
+    }
+}
+
+/// Variables that say nothing, and perhaps should; each is worth a warning.
+pub fn misspelt_variables() -> Vec<String> {
+    let misspelt = command_line::misspelt(&command());
+    let text = |(name, near): (String, String)| {
+        format!("{name} in the environment is no setting; did you mean {near}?")
+    };
+    misspelt.into_iter().map(text).collect()
 }
 
 fn finish(

@@ -364,6 +364,11 @@ impl Config {
         })
     }
 
+    /// Whether the command line had any.
+    pub fn has_flags(&self) -> bool {
+        self.arguments.len() > 1
+    }
+
     /// Layout of every session's memory.
     pub fn geometry(&self) -> Result<Geometry, ConfigError> {
         let of = |slots| Geometry::new(self.reactor_count(), slots, self.arena_bytes);
