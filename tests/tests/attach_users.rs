@@ -156,11 +156,17 @@ fn a_user_registers_what_the_rules_allow_and_a_reload_changes_them(io: &str) {
     let folder = Folder::new();
     let path = folder.path().join("hub.toml");
     let rules = format!(
-        "socket_mode = \"0666\"\n[[attach]]\nuser = {SHOP}\nnames = [\"shop\"]\n\
+        "[[attach]]\nuser = {SHOP}\nnames = [\"shop\"]\n\
          routes = [\"/shop\", \"/shop/{{*rest}}\"]\n"
     );
-    std::fs::write(&path, &rules).unwrap();
+    // Nobody else at first.
+    std::fs::write(&path, "").unwrap();
     let hub = open_hub(io, &["--config", path.to_str().unwrap()]);
+    assert_eq!(mode_of(&hub.socket), 0o600);
+    std::fs::write(&path, &rules).unwrap();
+    hub.part.signal(rustix::process::Signal::HUP);
+    wait_until("the file is open", || mode_of(&hub.socket) == 0o666);
+    hub.part.wait_for_log("taken: [[attach]]");
     let run = |user: u32, worker: HubWorker<()>| {
         let ended = as_user(user, &[], || worker.run_blocking());
         ended.map(|ended| ended.unwrap_err().to_string())
@@ -184,15 +190,22 @@ fn a_user_registers_what_the_rules_allow_and_a_reload_changes_them(io: &str) {
     // Another user, without a new start.
     std::fs::write(&path, format!("{rules}[[attach]]\nuser = {NOBODY}\n")).unwrap();
     hub.part.signal(rustix::process::Signal::HUP);
-    hub.part.wait_for_log("taken: [[attach]]");
+    wait_until("it is taken", || {
+        hub.part.log().matches("taken: [[attach]]").count() == 2
+    });
     let other = as_user(NOBODY, &[], || {
         worker(&hub, "other", "/pay").start().unwrap()
     });
     wait_until("it is attached", || hub.health().contains("\"other\""));
-    for running in [running, other].into_iter().flatten() {
-        running.stop();
-        running.wait().unwrap();
-    }
+    // And the first no more: its worker finishes what it has, and the others stay.
+    std::fs::write(&path, format!("[[attach]]\nuser = {NOBODY}\n")).unwrap();
+    hub.part.signal(rustix::process::Signal::HUP);
+    hub.part.wait_for_log("its user may not attach any more");
+    running.unwrap().wait().unwrap();
+    assert_eq!(http::get(hub.address, "/pay").text(), "served");
+    let other = other.unwrap();
+    other.stop();
+    other.wait().unwrap();
 }
 
 fn a_users_silent_connections_keep_nobody_else_out(io: &str) {

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -325,14 +326,14 @@ impl Haproxy {
                     | rustix::process::WaitIdOptions::NOWAIT,
             );
             assert!(matches!(ended, Ok(None)), "{:?}", log());
-            TcpStream::connect(address).is_ok() && this.statistics.exists()
+            TcpStream::connect(address).is_ok() && UnixStream::connect(&this.statistics).is_ok()
         });
         this
     }
 
     /// Of each server: its weight and state.
     fn servers(&self) -> Vec<(u32, String)> {
-        let mut socket = std::os::unix::net::UnixStream::connect(&self.statistics).unwrap();
+        let mut socket = UnixStream::connect(&self.statistics).unwrap();
         socket.write_all(b"show stat\n").unwrap();
         let mut text = String::new();
         socket.read_to_string(&mut text).unwrap();

@@ -15,11 +15,10 @@ fn package() -> Option<PathBuf> {
     path
 }
 
-/// Every file and user of the machine but what changes by itself.
-const LISTED: &str = "(find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /run \
-     -o -path /var/log -o -path /var/cache -o -path /var/tmp -o -path /var/lib/dpkg -o -path /var/lib/apt \
-     -o -path /var/lib/systemd -o -path /root \\) -prune -o -print; getent passwd; getent group) \
-     | grep -v 'passwd-$\\|group-$\\|shadow-$\\|[.]pwd[.]lock' | sort";
+/// Every file of the system, and every user, but what changes by itself.
+const LISTED: &str = "(find /etc /opt /usr /var -xdev \\( -path /var/log -o -path /var/cache -o -path /var/tmp \
+     -o -path /var/lib/dpkg -o -path /var/lib/apt -o -path /var/lib/systemd \\) -prune -o -print; \
+     getent passwd; getent group) | grep -v 'passwd-$\\|group-$\\|shadow-$\\|[.]pwd[.]lock' | sort";
 
 #[test]
 fn lintian_finds_no_error() {

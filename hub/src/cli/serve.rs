@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::config::load::{load, misspelt_variables};
 use crate::lifecycle::Hub;
 use crate::lifecycle::error::StartError;
-use crate::lifecycle::upgrade::{Predecessor, Program};
+use crate::lifecycle::upgrade::{Predecessor, Program, must_detach};
 use crate::lifecycle::{stand_in, systemd};
 use crate::logging;
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,6 +17,15 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
 /// Runs the hub of these arguments until SIGTERM or SIGINT.
 pub fn run(arguments: &[OsString]) -> ExitCode {
+    match must_detach() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => {
+            // In vain only if stderr is closed.
+            let _ = writeln!(io::stderr(), "slotway-hub: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     let mut config = match load(arguments) {
         Ok(config) => config,
         Err(error) => return configuration::complain(&error),

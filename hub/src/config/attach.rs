@@ -57,6 +57,8 @@ pub struct AttachRule {
     pub routes: Vec<RouteArea>,
     /// The names that they may have; any without one.
     pub names: Vec<String>,
+    /// They may send events to clients of `/events` though they are limited.
+    pub events: bool,
 }
 
 impl AttachOptions {
@@ -84,6 +86,7 @@ impl AttachOptions {
             peer,
             routes: Vec::new(),
             names: Vec::new(),
+            events: true,
         });
         let rules: Vec<_> = unlimited.chain(self.rules.iter().cloned()).collect();
         for (index, rule) in rules.iter().enumerate() {
@@ -99,6 +102,11 @@ impl AttachOptions {
 }
 
 impl AttachRule {
+    /// Whether its workers may send events to whoever listens.
+    pub fn may_emit(&self) -> bool {
+        self.events || !self.is_limited()
+    }
+
     fn is_limited(&self) -> bool {
         !(self.routes.is_empty() && self.names.is_empty())
     }

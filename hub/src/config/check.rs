@@ -8,14 +8,23 @@ use super::{Config, Internal};
 
 /// Everything that is wrong.
 pub fn check(config: &Config) -> Vec<ConfigError> {
-    let problems = [
-        config.geometry().err(),
-        config.attach.rules().err(),
-        no_secret(config),
-        no_internal_socket(config),
-    ];
-    problems.into_iter().flatten().collect()
+    let problems = [config.geometry().err(), config.attach.rules().err()];
+    let of_sockets = [no_secret(config), no_internal_socket(config)];
+    // Those that it is given are looked at when it has them.
+    let of_sockets = of_sockets.into_iter().filter(|_| !is_given_sockets());
+    let problems = problems.into_iter().chain(of_sockets);
+    problems.flatten().collect()
 }
+
+/// Whether this process gets its sockets from the service manager, or from another hub.
+fn is_given_sockets() -> bool {
+    ["LISTEN_FDS", HANDOVER_VARIABLE]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+}
+
+/// In the environment of a hub that is to take over.
+pub const HANDOVER_VARIABLE: &str = "SLOTWAY_HANDOVER";
 
 /// Addresses that others can reach need a secret.
 fn no_secret(config: &Config) -> Option<ConfigError> {
@@ -33,11 +42,8 @@ fn no_secret(config: &Config) -> Option<ConfigError> {
 
 fn no_internal_socket(config: &Config) -> Option<ConfigError> {
     let is_socket = |address: &ListenAddress| matches!(address, ListenAddress::Unix { .. });
-    // The service manager may have opened one.
-    let is_passed = std::env::var_os("LISTEN_FDS").is_some();
-    let is_missing = !is_passed
-        && config.internal == Internal::Socket
-        && !config.listen_addresses().iter().any(is_socket);
+    let is_missing =
+        config.internal == Internal::Socket && !config.listen_addresses().iter().any(is_socket);
     is_missing.then_some(ConfigError::NoInternalSocket)
 }
 

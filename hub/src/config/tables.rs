@@ -91,6 +91,11 @@ impl<'t> Fields<'_, 't> {
         let group = self.parsed("group", Group::from_str).map(AttachPeer::Group);
         let routes = self.list("routes", RouteArea::parse);
         let names = self.list("names", |name| Ok(name.to_owned()));
+        let events = self.parsed("events", |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("expected true or false".to_owned()),
+        });
         let count = ["user", "group"]
             .iter()
             .filter(|key| self.find(key).is_some())
@@ -104,6 +109,7 @@ impl<'t> Fields<'_, 't> {
             peer,
             routes,
             names,
+            events: events.unwrap_or(false),
         })
     }
 
@@ -236,6 +242,7 @@ fn text_of(value: &DeValue<'_>) -> Result<String, String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Integer(number) => Ok(number.to_string()),
-        _ => Err("expected a text in quotes, or a number".to_owned()),
+        DeValue::Boolean(on) => Ok(on.to_string()),
+        _ => Err("expected a text in quotes, a number, or true or false".to_owned()),
     }
 }

@@ -115,7 +115,7 @@ impl Admin {
             AdminCommand::Who { path, method, host } => {
                 client.reply(Ok(who::find(&self.shared, &path, &method, host.as_deref())));
             }
-            AdminCommand::Reload => client.reply(self.reload()),
+            AdminCommand::Reload => self.reload(client),
             AdminCommand::Slots => {
                 let (shared, sessions) = (Arc::clone(&self.shared), sessions.all());
                 tokio::spawn(async move {
@@ -134,13 +134,21 @@ impl Admin {
         }
     }
 
-    fn reload(&self) -> Result<Value, String> {
-        match reload(&self.shared) {
-            Ok(changes) => Ok(json!({ "taken": changes.taken, "left": changes.left })),
-            Err(problems) => {
-                let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                Err(format!("nothing changes:\n  {}", lines.join("\n  ")))
-            }
+    /// On a thread of its own, since it blocks.
+    fn reload(&self, client: Client) {
+        let shared = Arc::clone(&self.shared);
+        let read = move || {
+            client.reply(match reload(&shared) {
+                Ok(changes) => Ok(json!({ "taken": changes.taken, "left": changes.left })),
+                Err(problems) => {
+                    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                    Err(format!("nothing changes:\n  {}", lines.join("\n  ")))
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("configuration".to_owned());
+        if let Err(error) = thread.spawn(read) {
+            tracing::error!("configuration not read again, for want of a thread: {error}");
         }
     }
 

@@ -86,20 +86,33 @@ async fn line(shared: &Shared) -> String {
     if workers == 0 {
         return "down#no worker is attached\n".to_owned();
     }
-    let mut used = 0;
-    for inspections in &shared.inspections {
+    let slots_of_reactor = u64::from(shared.config.slots) * workers;
+    let asked = shared.inspections.iter().map(|inspections| {
         let (reply, load) = oneshot::channel::<ReactorLoad>();
-        // One that does not answer has no free slot to speak of.
-        if inspections.send(Inspection::Load(reply)).is_ok()
-            && let Ok(Ok(load)) = tokio::time::timeout(REACTOR_ANSWER_TIME, load).await
-        {
-            let lanes = load.lanes.iter();
-            used += lanes
-                .map(|(_, slots)| u64::from(slots.used - slots.open_streams))
-                .sum::<u64>();
+        let is_asked = inspections.send(Inspection::Load(reply)).is_ok();
+        is_asked.then_some(load)
+    });
+    let asked: Vec<_> = asked.collect();
+    let until = tokio::time::Instant::now() + REACTOR_ANSWER_TIME;
+    let (mut used, mut streams) = (0, shared.streams.client_count() as u64);
+    for load in asked {
+        let answer = match load {
+            Some(load) => tokio::time::timeout_at(until, load).await.ok(),
+            None => None,
+        };
+        match answer {
+            Some(Ok(load)) => {
+                for (_, slots) in load.lanes {
+                    used += u64::from(slots.used - slots.open_streams);
+                    streams += u64::from(slots.open_streams);
+                }
+            }
+            // One that does not answer has no free slot to speak of.
+            _ => used += slots_of_reactor,
         }
     }
-    let total = u64::from(shared.config.slots) * shared.inspections.len() as u64 * workers;
+    let total = slots_of_reactor * shared.inspections.len() as u64;
     let percent = (total.saturating_sub(used) * 100 / total).max(1);
-    format!("ready up {percent}% maxconn:{total}\n")
+    // Clients of event streams take none of the slots, and must not take the requests' connections.
+    format!("ready up {percent}% maxconn:{}\n", total + streams)
 }

@@ -139,7 +139,6 @@ async fn greet(
                 opening,
                 socket,
                 peer,
-                grant,
             };
             // Fails only when the hub stops, and closes the connection then.
             let _ = control.send(ControlMessage::Hello(greeting));
@@ -168,7 +167,7 @@ fn refuse_with(socket: &OwnedFd, text: String) {
 }
 
 /// Refuses a worker of another user, with both users' numbers.
-fn refuse_user(socket: &OwnedFd, peer: PeerCredentials) {
+pub fn refuse_user(socket: &OwnedFd, peer: PeerCredentials) {
     let own = rustix::process::geteuid().as_raw();
     let uid = peer.uid;
     let text = format!(

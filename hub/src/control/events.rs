@@ -26,8 +26,19 @@ pub fn emit(shared: &Shared, body: &[u8]) -> Result<(), ControlError> {
 
 /// Like [`emit`], for a worker that gets no response: the first refusal is logged, the
 /// others are only counted.
-pub fn emit_over_session(shared: &Shared, worker: &str, refused: &AtomicU64, document: &[u8]) {
-    if let Err(why) = emit(shared, document)
+pub fn emit_over_session(
+    shared: &Shared,
+    (worker, may_emit): (&str, bool),
+    refused: &AtomicU64,
+    document: &[u8],
+) {
+    let emitted = if may_emit {
+        emit(shared, document)
+    } else {
+        let why = "its user's workers may send none ([[attach]] events = true lets them)";
+        Err(ControlError::NotAllowed(why.to_owned()))
+    };
+    if let Err(why) = emitted
         && refused.fetch_add(1, Ordering::Relaxed) == 0
     {
         tracing::warn!(

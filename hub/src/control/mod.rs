@@ -100,7 +100,7 @@ pub async fn run(
                 sessions.tell_moving(&workers);
                 let _ = done.send(());
             }
-            ControlMessage::Reloaded => sessions.publish(),
+            ControlMessage::Reloaded => sessions.reloaded(),
             ControlMessage::EndHandover => sessions.end_handover(),
             ControlMessage::Expect(workers, reply) => {
                 let _ = reply.send(sessions.expect(workers));

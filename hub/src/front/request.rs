@@ -37,6 +37,8 @@ pub async fn serve(wire: &mut Wire, call: &mut Call) -> AfterRequest {
         try_serve(wire, call).await
     };
     wire.reactor.hangups.end(&wire.state);
+    // Others of its route need not wait until the client has read that it got none.
+    call.turn = None;
     let after = match result {
         Ok(after) => after,
         Err(EarlyEnd::ClientGone) => AfterRequest::Reset,
@@ -50,9 +52,12 @@ pub async fn serve(wire: &mut Wire, call: &mut Call) -> AfterRequest {
 }
 
 async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, EarlyEnd> {
-    if !wire.reactor.lanes.settings().trusted_proxy.is_empty() {
-        wire.client = find_client(wire, call);
-    }
+    // Each time: a reload may have taken the proxies away.
+    wire.client = if wire.reactor.lanes.settings().trusted_proxy.is_empty() {
+        wire.peer_alone()
+    } else {
+        find_client(wire, call)
+    };
     if call.must_know_secret
         && let Err(refusal) = auth::check_secret(wire, call)
     {

@@ -32,7 +32,8 @@ pub struct Lane {
     /// The session it belongs to.
     pub session: Arc<Session>,
     limits: LaneLimits,
-    timeout_ms: u64,
+    /// The longest time that any of its routes has.
+    pub timeout_ms: Cell<u64>,
     /// Told of each slot that comes free.
     queue: Rc<RouteQueues>,
     /// Told of each place among the streams that comes free.
@@ -95,7 +96,7 @@ impl Lane {
                 .map(|options| (!options.raw_params).then(StreamHabit::default))
                 .collect(),
             session,
-            timeout_ms,
+            timeout_ms: Cell::new(timeout_ms),
             queue,
             stream_queue,
             ended: Notify::new(),
@@ -416,7 +417,7 @@ impl Lane {
         let cancelled = words + std::mem::offset_of!(RequestWords, cancelled) as u64;
         let cancelled = self.session.regions.requests.u64_at(cancelled);
         store_tagged(cancelled, generation, CANCELLED);
-        let overdue_ms = clock::coarse_ms() + self.timeout_ms;
+        let overdue_ms = clock::coarse_ms() + self.timeout_ms.get();
         let quarantine = |inner: &mut Inner| inner.slots.quarantine(slot_index, overdue_ms);
         quarantine(&mut self.inner.borrow_mut());
         let rings = self.notify(slot_index, generation);

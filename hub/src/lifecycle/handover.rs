@@ -21,13 +21,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use rustix::process::Pid;
 use serde::{Deserialize, Serialize};
 use slotway_shm_proto::packet::{self, FD_COUNT_MAX};
 
 use crate::routing::registration::ExpectedWorker;
 
 /// In the environment of a hub that is to take over.
-pub const ENVIRONMENT: &str = "SLOTWAY_HANDOVER";
+pub use crate::config::check::HANDOVER_VARIABLE as ENVIRONMENT;
 
 /// One step of the conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,25 @@ pub struct ListenerDescription {
 pub fn say(socket: impl AsFd, step: Step) -> io::Result<()> {
     packet::send(socket, step.word(), &[])
 }
+
+/// Says which process the new hub is: where it is no child of the old one, that cannot know.
+pub fn say_process(socket: impl AsFd) -> io::Result<()> {
+    let packet = format!("{PROCESS}{}", std::process::id());
+    packet::send(socket, packet.as_bytes(), &[])
+}
+
+/// Waits for that.
+pub fn hear_process(socket: impl AsFd) -> io::Result<Pid> {
+    let received = packet::receive_up_to(socket, FAILURE_BYTES_MAX)?;
+    let text = String::from_utf8_lossy(&received.bytes);
+    let number = text
+        .strip_prefix(PROCESS)
+        .and_then(|number| number.parse().ok());
+    let pid = number.and_then(Pid::from_raw);
+    pid.ok_or_else(|| io::Error::other("the new hub ended at its start; its log says why"))
+}
+
+const PROCESS: &str = "process ";
 
 /// Says why this hub does not take over.
 pub fn fail(socket: impl AsFd, why: &str) -> io::Result<()> {

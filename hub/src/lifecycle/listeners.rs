@@ -13,10 +13,10 @@ use super::bind::listen;
 use super::error::StartError;
 use super::handover::{Description, ListenerDescription};
 use super::unix_socket::UnixSocket;
-use crate::config::Config;
 use crate::config::check::is_loopback;
 use crate::config::error::ConfigError;
 use crate::config::listen::ListenAddress;
+use crate::config::{Config, Internal};
 
 /// Everything that the hub listens on; files and locks go with it.
 pub struct Listeners {
@@ -57,12 +57,6 @@ impl Listeners {
             }
             sockets => ListenerSet::of_passed(sockets, reactor_count)?,
         };
-        let is_public = |tcp: &&TcpSockets| !is_loopback(tcp.address);
-        if config.secret.is_none()
-            && let Some(tcp) = clients.tcp.iter().find(is_public)
-        {
-            return Err(ConfigError::NoSecret(tcp.address).into());
-        }
         let operations = match passed.operations {
             none if none.is_empty() => ListenerSet::bind(&config.ops, 1)?,
             sockets => ListenerSet::of_passed(sockets, 1)?,
@@ -80,6 +74,19 @@ impl Listeners {
             agents,
         };
         Ok((listeners, attach))
+    }
+
+    /// Whether these are right for a configuration, wherever they come from.
+    pub fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        if config.secret.is_none()
+            && let Some(address) = self.clients.public_address()
+        {
+            return Err(ConfigError::NoSecret(address));
+        }
+        if config.internal == Internal::Socket && self.clients.unix.is_empty() {
+            return Err(ConfigError::NoInternalSocket);
+        }
+        Ok(())
     }
 
     /// Of all purposes.
@@ -165,6 +172,12 @@ impl ListenerSet {
         }
         self.unix.push(socket);
         Ok(())
+    }
+
+    /// One of its addresses that other hosts reach.
+    pub fn public_address(&self) -> Option<SocketAddr> {
+        let mut addresses = self.tcp.iter().map(|tcp| tcp.address);
+        addresses.find(|address| !is_loopback(*address))
     }
 
     /// What it listens on, as URLs.

@@ -44,12 +44,12 @@ use crate::control;
 use crate::limits::{MOVE_TIME, STOP_GRACE};
 use crate::metrics::route::{RouteLabels, group_labels};
 use crate::routing::registration::ExpectedWorker;
-use crate::shared::Shared;
 use crate::shared::attach_policy::AttachPolicy;
 use crate::shared::inspection::Inspection;
 use crate::shared::message::ControlMessage;
 use crate::shared::reload::reload;
 use crate::shared::vital::vital;
+use crate::shared::{Shared, SocketFacts};
 use crate::status::observation::HubFacts;
 use attach_socket::AttachSocket;
 use error::StartError;
@@ -170,9 +170,12 @@ impl Hub {
 
     async fn hand_over(&self, program: &Program, workers: Vec<ExpectedWorker>) -> io::Result<Pid> {
         let (description, fds) = self.describe(workers)?;
-        let successor = Successor::start(program)?;
         let workers = description.workers.clone();
-        let prepare = move || successor.prepare(&description, &fds).map(|()| successor);
+        let program = program.clone();
+        let prepare = move || {
+            let successor = Successor::start(&program)?;
+            successor.prepare(&description, &fds).map(|()| successor)
+        };
         let successor = blocking::run("upgrade", prepare).await??;
         let (done, told) = oneshot::channel();
         self.shared
@@ -221,6 +224,11 @@ impl Hub {
         } else {
             Listeners::open(&config, reactor_count)?
         };
+        listeners.check(&config)?;
+        let sockets = SocketFacts {
+            public_address: listeners.clients.public_address(),
+            attach_file: (!attach.is_service_managers()).then(|| attach.path()),
+        };
         let attach = Arc::new(attach);
 
         let (control, messages) = mpsc::unbounded_channel();
@@ -233,7 +241,7 @@ impl Hub {
             geometry,
             control.clone(),
             fd_limit,
-            attach_policy,
+            (attach_policy, sockets),
             inspections,
             (access_log, route_labels),
         );
@@ -325,10 +333,17 @@ impl Hub {
     pub fn refresher(&self) -> impl Fn() + use<> {
         let shared = Arc::clone(&self.shared);
         move || {
-            systemd::reloading();
-            // What is wrong with it has been logged.
-            let _ = reload(&shared);
-            systemd::ready(&watchdog::summary(&shared, None));
+            let own = Arc::clone(&shared);
+            let read = move || {
+                systemd::reloading();
+                // What is wrong with it has been logged.
+                let _ = reload(&own);
+                systemd::ready(&watchdog::summary(&own, None));
+            };
+            let thread = std::thread::Builder::new().name("configuration".to_owned());
+            if let Err(error) = thread.spawn(read) {
+                tracing::error!("configuration not read again, for want of a thread: {error}");
+            }
             if let Some(log) = &shared.access_log {
                 log.reopen();
             }

@@ -179,7 +179,7 @@ fn give_access(path: &Path, access: &FileAccess) -> io::Result<()> {
         let gid = rustix::fs::Gid::from_raw(group.gid);
         rustix::fs::chown(path, None, Some(gid)).map_err(|error| {
             let text = format!(
-                "cannot give it to the group {}: {error}; the hub's user must be a member of it",
+                "cannot give it to the group {}: {error}; the hub's user must be a member of it (and a service's filter must allow chown)",
                 group.text
             );
             io::Error::other(text)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use slotway_shm_proto::packet;
 
 use crate::lifecycle::handover::{self, Description, ENVIRONMENT, Step};
@@ -60,12 +60,27 @@ fn explain(error: &io::Error, program: &Path) -> io::Error {
 
 /// A new hub that is about to take over. Ended again if it is dropped before.
 pub struct Successor {
-    child: Option<Child>,
+    process: Option<Process>,
     socket: OwnedFd,
 }
 
+/// Its process.
+enum Process {
+    /// A child of this one.
+    Child(Child),
+    /// The service manager's, which so learns how it ends.
+    Detached(Pid),
+}
+
+/// In the variable of a hub that is to take over: its process is to be nobody's child here.
+const DETACH: &str = "detach";
+/// It is.
+const DETACHED: &str = "detached";
+/// It is this process's child.
+const CHILD: &str = "stdin";
+
 impl Successor {
-    /// Starts the program with this one's arguments.
+    /// Starts the program with this one's arguments. Blocks.
     pub fn start(program: &Program) -> io::Result<Self> {
         let (ours, theirs) = rustix::net::socketpair(
             AddressFamily::UNIX,
@@ -74,20 +89,38 @@ impl Successor {
             None,
         )?;
         packet::set_timeout(&ours, HANDOVER_TIME)?;
+        let is_detached = systemd::is_told();
+        let kind = if is_detached { DETACH } else { CHILD };
         let mut command = Command::new(program.path());
         systemd::prepare_successor(&mut command);
-        let child = command
+        let mut child = command
             .args(std::env::args_os().skip(1))
-            .env(ENVIRONMENT, "stdin")
+            .env(ENVIRONMENT, kind)
             .envs(stand_in::mark())
             .stdin(Stdio::from(theirs))
             .spawn()
             .map_err(|error| explain(&error, program.path()))?;
-        tracing::info!(process = child.id(), "upgrade: started the new hub");
-        Ok(Self {
-            child: Some(child),
+        let process = if is_detached {
+            // It ends at once, and what it has started is the service manager's.
+            child.wait()?;
+            Process::Detached(handover::hear_process(&ours)?)
+        } else {
+            Process::Child(child)
+        };
+        let this = Self {
+            process: Some(process),
             socket: ours,
-        })
+        };
+        tracing::info!(process = this.number(), "upgrade: started the new hub");
+        Ok(this)
+    }
+
+    fn number(&self) -> u32 {
+        match &self.process {
+            Some(Process::Child(child)) => child.id(),
+            Some(Process::Detached(pid)) => pid.as_raw_nonzero().get().unsigned_abs(),
+            None => 0,
+        }
     }
 
     /// Hands everything over and waits until the new hub expects the workers. Blocks.
@@ -103,20 +136,42 @@ impl Successor {
         handover::say(&self.socket, Step::Moved)?;
         handover::hear(&self.socket, Step::Ready)?;
         // It is nobody's child from now on.
-        let child = self.child.take();
-        let pid = child.map(|child| Pid::from_child(&child));
-        pid.ok_or_else(|| io::Error::other("no child"))
+        match self.process.take() {
+            Some(Process::Child(child)) => Ok(Pid::from_child(&child)),
+            Some(Process::Detached(pid)) => Ok(pid),
+            None => Err(io::Error::other("no process")),
+        }
     }
 }
 
 impl Drop for Successor {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            // Fails only if it has ended by itself.
-            let _ = child.kill();
-            let _ = child.wait();
+        // Each fails only if it has ended by itself.
+        match self.process.take() {
+            Some(Process::Child(mut child)) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Some(Process::Detached(pid)) => {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+            None => {}
         }
     }
+}
+
+/// Where this process is only to start the new hub: does so, and says that it is to end.
+pub fn must_detach() -> io::Result<bool> {
+    if std::env::var_os(ENVIRONMENT).is_none_or(|kind| kind != DETACH) {
+        return Ok(false);
+    }
+    let program = Program::running()?;
+    let started = Command::new(program.path())
+        .args(std::env::args_os().skip(1))
+        .env(ENVIRONMENT, DETACHED)
+        .spawn();
+    started.map_err(|error| explain(&error, program.path()))?;
+    Ok(true)
 }
 
 /// The new hub's side.
@@ -127,14 +182,17 @@ pub struct Predecessor {
 impl Predecessor {
     /// The hub that started this one to take over, if one did.
     pub fn find() -> io::Result<Option<Self>> {
-        if std::env::var_os(ENVIRONMENT).is_none() {
+        let Some(kind) = std::env::var_os(ENVIRONMENT) else {
             return Ok(None);
-        }
+        };
         let socket = io::stdin().as_fd().try_clone_to_owned()?;
         // The connection must not stay open for as long as this process runs.
         let null = std::fs::File::open("/dev/null")?;
         rustix::stdio::dup2_stdin(&null)?;
         sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(HANDOVER_TIME))?;
+        if kind == DETACHED {
+            handover::say_process(&socket)?;
+        }
         Ok(Some(Self { socket }))
     }
 

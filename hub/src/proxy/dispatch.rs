@@ -267,6 +267,11 @@ fn take_turn(
     granted: Option<Need>,
 ) -> bool {
     let gate = call.route.and_then(|route| table.gate(route));
+    // A new table may have given the request another route.
+    call.turn = call
+        .turn
+        .take()
+        .filter(|turn| gate.is_some_and(|gate| turn.is_of(gate)));
     let Some(gate) = gate.filter(|_| call.turn.is_none()) else {
         return true;
     };

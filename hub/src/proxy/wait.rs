@@ -75,7 +75,8 @@ fn enter(
         Need::Worker { .. } => absent::too_many_wait(&reactor.lanes, route),
         Need::Slot | Need::Stream | Need::Turn => outcome::queue_full(&reactor.lanes, route),
     };
-    let count_max = reactor.with_routes(|table| table.limits_of(route)).queue;
+    let limits = reactor.with_routes(|table| table.limits_of(route));
+    let count_max = limits.unwrap_or_default().queue;
     let place = queue.enter(route, count_max).ok_or_else(full)?;
     Counters::add(&reactor.shared.counters.queued);
     reactor.hangups.begin(&wire.state);

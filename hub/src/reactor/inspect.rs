@@ -45,7 +45,7 @@ fn load(lanes: &Lanes, connections: &Connections) -> ReactorLoad {
             .iter()
             .map(|lane| (lane.session.id, lane.load()))
             .collect(),
-        queues: lanes.queue.loads(),
+        queues: [lanes.queue.loads(), lanes.turn_queue.loads()].concat(),
         stream_queues: lanes.stream_queue.loads(),
         connections,
         busy_connections,

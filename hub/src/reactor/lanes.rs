@@ -233,7 +233,9 @@ impl Lanes {
                     tasks.retain(|task| !task.is_finished());
                     tasks.push(start(lane));
                 }
-                (Some(_), SessionState::Live) => {}
+                (Some(lane), SessionState::Live) => {
+                    lane.timeout_ms.set(self.longest_timeout_ms(session));
+                }
                 (Some(lane), SessionState::Draining)
                     if lane.used_count() > 0 && !lane.is_over() =>
                 {
@@ -252,13 +254,17 @@ impl Lanes {
         }
     }
 
-    fn open(&self, session: &Arc<Session>, state: SessionState) -> Rc<Lane> {
-        let live = self.settings();
+    /// The longest time that any of a worker's routes has: handlers that may run for so long do not hang.
+    fn longest_timeout_ms(&self, session: &Session) -> u64 {
+        let settings = self.settings();
         let routes = session.routes.iter().zip(&session.options);
-        let of_routes = routes.map(|(route, options)| live.limits_of(route, options.limits));
-        let of_routes = of_routes.filter_map(|limits| limits.timeout_ms);
-        // Handlers that may run for longer do not hang.
-        let timeout_ms = of_routes.fold(live.limits.timeout_ms, u64::max);
+        let limits = routes.map(|(route, options)| settings.limits_of(route, options.limits));
+        let times = limits.filter_map(|limits| limits.timeout_ms);
+        times.fold(settings.limits.timeout_ms, u64::max)
+    }
+
+    fn open(&self, session: &Arc<Session>, state: SessionState) -> Rc<Lane> {
+        let timeout_ms = self.longest_timeout_ms(session);
         let lane = Rc::new(Lane::new(
             Arc::clone(session),
             self.index,

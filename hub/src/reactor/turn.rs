@@ -20,6 +20,11 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// Whether it is one of this gate.
+    pub fn is_of(&self, gate: &Arc<Gate>) -> bool {
+        Arc::ptr_eq(&self.gate, gate)
+    }
+
     /// A place, if there is one.
     pub fn take(lanes: &Lanes, gate: &Arc<Gate>, route: &RouteSpec) -> Option<Self> {
         gate.enter(lanes.index).then(|| Self {

@@ -39,6 +39,12 @@ impl RouteArea {
         Ok(Self { host, path })
     }
 
+    /// Whether all requests of a route are within it, whatever the route's host if it has none itself.
+    fn covers_on_any_host(&self, route: &RouteSpec) -> bool {
+        let is_its_host = self.host.is_none() || self.host.as_deref() == route.host.as_deref();
+        is_its_host && self.path.covers(&route.path)
+    }
+
     /// Whether all requests of a route are within it.
     pub fn covers(&self, route: &RouteSpec) -> bool {
         self.host.as_deref() == route.host.as_deref() && self.path.covers(&route.path)
@@ -49,7 +55,8 @@ impl LimitRule {
     /// What all rules together let a route use.
     pub fn limits_of(rules: &[Self], route: &RouteSpec) -> RouteLimits {
         let is_for = |rule: &&Self| {
-            rule.method.is_none_or(|method| method == route.method) && rule.area.covers(route)
+            rule.method.is_none_or(|method| method == route.method)
+                && rule.area.covers_on_any_host(route)
         };
         let rules = rules.iter().filter(is_for);
         rules.fold(RouteLimits::default(), |limits, rule| {

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use slotway_shm_proto::Method;
+
+use super::pattern::Segment;
 use super::registration::RouteSpec;
 
 /// Bounds the requests of one route. Shared by all reactors.
@@ -18,7 +21,10 @@ pub struct Gate {
 /// The gates of all routes that have one. A route keeps its gate for as long as a table or a request
 /// has it.
 #[derive(Debug, Default)]
-pub struct Gates(HashMap<RouteSpec, Weak<Gate>>);
+pub struct Gates(HashMap<Key, Weak<Gate>>);
+
+/// Of a route, whatever its parameters are called.
+type Key = (Method, Option<Arc<str>>, Arc<[Segment]>);
 
 impl Gate {
     /// Lets a request of a reactor in, if there is room; otherwise the reactor will be told when
@@ -59,11 +65,13 @@ fn bit(reactor: u32) -> u64 {
 impl Gates {
     /// The gate of a route, which lets in so many from now on.
     pub fn gate(&mut self, route: &RouteSpec, count_max: u32) -> Arc<Gate> {
-        let known = self.0.get(route).and_then(Weak::upgrade);
+        let shape = Arc::clone(route.path.shape());
+        let key = (route.method, route.host.clone(), shape);
+        let known = self.0.get(&key).and_then(Weak::upgrade);
         let gate = known.unwrap_or_else(|| {
             self.0.retain(|_, gate| gate.strong_count() > 0);
             let gate = Arc::new(Gate::default());
-            self.0.insert(route.clone(), Arc::downgrade(&gate));
+            self.0.insert(key, Arc::downgrade(&gate));
             gate
         });
         gate.count_max.store(count_max, Ordering::Relaxed);
@@ -78,7 +86,7 @@ mod tests {
     #[test]
     fn a_gate_lets_so_many_in_and_says_who_waits() {
         let mut gates = Gates::default();
-        let route = RouteSpec::for_tests("/a");
+        let route = RouteSpec::for_tests("/{a}");
         let gate = gates.gate(&route, 2);
         assert!(gate.enter(0) && gate.enter(1));
         assert!(!gate.enter(1) && !gate.enter(65));
@@ -87,7 +95,7 @@ mod tests {
         assert!(gate.enter(3), "there is room again");
         assert_eq!(gate.leave(), 0, "and nobody waits");
         // It is the same one with another bound, which holds for those to come.
-        let same = gates.gate(&route, 1);
+        let same = gates.gate(&RouteSpec::for_tests("/{named}"), 1);
         assert!(Arc::ptr_eq(&gate, &same) && !same.enter(0));
         gate.leave();
         assert!(same.enter(0));

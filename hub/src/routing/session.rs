@@ -61,6 +61,8 @@ pub struct Session {
     /// thread that one lane has woken takes that lane's request, so another lane, for
     /// its own, must wake another thread.
     pub ringers: Vec<Ringer>,
+    /// It may send events to whoever listens.
+    pub may_emit: bool,
     /// When it last turned out to have answered something, on the coarse clock; looked
     /// at by pings.
     pub alive_at_ms: AtomicU64,
@@ -115,6 +117,7 @@ impl Session {
             regions: HubRegions::create("slotway-test", &geometry).expect("memory"),
             eventfds: Vec::new(),
             ringers: Vec::new(),
+            may_emit: true,
             alive_at_ms: 0.into(),
             open_lanes: OpenLanes::new(geometry.lane_count()),
         }

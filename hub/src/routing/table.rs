@@ -85,10 +85,19 @@ impl RouteTable {
             entry.allow = allow_value(&entry.methods);
         }
         let absent = absences.into_iter().map(|absence| &absence.route);
-        table.limit(
-            sessions.iter().flat_map(|(session, _)| &session.routes),
-            rules,
-        );
+        let routes = sessions.iter().flat_map(|(session, _)| {
+            let routes = session.routes.iter();
+            routes.map(|route| (session.id, route))
+        });
+        // Each once, for the first of its workers.
+        let of_first: Vec<_> = routes
+            .filter(|(id, route)| {
+                let first = table.targets_of(route).first();
+                first.is_some_and(|first| first.session.id == *id)
+            })
+            .map(|(_, route)| route)
+            .collect();
+        table.limit(of_first.into_iter(), rules);
         table.limit(absent, rules);
         table.sessions = sessions;
         table
@@ -292,10 +301,9 @@ impl RouteTable {
         entry.map_or_else(Limits::default, |entry| entry.limits)
     }
 
-    /// What a route may use that is there; nothing if it is not.
-    pub fn limits_of(&self, route: &RouteSpec) -> Limits {
-        let entry = self.method_of(route);
-        entry.map_or_else(Limits::default, |entry| entry.limits)
+    /// What a route may use that is there.
+    pub fn limits_of(&self, route: &RouteSpec) -> Option<Limits> {
+        self.method_of(route).map(|entry| entry.limits)
     }
 
     /// How many requests workers may have of it at a time, if that is bounded.

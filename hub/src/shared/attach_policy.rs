@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use slotway_shm_proto::credentials::{PeerCredentials, peer_groups};
 
 use crate::config::attach::{AttachPeer, AttachRule};
-use crate::routing::registration::Registration;
+use crate::routing::registration::RouteSpec;
 
 /// The rules of one hub.
 #[derive(Clone, Debug, Default)]
@@ -41,25 +41,37 @@ impl AttachPolicy {
         } else {
             Vec::new()
         };
-        let is_for = |rule: &&AttachRule| match &rule.peer {
-            AttachPeer::User(user) => user.uid == peer.uid,
-            AttachPeer::Group(group) => group.gid == peer.gid || groups.contains(&group.gid),
+        let of = |is_for: &dyn Fn(&AttachPeer) -> bool| -> Vec<_> {
+            let rules = self.0.iter().filter(|rule| is_for(&rule.peer));
+            rules.cloned().collect()
         };
-        let rules: Vec<_> = self.0.iter().filter(is_for).cloned().collect();
+        // What is said of a user goes before what is said of all members of a group.
+        let mut rules = of(&|rule| matches!(rule, AttachPeer::User(user) if user.uid == peer.uid));
+        if rules.is_empty() {
+            let is_member = |gid| gid == peer.gid || groups.contains(&gid);
+            rules = of(&|rule| matches!(rule, AttachPeer::Group(group) if is_member(group.gid)));
+        }
         (!rules.is_empty()).then_some(Grant::Other(rules))
     }
 }
 
 impl Grant {
+    /// Whether a worker may send events to whoever listens.
+    pub fn may_emit(&self) -> bool {
+        match self {
+            Self::Own => true,
+            Self::Other(rules) => rules.iter().any(AttachRule::may_emit),
+        }
+    }
+
     /// Whether a worker may be called so and serve these routes; the error says why not.
-    pub fn check(&self, registration: &Registration) -> Result<(), String> {
+    pub fn check(&self, name: &str, routes: &[RouteSpec]) -> Result<(), String> {
         let Self::Other(rules) = self else {
             return Ok(());
         };
-        let name = &registration.name;
         let of_name: Vec<_> = rules
             .iter()
-            .filter(|rule| rule.names.is_empty() || rule.names.contains(name))
+            .filter(|rule| rule.names.is_empty() || rule.names.iter().any(|own| own == name))
             .collect();
         if of_name.is_empty() {
             let names = rules.iter().flat_map(|rule| &rule.names);
@@ -70,7 +82,7 @@ impl Grant {
                 names.join(", ")
             ));
         }
-        for route in &registration.routes {
+        for route in routes {
             let allows = |rule: &&AttachRule| {
                 rule.routes.is_empty() || rule.routes.iter().any(|allowed| allowed.covers(route))
             };
@@ -90,22 +102,10 @@ mod tests {
     use super::*;
     use crate::config::account::User;
     use crate::routing::area::RouteArea;
-    use crate::routing::registration::{RouteOptions, RouteSpec};
 
-    fn registration(name: &str, paths: &[&str]) -> Registration {
-        Registration {
-            name: name.to_owned(),
-            is_instance: false,
-            shares_routes: false,
-            started_ms: None,
-            version: None,
-            returns: false,
-            routes: paths
-                .iter()
-                .map(|path| RouteSpec::for_tests(path))
-                .collect(),
-            options: vec![RouteOptions::default(); paths.len()],
-        }
+    fn routes(paths: &[&str]) -> Vec<RouteSpec> {
+        let paths = paths.iter();
+        paths.map(|path| RouteSpec::for_tests(path)).collect()
     }
 
     #[test]
@@ -120,19 +120,21 @@ mod tests {
                 .iter()
                 .map(|route| RouteArea::parse(route).unwrap())
                 .collect(),
+            events: false,
         };
         let rules = vec![
             rule(&["shop"], &["/shop", "/shop/{*rest}"]),
             rule(&["tick"], &[]),
         ];
         let grant = Grant::Other(rules);
-        let check = |name: &str, paths: &[&str]| grant.check(&registration(name, paths));
+        let check = |name: &str, paths: &[&str]| grant.check(name, &routes(paths));
         assert_eq!(check("shop", &["/shop", "/shop/items/{id}"]), Ok(()));
         assert_eq!(check("tick", &["/anything"]), Ok(()));
         let refused = check("shop", &["/shop", "/pay"]).unwrap_err();
         assert!(refused.contains("may not serve GET /pay"));
         let refused = check("pay", &["/shop"]).unwrap_err();
         assert!(refused.contains("shop, tick"), "{refused}");
-        assert_eq!(Grant::Own.check(&registration("x", &["/"])), Ok(()));
+        assert!(!grant.may_emit() && Grant::Own.may_emit());
+        assert_eq!(Grant::Own.check("x", &routes(&["/"])), Ok(()));
     }
 }

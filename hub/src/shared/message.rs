@@ -11,7 +11,6 @@ use tokio::sync::oneshot;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::violation::Violation;
 use crate::routing::registration::ExpectedWorker;
-use crate::shared::attach_policy::Grant;
 
 /// What the other threads, and the control thread's own tasks, tell it.
 #[derive(Debug)]
@@ -107,8 +106,6 @@ pub struct Greeting {
     pub socket: OwnedFd,
     /// Its process, where this hub can see it, and its user.
     pub peer: PeerCredentials,
-    /// What it may register.
-    pub grant: Grant,
 }
 
 /// How a worker begins.

@@ -20,6 +20,8 @@ pub mod seldom_word;
 pub mod tap;
 pub mod vital;
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slotway_shm_proto::layout::Geometry;
@@ -43,6 +45,15 @@ use counters::Counters;
 use fd_budget::{FdBudget, SessionLimits};
 use seldom_word::SeldomWord;
 use tap::Tap;
+
+/// What is to be known of the hub's sockets.
+#[derive(Debug, Default)]
+pub struct SocketFacts {
+    /// See [`Shared::public_address`].
+    pub public_address: Option<SocketAddr>,
+    /// See [`Shared::attach_file`].
+    pub attach_file: Option<PathBuf>,
+}
 
 /// What every thread of the hub may look at.
 #[derive(Debug)]
@@ -83,6 +94,12 @@ pub struct Shared {
     pub live: watch::Sender<Arc<Live>>,
     /// All flags and tables, for people to look at.
     settings: Mutex<Vec<Setting>>,
+    /// Held while the configuration is read again.
+    reloading: Mutex<()>,
+    /// The attach socket's file, if it is the hub's.
+    pub attach_file: Option<PathBuf>,
+    /// Where clients of other hosts come in, if they do: they must send a secret.
+    pub public_address: Option<SocketAddr>,
     /// Whose workers may attach.
     pub attach_policy: watch::Sender<AttachPolicy>,
     /// Where each reactor is asked for the state of its slots.
@@ -101,7 +118,7 @@ impl Shared {
         geometry: Geometry,
         control: mpsc::UnboundedSender<ControlMessage>,
         fd_limit: u64,
-        attach_policy: AttachPolicy,
+        (attach_policy, sockets): (AttachPolicy, SocketFacts),
         inspections: Vec<mpsc::UnboundedSender<Inspection>>,
         (access_log, route_labels): (Option<Writer>, RouteLabels),
     ) -> Self {
@@ -134,6 +151,9 @@ impl Shared {
             metrics: (0..geometry.lane_count()).map(|_| Arc::default()).collect(),
             live: watch::Sender::new(Arc::new(Live::of(&config))),
             settings: Mutex::new(config.settings.clone()),
+            reloading: Mutex::default(),
+            public_address: sockets.public_address,
+            attach_file: sockets.attach_file,
             attach_policy: watch::Sender::new(attach_policy),
             inspections,
             streams: Registry::default(),

@@ -1,10 +1,12 @@
 //! Takes what has changed in the configuration while the hub serves.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::Shared;
 use super::attach_policy::AttachPolicy;
 use super::message::ControlMessage;
+use crate::config::Config;
+use crate::config::error::ConfigError;
 use crate::config::live::{Changes, Live};
 use crate::config::load::{self, LoadError};
 use crate::config::problem::Problem;
@@ -12,7 +14,14 @@ use crate::config::secret::Secret;
 
 /// Reads the configuration again, as the hub was started. If anything is wrong with it, nothing
 /// changes.
+///
+/// Blocks: files are read, and users are looked up.
 pub fn reload(shared: &Shared) -> Result<Changes, Vec<Problem>> {
+    // One after the other, each as a whole.
+    let _turn = shared
+        .reloading
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let result = try_reload(shared);
     match &result {
         Ok(changes) => {
@@ -55,7 +64,13 @@ fn try_reload(shared: &Shared) -> Result<Changes, Vec<Problem>> {
     let rules = config.attach.rules();
     let rules = rules.map_err(|error| vec![Problem::of_all(error)])?;
     let live = Live::of(&config);
+    if live.secret.is_none()
+        && let Some(address) = shared.public_address
+    {
+        return Err(vec![Problem::of_all(ConfigError::NoSecret(address))]);
+    }
     let is_same = Secret::is_same(shared.live.borrow().secret.as_ref(), live.secret.as_ref());
+    open_attach_file(shared, &config)?;
     let mut changes = Changes::take(&mut shared.settings(), &config.settings);
     if !is_same {
         changes.taken.push("secret".to_owned());
@@ -65,4 +80,24 @@ fn try_reload(shared: &Shared) -> Result<Changes, Vec<Problem>> {
     // Routes have their limits from it, and the reactors look at both.
     shared.tell_control(ControlMessage::Reloaded);
     Ok(changes)
+}
+
+/// The permissions of the attach socket's file follow who may attach, unless they are set.
+fn open_attach_file(shared: &Shared, config: &Config) -> Result<(), Vec<Problem>> {
+    let Some(path) = &shared.attach_file else {
+        return Ok(());
+    };
+    // What the file has by flags waits for a new start.
+    let mut options = shared.config.attach.clone();
+    options.attach_user.clone_from(&config.attach.attach_user);
+    options.attach_group.clone_from(&config.attach.attach_group);
+    options.rules.clone_from(&config.attach.rules);
+    let Some(mode) = options.file_access().mode else {
+        return Ok(());
+    };
+    let mode = rustix::fs::Mode::from_raw_mode(mode.0);
+    rustix::fs::chmod(path, mode).map_err(|error| {
+        let why = format!("cannot open {} to them: {error}", path.display());
+        vec![Problem::of_all(why)]
+    })
 }

@@ -19,6 +19,7 @@ use crate::limits::SSE_QUEUE_RETRY;
 use crate::proxy::fill::{self, DispatchBody, Request};
 use crate::proxy::reserve::{Need, Reservation, reserve};
 use crate::proxy::{absent, outcome};
+use crate::routing::limits::Limits;
 
 /// What a worker says to a client that has come.
 pub enum Notified {
@@ -100,7 +101,7 @@ async fn notify(
     to: To,
 ) -> Result<(Exchange, WorkerResponse), NotNotified> {
     let lanes = &subscriber.reactor.lanes;
-    let deadline_ms = clock::coarse_ms() + lanes.settings().limits.timeout_ms;
+    let deadline_ms = clock::coarse_ms() + limits_of(subscriber).timeout_ms;
     loop {
         if to == To::Any && subscriber.notice.borrow_mut().begin() == Next::Drop {
             return Err(LocalReply::error(503, "the client has left").into());
@@ -171,7 +172,7 @@ async fn submit(
             };
             place = place
                 .take_if(|place: &mut Place| place.is_in(queue, &subscriber.route))
-                .or_else(|| queue.enter(&subscriber.route, lanes.settings().limits.queue));
+                .or_else(|| queue.enter(&subscriber.route, limits_of(subscriber).queue));
             granted = place.is_some().then_some(need);
         }
         let until_ms = match need {
@@ -180,6 +181,13 @@ async fn submit(
         };
         wait(subscriber, place.as_ref(), deadline_ms, until_ms).await?;
     }
+}
+
+/// What notices of its route may use; what all routes may, where it has gone.
+fn limits_of(subscriber: &Subscriber) -> Limits {
+    let reactor = &subscriber.reactor;
+    let own = reactor.with_routes(|table| table.limits_of(&subscriber.route));
+    own.unwrap_or_else(|| reactor.lanes.settings().limits)
 }
 
 /// In the route's queue, or without a place in it for a while.

@@ -4,6 +4,7 @@
 
 use std::sync::OnceLock;
 
+use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -33,9 +34,12 @@ fn child_survives(set: &CpuSet) -> bool {
             unsafe { nix::libc::_exit(code) }
         }
         // Somebody else may wait for all children of this process: then nothing is known.
-        Ok(ForkResult::Parent { child }) => {
-            matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 0)))
-        }
+        Ok(ForkResult::Parent { child }) => loop {
+            match waitpid(child, None) {
+                Err(Errno::EINTR) => {}
+                ended => return matches!(ended, Ok(WaitStatus::Exited(_, 0))),
+            }
+        },
         Err(_) => false,
     }
 }

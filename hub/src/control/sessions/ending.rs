@@ -172,6 +172,32 @@ impl Sessions {
         ids.len()
     }
 
+    /// The configuration has changed: routes have other limits, and workers that may not attach any more
+    /// finish what they have and end.
+    pub fn reloaded(&mut self) {
+        let policy = self.shared.attach_policy.borrow().clone();
+        let mut refused = Vec::new();
+        for attached in self.attached.iter().filter(|attached| attached.is_live()) {
+            let session = &attached.session;
+            let grant = policy.grant(&attached.socket, session.peer);
+            let why = match grant.map(|grant| grant.check(&session.name, &session.routes)) {
+                Some(Ok(())) => continue,
+                Some(Err(why)) => why,
+                None => "its user may not attach any more".to_owned(),
+            };
+            tracing::warn!(
+                worker = session.name,
+                user = session.peer.uid,
+                "the configuration has changed, and the worker is drained: {why}"
+            );
+            refused.push(session.id);
+        }
+        for id in refused {
+            self.leave(id);
+        }
+        self.publish();
+    }
+
     /// Workers are put out at once. Returns how many are.
     pub fn evict_by_operator(&mut self, worker: &str) -> usize {
         let ids = self.meant_by(worker);

@@ -68,8 +68,12 @@ impl Sessions {
             opening,
             socket,
             peer,
-            grant,
         } = greeting;
+        // The rules may have changed since it came.
+        let grant = self.shared.attach_policy.borrow().grant(&socket, peer);
+        let Some(grant) = grant else {
+            return attach::refuse_user(&socket, peer);
+        };
         let from = Asking {
             socket: &socket,
             peer,
@@ -147,7 +151,9 @@ impl Sessions {
         from: Asking<'_>,
     ) -> Result<(), NotAttached> {
         let refused = |why| NotAttached::Registration(ControlError::NotAllowed(why));
-        from.grant.check(registration).map_err(refused)?;
+        from.grant
+            .check(&registration.name, &registration.routes)
+            .map_err(refused)?;
         if matches!(from.grant, Grant::Own) {
             return Ok(());
         }
@@ -243,7 +249,11 @@ impl Sessions {
         registration: Registration,
         worker_id: String,
         thread_count: u32,
-        Asking { socket, peer, .. }: Asking<'_>,
+        Asking {
+            socket,
+            peer,
+            grant,
+        }: Asking<'_>,
     ) -> Result<(), Refusal> {
         self.check_count(peer)?;
         let Registration {
@@ -287,6 +297,7 @@ impl Sessions {
             regions,
             eventfds,
             ringers: (0..thread_count).map(|_| Ringer::default()).collect(),
+            may_emit: grant.may_emit(),
             alive_at_ms: 0.into(),
             open_lanes: OpenLanes::new(self.shared.geometry.lane_count()),
         });
@@ -368,7 +379,7 @@ impl Sessions {
     /// Listens to a session's connection until it ends.
     fn watch(&self, session: &Session, socket: OwnedFd, pid: Option<Pid>) -> JoinHandle<()> {
         let shared = Arc::clone(&self.shared);
-        let (id, worker) = (session.id, session.name.clone());
+        let (id, worker, may_emit) = (session.id, session.name.clone(), session.may_emit);
         tokio::spawn(async move {
             let _guard = GoneOnPanic {
                 shared: Arc::clone(&shared),
@@ -383,7 +394,7 @@ impl Sessions {
             };
             let refused = AtomicU64::new(0);
             let emit = |document: &[u8]| {
-                events::emit_over_session(&shared, &worker, &refused, document);
+                events::emit_over_session(&shared, (&worker, may_emit), &refused, document);
             };
             let how = attach::watch_session(socket, pid, leaving, emit).await;
             shared.tell_control(ControlMessage::WorkerGone(id, how));
