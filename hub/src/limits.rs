@@ -48,6 +48,9 @@ pub const MOVE_TIME: Duration = Duration::from_secs(5);
 /// Shortest time that a flag may set for clients and workers: a few ticks of the coarse clock.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
+/// A configuration file, or one with a secret.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Longest time that a flag or a worker may set.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
 

@@ -19,6 +19,7 @@ slotway_tests::on_both_engines! {
     a_member_of_a_named_group_attaches
     another_users_worker_neither_replaces_nor_joins_one
     a_user_registers_what_the_rules_allow_and_a_reload_changes_them
+    another_user_takes_no_workers_place_while_a_hub_takes_over
     a_users_silent_connections_keep_nobody_else_out
     a_unix_listener_is_open_to_its_group_and_not_its_internal_paths
 }
@@ -206,6 +207,42 @@ fn a_user_registers_what_the_rules_allow_and_a_reload_changes_them(io: &str) {
     let other = other.unwrap();
     other.stop();
     other.wait().unwrap();
+}
+
+fn another_user_takes_no_workers_place_while_a_hub_takes_over(io: &str) {
+    let shop = SHOP.to_string();
+    let hub = open_hub(io, &["--attach-user", &shop]);
+    let _own = hub.start_worker("echo", "echo");
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // It tries without a pause to be the worker, or one more of them.
+        let tries = scope.spawn(|| {
+            as_user(SHOP, &[], || {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let other = worker(&hub, "echo", "/other").instance().start();
+                    let other = other.unwrap();
+                    std::thread::sleep(std::time::Duration::from_millis(2));
+                    other.stop();
+                    let _ = other.wait();
+                }
+            })
+        });
+        let mut serving = hub.part.pid();
+        for upgrade in 1..=3 {
+            let successor = Successor::take_over(&hub, serving);
+            wait_until("it has taken over", || {
+                hub.part.log().matches("a new hub has taken over").count() == upgrade
+            });
+            serving = successor.pid();
+            std::mem::forget(successor);
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        tries.join().unwrap();
+        let _ = rustix::process::kill_process(serving, rustix::process::Signal::TERM);
+    });
+    // Once at each hub, and nobody else.
+    let log = hub.part.log();
+    assert_eq!(log.matches("attached worker=\"echo\"").count(), 4, "{log}");
 }
 
 fn a_users_silent_connections_keep_nobody_else_out(io: &str) {

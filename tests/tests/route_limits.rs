@@ -13,6 +13,7 @@ use slotway_worker_sdk::{HubWorker, Method, Request, Route, RunningWorker};
 
 slotway_tests::on_both_engines! {
     a_routes_time_is_its_own
+    a_slow_route_is_no_hanging_worker
     a_routes_bodies_have_a_limit_of_their_own
     only_so_many_requests_of_a_route_run_at_a_time_in_the_whole_hub
     a_place_comes_back_however_its_request_ends
@@ -74,6 +75,19 @@ fn a_routes_time_is_its_own(io: &str) {
     assert_eq!(http::get(hub.address, "/usual/800").status, 504);
     assert_eq!(http::get(hub.address, "/quick/800").status, 504);
     assert_eq!(http::get(hub.address, "/quick/0").status, 200);
+    end(running);
+}
+
+fn a_slow_route_is_no_hanging_worker(io: &str) {
+    let hub = HubPart::start(
+        program(),
+        &["--io", io, "--timeout", "300ms", "--ping", "100ms"],
+    );
+    let slow = Route::in_place(Method::Get, "/slow/{ms}", sleep).timeout(Duration::from_secs(60));
+    let running = serve(&hub, "slow", vec![slow]);
+    // All of its threads are busy for longer than other routes may take.
+    let responses = all(8, || http::get(hub.address, "/slow/2000"));
+    assert_eq!(statuses(&responses), [200; 8], "{}", hub.part.log());
     end(running);
 }
 

@@ -8,7 +8,11 @@ use super::{Config, Internal};
 
 /// Everything that is wrong.
 pub fn check(config: &Config) -> Vec<ConfigError> {
-    let problems = [config.geometry().err(), config.attach.rules().err()];
+    let problems = [
+        config.geometry().err(),
+        config.attach.rules().err(),
+        same_place_twice(config),
+    ];
     let of_sockets = [no_secret(config), no_internal_socket(config)];
     // Those that it is given are looked at when it has them.
     let of_sockets = of_sockets.into_iter().filter(|_| !is_given_sockets());
@@ -38,6 +42,30 @@ fn no_secret(config: &Config) -> Option<ConfigError> {
         .secret
         .is_none()
         .then_some(ConfigError::NoSecret(address))
+}
+
+/// Nothing can listen twice in one place.
+fn same_place_twice(config: &Config) -> Option<ConfigError> {
+    let clients = config.listen_addresses();
+    let others = config.ops.iter().chain(&config.agent_check);
+    let attach = config
+        .attach
+        .socket
+        .iter()
+        .map(|path| path.display().to_string());
+    let places = clients
+        .iter()
+        .chain(others)
+        .filter_map(|address| match address {
+            // The system picks any free one.
+            ListenAddress::Tcp(address) if address.port() == 0 => None,
+            ListenAddress::Tcp(address) => Some(address.to_string()),
+            ListenAddress::Unix { path, .. } => Some(path.display().to_string()),
+        });
+    let mut places: Vec<_> = places.chain(attach).collect();
+    places.sort();
+    let twice = places.windows(2).find(|pair| pair[0] == pair[1])?;
+    Some(ConfigError::Twice(twice[0].clone()))
 }
 
 fn no_internal_socket(config: &Config) -> Option<ConfigError> {
@@ -95,6 +123,8 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_said_at_once() {
+        let twice = ["--listen", "unix:/a", "--agent-check", "unix:/a"];
+        assert!(problems(&twice, "").contains("/a is to be listened on twice"));
         let flags = ["--bind", "0.0.0.0", "--internal", "socket", "--slots", "0"];
         let problems = problems(&flags, "");
         for part in ["--slots", "HUB_SECRET", "unix:"] {

@@ -34,10 +34,14 @@ fn with_variable(flag: Arg) -> Arg {
     let Some(name) = flag.get_long().filter(|_| !flag.is_hide_set()) else {
         return flag;
     };
-    if flag.get_env().is_some() || matches!(name, "help" | "version") {
+    if matches!(name, "help" | "version") {
         return flag;
     }
     let name = variable_of(name);
+    // HUB_BIND is the older name of one.
+    if flag.get_env().is_some() && std::env::var_os(&name).is_none() {
+        return flag;
+    }
     // Kubernetes tells containers of a service called slotway so.
     let is_a_services = std::env::var(&name).is_ok_and(|value| value.starts_with("tcp://"));
     if is_a_services {

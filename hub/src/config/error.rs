@@ -42,6 +42,9 @@ pub enum ConfigError {
         "[[attach]]: {0} may attach without limits elsewhere (--attach-user, --attach-group, or another [[attach]])"
     )]
     AttachTwice(String),
+    /// Two purposes, or one twice.
+    #[error("{0} is to be listened on twice (--listen, --ops, --agent-check, --socket)")]
+    Twice(String),
     /// Nobody could register.
     #[error("--internal socket needs a Unix socket among the --listen: unix:/path")]
     NoInternalSocket,

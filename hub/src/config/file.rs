@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, nearest};
-use super::source::Source;
+use super::source::{self, Source};
 use super::tables::{self, Tables};
 
 /// What a file says.
@@ -49,7 +49,7 @@ impl Entry {
 
 /// Reads a file for a command with these flags.
 pub fn read(path: &Path, command: &Command) -> Result<ConfigFile, Vec<Problem>> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = source::read(path).map_err(|error| {
         vec![Problem {
             place: Some((path.to_owned(), None)),
             key: None,
@@ -61,7 +61,7 @@ pub fn read(path: &Path, command: &Command) -> Result<ConfigFile, Vec<Problem>> 
 
 /// Reads its text.
 pub fn parse(path: &Path, text: &str, command: &Command) -> Result<ConfigFile, Vec<Problem>> {
-    let source = Source { path, text };
+    let source = Source::new(path, text);
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut problems: Vec<_> = errors
         .iter()
@@ -75,6 +75,7 @@ pub fn parse(path: &Path, text: &str, command: &Command) -> Result<ConfigFile, V
         path: path.to_owned(),
         ..ConfigFile::default()
     };
+    let quiet = command.clone().mut_args(without_environment);
     let mut keys: Vec<_> = table.get_ref().iter().collect();
     keys.sort_by_key(|(key, _)| key.span().start);
     for (key, value) in keys {
@@ -84,7 +85,7 @@ pub fn parse(path: &Path, text: &str, command: &Command) -> Result<ConfigFile, V
             continue;
         }
         match find_flag(command, name) {
-            Ok(flag) => match entry(&source, command, flag, (name, &key.span()), value) {
+            Ok(flag) => match entry(&source, &quiet, flag, (name, &key.span()), value) {
                 Ok(entry) => file.entries.push(entry),
                 Err(problem) => problems.push(problem),
             },
@@ -132,6 +133,9 @@ fn entry(
     let is_list = matches!(flag.get_action(), ArgAction::Append);
     let wrong = |span: &Range<usize>, why: String| source.problem(span, key, why);
     let values = match value.get_ref() {
+        DeValue::Array(items) if is_list && items.is_empty() => {
+            return Err(wrong(&value.span(), "the list is empty".to_owned()));
+        }
         DeValue::Array(items) if is_list => items.iter().collect(),
         DeValue::Array(_) => {
             return Err(wrong(
@@ -192,8 +196,10 @@ fn text_of(flag: &Arg, value: &DeValue<'_>) -> Result<String, String> {
 /// Has the flag look at the value; what it needs beside it is looked at later.
 fn check(command: &Command, flag: &str, value: &str) -> Result<(), String> {
     let argument = format!("--{flag}={value}");
-    let quiet = command.clone().mut_args(without_environment);
-    let Err(error) = quiet.try_get_matches_from(["slotway-hub", &argument]) else {
+    let Err(error) = command
+        .clone()
+        .try_get_matches_from(["slotway-hub", &argument])
+    else {
         return Ok(());
     };
     let context = |kind| match error.get(kind) {
@@ -205,6 +211,9 @@ fn check(command: &Command, flag: &str, value: &str) -> Result<(), String> {
         ErrorKind::ArgumentConflict | ErrorKind::MissingRequiredArgument => Ok(()),
         ErrorKind::InvalidValue => {
             let known = context(ContextKind::ValidValue);
+            if known.is_empty() {
+                return Err("a value is missing".to_owned());
+            }
             let near = nearest(value, known.iter().map(String::as_str));
             let hint = near.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
             Err(format!(

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use rustix::net::SocketAddrUnix;
+
 use super::account::FileAccess;
 
 /// Where to listen.
@@ -46,6 +48,9 @@ impl FromStr for ListenAddress {
         }
         if rest.is_empty() {
             return Err(wrong());
+        }
+        if SocketAddrUnix::new(rest).is_err() {
+            return Err("the path is too long for a socket, or has a zero byte".to_owned());
         }
         let path = PathBuf::from(rest);
         Ok(Self::Unix { path, access })

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{OsStr, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
@@ -35,8 +36,16 @@ pub fn load(arguments: &[OsString]) -> Result<Config, LoadError> {
 }
 
 fn load_once(arguments: &[OsString]) -> Result<Config, LoadError> {
-    let command = command();
+    let mut command = command();
     // What needs something that only the file says is no error yet.
+    let given = command
+        .clone()
+        .ignore_errors(true)
+        .try_get_matches_from(arguments)
+        .map_err(LoadError::CommandLine)?;
+    for flag in overridden_variables(&command, &given) {
+        command = command.mut_arg(flag, |flag| flag.env(Resettable::<OsStr>::Reset));
+    }
     let given = command
         .clone()
         .ignore_errors(true)
@@ -134,6 +143,32 @@ fn finish(
     }
 }
 
+/// Flags that variables give, and which cannot be used with one of the command line: that goes before.
+fn overridden_variables(command: &Command, given: &ArgMatches) -> Vec<clap::Id> {
+    let has_source =
+        |flag: &clap::Arg, source| given.value_source(flag.get_id().as_str()) == Some(source);
+    let of_variables = command
+        .get_arguments()
+        .filter(|flag| has_source(flag, ValueSource::EnvVariable));
+    let is_overridden = |flag: &&clap::Arg| {
+        let others = command.get_arguments();
+        others
+            .filter(|other| has_source(other, ValueSource::CommandLine))
+            .any(|other| conflict(command, flag, other))
+    };
+    let flags = of_variables.filter(is_overridden);
+    flags.map(|flag| flag.get_id().clone()).collect()
+}
+
+/// Whether two flags cannot be used together; one of them says so.
+fn conflict(command: &Command, one: &clap::Arg, other: &clap::Arg) -> bool {
+    let says = |one: &clap::Arg, other: &clap::Arg| {
+        let conflicts = command.get_arg_conflicts_with(one);
+        conflicts.iter().any(|flag| flag.get_id() == other.get_id())
+    };
+    says(one, other) || says(other, one)
+}
+
 /// Whether a flag or a variable says the same, or what goes before it.
 fn is_overridden(command: &Command, given: &ArgMatches, entry: &Entry) -> bool {
     let is_given = |flag: &clap::Arg| {
@@ -145,13 +180,8 @@ fn is_overridden(command: &Command, given: &ArgMatches, entry: &Entry) -> bool {
     let has_name = |flag: &&clap::Arg| flag.get_long() == Some(&entry.flag);
     let flag = command.get_arguments().find(has_name);
     flag.is_some_and(|flag| {
-        let conflicts = command.get_arg_conflicts_with(flag);
-        // Conflicts are said by one side alone.
-        let of_others = command.get_arguments().filter(|other| {
-            let theirs = command.get_arg_conflicts_with(other);
-            theirs.iter().any(|one| one.get_id() == flag.get_id())
-        });
-        is_given(flag) || conflicts.into_iter().chain(of_others).any(is_given)
+        let mut others = command.get_arguments();
+        is_given(flag) || others.any(|other| is_given(other) && conflict(command, flag, other))
     })
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use subtle::ConstantTimeEq;
 
 use super::error::ConfigError;
+use super::source;
 use crate::limits::SECRET_CHARS_MIN;
 
 /// What peers that are not on this host must know. Not shown in logs.
@@ -28,7 +29,7 @@ impl Secret {
         if !variable.trim().is_empty() {
             return Err(ConfigError::TwoSecrets);
         }
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::SecretFile {
+        let text = source::read(path).map_err(|error| ConfigError::SecretFile {
             path: path.to_owned(),
             error,
         })?;

@@ -52,7 +52,7 @@ pub fn has_secret_line(wire: &Wire) -> bool {
 /// Whether the request came through a proxy, which speaks for somebody who may be anywhere.
 pub fn came_through_proxy(wire: &Wire, call: &Call) -> bool {
     let has_field = |name: &&[u8]| call.head.has_field(&wire.input, name);
-    wire.state.is_for_another.get() || PROXY_FIELDS.iter().any(has_field)
+    wire.state.is_proxied.get() || PROXY_FIELDS.iter().any(has_field)
 }
 
 /// Whether the peer is a process of the hub's user or of root, as far as the system says: over

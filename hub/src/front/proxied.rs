@@ -44,7 +44,7 @@ async fn try_read(wire: &mut Wire) -> Result<bool, String> {
                 },
                 ProxyHeader::Local | ProxyHeader::Unknown => wire.peer_alone(),
             };
-            wire.state.is_for_another.set(header != ProxyHeader::Local);
+            wire.state.is_proxied.set(true);
             wire.state.sender.set(Some(client));
             wire.client = client;
             return Ok(true);

@@ -168,7 +168,7 @@ impl RouteQueues {
     }
 
     /// The first of every queue looks again.
-    fn grant_first_of_each(&self) {
+    pub fn grant_first_of_each(&self) {
         for queue in self.queues.borrow().values() {
             if let Some(waiter) = queue.values().find(|waiter| !waiter.granted.get()) {
                 waiter.grant();

@@ -249,6 +249,7 @@ mod tests {
                 path: format!("/{n}"),
                 options: RouteOptions::default(),
             }],
+            uid: Some(n as u32),
             session_id: n,
         });
         let description = Description {

@@ -61,7 +61,9 @@ pub async fn with_body(
     // Refuse what has no route before any body is read for it.
     let reactor = Rc::clone(&wire.reactor);
     let bytes_max = reactor.with_routes(|table| {
-        find(table, wire, call, method).map(|_| table.limits(call.route).body_bytes_max)
+        find(table, wire, call, method)?;
+        let limits = table.limits(call.route).unwrap_or_default();
+        Ok::<_, LocalReply>(limits.body_bytes_max)
     })?;
 
     let arena_bytes = wire.reactor.shared.geometry.arena_bytes();

@@ -48,8 +48,8 @@ pub struct ConnectionState {
     pub(crate) request_id: RefCell<String>,
     /// Whom its PROXY header names, if it has one.
     pub(crate) sender: Cell<Option<Client>>,
-    /// That is not the peer itself.
-    pub(crate) is_for_another: Cell<bool>,
+    /// It began with one.
+    pub(crate) is_proxied: Cell<bool>,
 }
 
 /// What the client takes of a write that takes long.
@@ -81,7 +81,7 @@ impl ConnectionState {
             write: Cell::default(),
             request_id: RefCell::default(),
             sender: Cell::new(None),
-            is_for_another: Cell::new(false),
+            is_proxied: Cell::new(false),
         }
     }
 

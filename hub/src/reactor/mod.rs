@@ -208,6 +208,7 @@ impl Reactor {
         let hangups = hangup::run(Rc::clone(&self.hangups), connections());
         let mut tasks = vec![
             self.spawn("ringing workers", completion::ring_marked(lanes())),
+            self.spawn("giving turns", turn::follow(lanes())),
             self.spawn("looking after deadlines", completion::sweep(lanes())),
             self.spawn("watching connections", watch),
             self.spawn("noticing clients that leave", hangups),

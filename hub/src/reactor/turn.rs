@@ -37,6 +37,16 @@ impl Turn {
     }
 }
 
+/// Lets the first of each queue try when a request on another reactor has ended; never ends.
+pub async fn follow(lanes: Rc<Lanes>) {
+    loop {
+        lanes.shared.turn_wakes[lanes.index as usize]
+            .notified()
+            .await;
+        lanes.turn_queue.grant_first_of_each();
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         let waiting = self.gate.leave();
@@ -44,7 +54,7 @@ impl Drop for Turn {
         if waiting == 0 {
             return;
         }
-        let wakes = (0..).zip(&self.shared.reactor_wakes);
+        let wakes = (0..).zip(&self.shared.turn_wakes);
         for (reactor, wake) in wakes {
             if reactor != self.reactor && is_among(waiting, reactor) {
                 wake.notify_one();

@@ -116,6 +116,9 @@ pub struct ExpectedWorker {
     pub version: Option<String>,
     /// Its routes.
     pub routes: Vec<ExpectedRoute>,
+    /// Its user.
+    #[serde(default)]
+    pub uid: Option<u32>,
     /// Its session with the old hub.
     #[serde(skip)]
     pub session_id: u64,

@@ -60,6 +60,7 @@ impl RouteTable {
             missing,
             ..Self::default()
         };
+        let mut routes = Vec::new();
         for (session, state) in &sessions {
             if *state != SessionState::Live {
                 continue;
@@ -71,7 +72,11 @@ impl RouteTable {
                     is_sse: session.options[route_index].is_sse,
                 };
                 let route_id = session.route_ids[route_index];
-                table.entry(route, route_id).targets.push(target);
+                let targets = &mut table.entry(route, route_id).targets;
+                if targets.is_empty() {
+                    routes.push(route);
+                }
+                targets.push(target);
             }
         }
         let absences: Vec<_> = absences.into_iter().collect();
@@ -84,31 +89,14 @@ impl RouteTable {
         for entry in &mut table.entries {
             entry.allow = allow_value(&entry.methods);
         }
-        let absent = absences.into_iter().map(|absence| &absence.route);
-        let routes = sessions.iter().flat_map(|(session, _)| {
-            let routes = session.routes.iter();
-            routes.map(|route| (session.id, route))
-        });
-        // Each once, for the first of its workers.
-        let of_first: Vec<_> = routes
-            .filter(|(id, route)| {
-                let first = table.targets_of(route).first();
-                first.is_some_and(|first| first.session.id == *id)
-            })
-            .map(|(_, route)| route)
-            .collect();
-        table.limit(of_first.into_iter(), rules);
-        table.limit(absent, rules);
+        routes.extend(absences.iter().map(|absence| &absence.route));
+        table.limit(&routes, rules);
         table.sessions = sessions;
         table
     }
 
     /// Gives these routes their limits. Of what the workers of a route say, the strictest counts.
-    fn limit<'a>(
-        &mut self,
-        routes: impl Iterator<Item = &'a RouteSpec>,
-        rules: &mut impl LimitRules,
-    ) {
+    fn limit(&mut self, routes: &[&RouteSpec], rules: &mut impl LimitRules) {
         for route in routes {
             let Some(entry) = self.method_of(route) else {
                 continue;
@@ -117,9 +105,7 @@ impl RouteTable {
             let of_workers = of_workers.fold(RouteLimits::default(), RouteLimits::stricter);
             let limits = rules.of_route(route, of_workers);
             let usual = rules.usual().of_route(&limits);
-            let gate = limits
-                .concurrency
-                .map(|count_max| rules.gate(route, count_max));
+            let gate = limits.concurrency.map(|most| rules.gate(route, most));
             let entry = self.entry(route, entry.route_id);
             (entry.limits, entry.gate) = (usual, gate);
         }
@@ -295,10 +281,9 @@ impl RouteTable {
         })
     }
 
-    /// What it may use; nothing if it was not found, or in another table.
-    pub fn limits(&self, found: Option<FoundRoute>) -> Limits {
-        let entry = found.and_then(|found| self.found(found));
-        entry.map_or_else(Limits::default, |entry| entry.limits)
+    /// What it may use; `None` if it was not found, or in another table.
+    pub fn limits(&self, found: Option<FoundRoute>) -> Option<Limits> {
+        self.found(found?).map(|entry| entry.limits)
     }
 
     /// What a route may use that is there.

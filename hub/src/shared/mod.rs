@@ -66,6 +66,9 @@ pub struct Shared {
     pub routes: RouteCell,
     /// One per reactor: told when the table has changed or the hub stops.
     pub reactor_wakes: Vec<Notify>,
+    /// One per reactor: told when a request of a route whose number is bounded has ended, and others
+    /// wait there.
+    pub turn_wakes: Vec<Notify>,
     /// The hub will stop soon: it serves, and says that it is not healthy.
     pub unready: std::sync::atomic::AtomicBool,
     /// A new hub has taken over: it is the one to be asked how things are.
@@ -139,6 +142,7 @@ impl Shared {
             geometry,
             routes: RouteCell::default(),
             reactor_wakes,
+            turn_wakes: (0..geometry.lane_count()).map(|_| Notify::new()).collect(),
             unready: false.into(),
             has_successor: false.into(),
             stopping: false.into(),

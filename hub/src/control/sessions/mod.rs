@@ -48,6 +48,8 @@ use turns::Turns;
 struct Reservation {
     registration: Registration,
     made: Instant,
+    /// Of a worker that comes from another hub: its user.
+    uid: Option<u32>,
 }
 
 struct Attached {
@@ -161,6 +163,7 @@ impl Sessions {
         let reservation = Reservation {
             registration,
             made: Instant::now(),
+            uid: None,
         };
         self.reservations.insert(worker_id, reservation);
         Ok(response)
@@ -185,6 +188,7 @@ impl Sessions {
                 shares_routes: session.shares_routes,
                 started_ms: session.started_ms,
                 version: session.version.clone(),
+                uid: Some(session.peer.uid),
                 routes: routes.collect(),
                 session_id: session.id,
             })
@@ -248,8 +252,11 @@ impl Sessions {
             let routes = routes.iter().zip(ids).zip(options);
             let routes = routes.map(|((route, id), options)| (route, id, options));
             self.absences.away(name, routes, clock::coarse_ms());
-            let made = Instant::now();
-            let reservation = Reservation { registration, made };
+            let reservation = Reservation {
+                registration,
+                made: Instant::now(),
+                uid: worker.uid,
+            };
             self.reservations.insert(worker.worker_id, reservation);
         }
         let (all_here, are_all_here) = oneshot::channel();

@@ -168,6 +168,18 @@ impl Sessions {
                 other.session.peer.uid, from.peer.uid
             )));
         }
+        // Those that another hub hands over are as good as here.
+        for expected in self.reservations.values() {
+            let is_others = expected.uid.is_some_and(|uid| uid != from.peer.uid);
+            let other = &expected.registration;
+            let shares = |route| other.routes.contains(route);
+            if is_others && (other.name == *name || registration.routes.iter().any(shares)) {
+                return Err(refused(format!(
+                    "the worker {:?} of another user is expected, with this name or one of these routes",
+                    other.name
+                )));
+            }
+        }
         let table = self.shared.routes.current();
         for route in &registration.routes {
             let targets = table.targets_of(route).iter();
@@ -224,14 +236,19 @@ impl Sessions {
     /// the others need.
     fn check_count(&self, peer: PeerCredentials) -> Result<(), Refusal> {
         let limits = &self.shared.session_limits;
-        let (mut of_process, mut of_user) = (0, 0);
+        let (mut of_process, mut of_user, mut of_others) = (0, 0, 0);
+        let is_own = |uid| uid == 0 || uid == rustix::process::geteuid().as_raw();
         for attached in &self.attached {
             let other = attached.session.peer;
+            of_others += u32::from(!is_own(other.uid));
             of_process += u32::from(other.pid.is_some() && other.pid == peer.pid);
             of_user += u32::from(other.uid == peer.uid);
         }
         let all = (self.attached.len() + self.closing.len()) as u32;
-        if all < limits.all && of_user < limits.per_user && of_process < limits.per_process {
+        // However many other users there are, some places are for the hub's own and root.
+        let has_place = is_own(peer.uid) || of_others < limits.per_user;
+        let is_within = of_user < limits.per_user && of_process < limits.per_process;
+        if all < limits.all && is_within && has_place {
             return Ok(());
         }
         tracing::warn!(
