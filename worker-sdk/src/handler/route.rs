@@ -48,20 +48,12 @@ pub struct Route<S> {
     may_retry: bool,
     is_sse: bool,
     raw_params: bool,
-    limits: RouteLimits,
+    /// What it may use; of the rest of it the other fields say more.
+    limits: RouteRegistration,
     handler: BoxedHandler<S>,
     /// What the handler usually takes on the receiving thread; unknown counts
     /// as long.
     usual_ns: Arc<AtomicU32>,
-}
-
-/// What a route says that it may use.
-#[derive(Clone, Copy, Debug, Default)]
-struct RouteLimits {
-    timeout_ms: Option<u64>,
-    body_bytes_max: Option<u64>,
-    queue: Option<u32>,
-    concurrency: Option<u32>,
 }
 
 impl<S: Send + Sync + 'static> Route<S> {
@@ -169,7 +161,7 @@ impl<S: Send + Sync + 'static> Route<S> {
             may_retry: false,
             is_sse: false,
             raw_params: false,
-            limits: RouteLimits::default(),
+            limits: RouteRegistration::default(),
             handler,
             usual_ns: Arc::new(AtomicU32::new(UNKNOWN_NS)),
         }
@@ -198,10 +190,7 @@ impl<S: Send + Sync + 'static> Route<S> {
             retry: self.may_retry,
             sse: self.is_sse,
             raw_params: self.raw_params,
-            timeout_ms: self.limits.timeout_ms,
-            body_bytes_max: self.limits.body_bytes_max,
-            queue: self.limits.queue,
-            concurrency: self.limits.concurrency,
+            ..self.limits.clone()
         }
     }
 
