@@ -12,7 +12,7 @@ use slotway_tests::http;
 use slotway_tests::successor::Successor;
 use slotway_tests::system::{Folder, HubPart, wait_until};
 use slotway_tests::users::{NOBODY, as_user};
-use slotway_worker_sdk::HubWorker;
+use slotway_worker_sdk::{HubWorker, SseEvent, SseTarget};
 
 slotway_tests::on_both_engines! {
     a_named_users_worker_attaches_and_serves_through_an_upgrade
@@ -20,6 +20,7 @@ slotway_tests::on_both_engines! {
     another_users_worker_neither_replaces_nor_joins_one
     a_user_registers_what_the_rules_allow_and_a_reload_changes_them
     another_user_takes_no_workers_place_while_a_hub_takes_over
+    another_users_worker_pushes_events_if_it_may
     a_users_silent_connections_keep_nobody_else_out
     a_unix_listener_is_open_to_its_group_and_not_its_internal_paths
 }
@@ -243,6 +244,47 @@ fn another_user_takes_no_workers_place_while_a_hub_takes_over(io: &str) {
     // Once at each hub, and nobody else.
     let log = hub.part.log();
     assert_eq!(log.matches("attached worker=\"echo\"").count(), 4, "{log}");
+}
+
+fn another_users_worker_pushes_events_if_it_may(io: &str) {
+    let folder = Folder::new();
+    let path = folder.path().join("hub.toml");
+    let rule = |user: u32, name: &str, events: bool| {
+        format!("[[attach]]\nuser = {user}\nnames = [\"{name}\"]\nevents = {events}\n")
+    };
+    std::fs::write(
+        &path,
+        rule(SHOP, "shop", true) + &rule(NOBODY, "mute", false),
+    )
+    .unwrap();
+    let hub = open_hub(io, &["--config", path.to_str().unwrap()]);
+    let push = |user: u32, name: &str| {
+        let pushed = as_user(user, &[], || {
+            let worker = HubWorker::new(&hub.url(), name, ()).hub_socket(&hub.socket);
+            let emitter = worker.emitter();
+            let running = worker
+                .sse(&format!("/{name}/stream"), || ())
+                .start()
+                .unwrap();
+            wait_until("it is attached", || {
+                hub.health().contains(&format!("{name:?}"))
+            });
+            // Nobody listens: 404 says that it might have.
+            let pushed = emitter.push_blocking(
+                &SseTarget::path(&format!("/{name}/stream")),
+                &SseEvent::new("tick", "1"),
+            );
+            running.stop();
+            running.wait().unwrap();
+            pushed.unwrap_err().to_string()
+        });
+        pushed.unwrap_or_default()
+    };
+    let (may, may_not) = (push(SHOP, "shop"), push(NOBODY, "mute"));
+    if rustix::process::geteuid().is_root() {
+        assert!(may.contains("404"), "{may}");
+        assert!(may_not.contains("403"), "{may_not}");
+    }
 }
 
 fn a_users_silent_connections_keep_nobody_else_out(io: &str) {

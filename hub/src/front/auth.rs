@@ -1,6 +1,8 @@
 //! Who may ask for what: the secret that peers from elsewhere must send, and the hub's
 //! own paths, which are not for browsers.
 
+use std::sync::Arc;
+
 use slotway_net::Peer;
 use slotway_shm_proto::credentials::peer_credentials;
 
@@ -8,6 +10,7 @@ use crate::config::Internal;
 use crate::http::head::value_in;
 use crate::http::local_reply::LocalReply;
 use crate::http::target;
+use crate::routing::session::{Session, SessionState};
 use crate::wire::{Call, Wire};
 
 /// The field that carries the secret. The parser drops it, so no worker sees it.
@@ -59,15 +62,46 @@ pub fn came_through_proxy(wire: &Wire, call: &Call) -> bool {
 /// TCP a peer on this host may be anybody, another user or a proxy that runs as one, and who is
 /// gone has no user any more; a Unix socket may be open to a proxy's group.
 pub fn is_own_process(wire: &Wire) -> bool {
-    let is_own = |uid| uid == rustix::process::geteuid().as_raw() || uid == 0;
+    match local_user(wire) {
+        LocalUser::Untold => true,
+        LocalUser::Gone => false,
+        LocalUser::Known(uid) => uid == rustix::process::geteuid().as_raw() || uid == 0,
+    }
+}
+
+/// Whether the peer's user has a worker here that may send events: it may push them as well.
+fn has_emitting_worker(wire: &Wire) -> bool {
+    let LocalUser::Known(uid) = local_user(wire) else {
+        return false;
+    };
+    let is_one = |(session, state): &(Arc<Session>, SessionState)| {
+        *state == SessionState::Live && session.peer.uid == uid && session.may_emit
+    };
+    wire.reactor
+        .with_routes(|table| table.sessions.iter().any(is_one))
+}
+
+/// What the system says of the peer.
+enum LocalUser {
+    Known(u32),
+    /// It has closed its socket, or is not of this host.
+    Gone,
+    /// The kernel tells of nobody.
+    Untold,
+}
+
+fn local_user(wire: &Wire) -> LocalUser {
     if wire.peer == Peer::Unix {
         let peer = peer_credentials(wire.state.stream());
-        return peer.is_ok_and(|peer| is_own(peer.uid));
+        return peer.map_or(LocalUser::Gone, |peer| LocalUser::Known(peer.uid));
     }
-    wire.reactor.local_peers.is_none()
-        || wire
-            .local_peer()
-            .is_some_and(|peer| !peer.is_closed && is_own(peer.uid))
+    if wire.reactor.local_peers.is_none() {
+        return LocalUser::Untold;
+    }
+    match wire.local_peer() {
+        Some(peer) if !peer.is_closed => LocalUser::Known(peer.uid),
+        _ => LocalUser::Gone,
+    }
 }
 
 /// Refuses names that somebody has pointed at this host (DNS rebinding), or that a proxy passes
@@ -103,8 +137,13 @@ pub fn check_control_access(wire: &Wire, call: &Call, path: &str) -> Result<(), 
     // A page that a browser on this host shows must not register workers. Browsers
     // send Origin with every POST, and Sec-Fetch-Site to this host with all else.
     let is_page = field_value(b"sec-fetch-site").is_some_and(|site| site != b"none");
-    if !call.must_know_secret && !is_own_process(wire) {
-        return refuse("only the hub's own user and root may use this path");
+    let is_push = matches!(path, "/internal/emit" | "/internal/sse-push");
+    let may = || is_own_process(wire) || (is_push && has_emitting_worker(wire));
+    if !call.must_know_secret && !may() {
+        return refuse(
+            "only the hub's own user and root may use this path; for events, also users whose attached \
+             workers may send them",
+        );
     }
     if has_field(b"origin") || is_page {
         return refuse("web pages may not use this path");
