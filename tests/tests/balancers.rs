@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use slotway_tests::http::{self, Connection};
 use slotway_tests::successor::Successor;
-use slotway_tests::system::{Folder, HubPart, Part, wait_until};
+use slotway_tests::system::{Folder, HubPart, Over, Part, wait_until};
 
 slotway_tests::on_both_engines! {
     a_client_is_whom_the_proxy_header_names
@@ -355,15 +355,6 @@ impl Drop for Haproxy {
 
 fn path_with_sbin() -> String {
     format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default())
-}
-
-/// Says that it is over, also if a panic ends it.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Clients without a pause, until they are told; how many answers were right, and the others.
