@@ -137,6 +137,7 @@ fn own_metrics(hub_url: &str, name: &str) -> HubWorker<()> {
 /// Two routes of one request at a time; a request for one of them never ends.
 fn one_at_a_time(hub_url: &str, name: &str) -> HubWorker<()> {
     let hang = Route::in_place(Method::Get, "/hang", |(), _| {
+        eprintln!("it hangs");
         loop {
             std::thread::park();
         }

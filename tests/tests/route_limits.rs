@@ -184,11 +184,8 @@ fn a_place_comes_back_however_its_request_ends(io: &str) {
     let worker = hub.start_worker_with("slots-of-one", "dies", &[]);
     let gone = std::thread::scope(|scope| {
         let asking = scope.spawn(|| http::get(hub.address, "/hang").status);
-        wait_until("it is in a slot", || {
-            http::get(hub.address, "/internal/slots")
-                .text()
-                .contains("\"submitted\"")
-        });
+        // What a worker has not begun with would wait for another one.
+        worker.wait_for_log("it hangs");
         drop(worker);
         asking.join().unwrap()
     });
