@@ -22,7 +22,7 @@ use crate::limits::{COMMAND_COUNT_MAX, COMMAND_TIME};
 use crate::metrics::recorder::Phase;
 use crate::metrics::route::{RouteId, RouteLabels};
 use crate::shared::Shared;
-use crate::shared::reload::reload;
+use crate::shared::reload::reload_aside;
 use crate::shared::tap::EndedRequest;
 use crate::status::observation::Observation;
 use crate::status::report;
@@ -134,22 +134,16 @@ impl Admin {
         }
     }
 
-    /// On a thread of its own, since it blocks.
     fn reload(&self, client: Client) {
-        let shared = Arc::clone(&self.shared);
-        let read = move || {
-            client.reply(match reload(&shared) {
+        reload_aside(Arc::clone(&self.shared), move |result| {
+            client.reply(match result {
                 Ok(changes) => Ok(json!({ "taken": changes.taken, "left": changes.left })),
                 Err(problems) => {
                     let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
                     Err(format!("nothing changes:\n  {}", lines.join("\n  ")))
                 }
             });
-        };
-        let thread = std::thread::Builder::new().name("configuration".to_owned());
-        if let Err(error) = thread.spawn(read) {
-            tracing::error!("configuration not read again, for want of a thread: {error}");
-        }
+        });
     }
 
     fn trace(&self, sessions: &Sessions, client: Client, route: Option<&str>) {

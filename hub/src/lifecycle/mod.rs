@@ -47,7 +47,7 @@ use crate::routing::registration::ExpectedWorker;
 use crate::shared::attach_policy::AttachPolicy;
 use crate::shared::inspection::Inspection;
 use crate::shared::message::ControlMessage;
-use crate::shared::reload::reload;
+use crate::shared::reload::reload_aside;
 use crate::shared::vital::vital;
 use crate::shared::{Shared, SocketFacts};
 use crate::status::observation::HubFacts;
@@ -334,16 +334,11 @@ impl Hub {
         let shared = Arc::clone(&self.shared);
         move || {
             let own = Arc::clone(&shared);
-            let read = move || {
-                systemd::reloading();
-                // What is wrong with it has been logged.
-                let _ = reload(&own);
+            systemd::reloading();
+            // What is wrong with it has been logged.
+            reload_aside(Arc::clone(&shared), move |_| {
                 systemd::ready(&watchdog::summary(&own, None));
-            };
-            let thread = std::thread::Builder::new().name("configuration".to_owned());
-            if let Err(error) = thread.spawn(read) {
-                tracing::error!("configuration not read again, for want of a thread: {error}");
-            }
+            });
             if let Some(log) = &shared.access_log {
                 log.reopen();
             }

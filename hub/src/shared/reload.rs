@@ -16,7 +16,7 @@ use crate::config::secret::Secret;
 /// changes.
 ///
 /// Blocks: files are read, and users are looked up.
-pub fn reload(shared: &Shared) -> Result<Changes, Vec<Problem>> {
+fn reload(shared: &Shared) -> Result<Changes, Vec<Problem>> {
     // One after the other, each as a whole.
     let _turn = shared
         .reloading
@@ -43,6 +43,17 @@ pub fn reload(shared: &Shared) -> Result<Changes, Vec<Problem>> {
         }
     }
     result
+}
+
+/// Has a thread of its own do so, since it blocks, and hand on what came of it.
+pub fn reload_aside(
+    shared: Arc<Shared>,
+    done: impl FnOnce(Result<Changes, Vec<Problem>>) + Send + 'static,
+) {
+    let thread = std::thread::Builder::new().name("configuration".to_owned());
+    if let Err(error) = thread.spawn(move || done(reload(&shared))) {
+        tracing::error!("configuration not read again, for want of a thread: {error}");
+    }
 }
 
 fn listed(names: &[String]) -> String {
