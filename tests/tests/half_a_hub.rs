@@ -22,6 +22,7 @@ slotway_tests::on_both_engines! {
     a_panic_of_a_connection_ends_it_alone_and_a_stop_is_not_held_up
     a_log_that_cannot_be_written_stops_nothing
     a_client_of_an_event_stream_is_not_refused_while_its_worker_is_replaced
+    an_expected_worker_is_known_from_the_first_request_on
 }
 
 fn start(io: &str, place: &str) -> HubPart {
@@ -145,4 +146,13 @@ fn a_client_of_an_event_stream_is_not_refused_while_its_worker_is_replaced(io: &
         let counts = clients.into_iter().map(|client| client.join().unwrap());
         assert!(counts.sum::<u32>() > 10, "clients came");
     });
+}
+
+fn an_expected_worker_is_known_from_the_first_request_on(io: &str) {
+    let flags = ["--io", io, "--expect-worker", "echo", "--worker-grace", "0"];
+    for _ in 0..5 {
+        let hub = HubPart::start_with_variable(program(), &flags, ("SLOTWAY_SABOTAGE", "publish"));
+        let first = http::get(hub.address, "/api/items/1");
+        assert_eq!(first.status, 503, "{}", first.text());
+    }
 }

@@ -40,14 +40,27 @@ use error::ControlError;
 use operations::Operations;
 use sessions::Sessions;
 
-/// Serves until told to stop.
-pub async fn run(
+/// What the control thread knows when no worker has come yet. Its first table is there when this
+/// returns, and so before any client is let in: a worker that is expected is known from the first
+/// request on.
+pub fn start(
     shared: Arc<Shared>,
+    facts: Arc<HubFacts>,
+    recent: RecentLines,
+    messages: mpsc::UnboundedReceiver<ControlMessage>,
+) -> impl Future<Output = ()> {
+    let sessions = Sessions::new(Arc::clone(&shared), facts.attach.clone());
+    run(shared, sessions, facts, recent, messages)
+}
+
+/// Serves until told to stop.
+async fn run(
+    shared: Arc<Shared>,
+    mut sessions: Sessions,
     facts: Arc<HubFacts>,
     recent: RecentLines,
     mut messages: mpsc::UnboundedReceiver<ControlMessage>,
 ) {
-    let mut sessions = Sessions::new(Arc::clone(&shared), facts.attach.clone());
     let mut operations = Operations::new(Arc::clone(&shared), facts, recent);
     let admin = Admin::new(Arc::clone(&shared));
     let mut seconds = tokio::time::interval(STATUS_INTERVAL);

@@ -255,7 +255,7 @@ impl Hub {
             started_ms: clock::unix_ms(),
         };
         let recent = shared.config.recent_lines.clone();
-        let control_task = control::run(Arc::clone(&shared), Arc::new(facts), recent, messages);
+        let control_task = control::start(Arc::clone(&shared), Arc::new(facts), recent, messages);
         tokio::spawn(vital(Arc::clone(&shared), "the control task", control_task));
         let agents = std::mem::take(&mut listeners.agents.of_reactors);
         let agents =
