@@ -49,7 +49,7 @@ doc:
 demo *ARGS:
     cargo run --release --bin demo -- {{ARGS}}
 
-# Against axum in one run, rounds interleaved (needs wrk): [SECONDS [ROUNDS]]
+# Beside every peer in one run: target/bench/bench.md, .json, .html; --help has what to choose
 bench *ARGS:
     cargo run --release --bin bench -- {{ARGS}}
 
@@ -68,6 +68,10 @@ bench-observe *ARGS:
 # Bodies, idle and dribbling clients; echo beside nginx and axum (needs nginx): [ROUNDS]
 bench-http *ARGS:
     cargo run --release --bin bench-http -- {{ARGS}}
+
+# A thousand workers attach; what requests cost beside them (needs wrk): [SECONDS [ROUNDS]]
+bench-attach *ARGS:
+    cargo run --release --bin bench-attach -- {{ARGS}}
 
 # Workers killed, stopped, replaced, lying; clients leaving: [SECONDS [SEED]]; then the ledger
 chaos *ARGS:

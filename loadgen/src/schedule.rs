@@ -14,6 +14,14 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// The same all the time.
+    pub const fn constant(per_second: f64) -> Self {
+        Self {
+            from: per_second,
+            to: per_second,
+        }
+    }
+
     /// Parses `20000` or `1000:50000`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let number = |text: &str| {

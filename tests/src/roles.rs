@@ -27,6 +27,9 @@ pub mod items;
 #[path = "../../worker-sdk/examples/seed_api.rs"]
 pub mod seed_api;
 
+/// How long a worker that spins looks for its next request.
+const SPIN: Duration = Duration::from_micros(50);
+
 /// If this process was started to play a part, plays it to its end.
 ///
 /// `main` of every program that uses [`crate::system`] begins with this.
@@ -69,6 +72,7 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
     let second = rest.get(1).map_or("echo", String::as_str);
     match role {
         "echo" => run(echo::worker(first, second).run()),
+        "echo-spin" => run(echo::worker(first, second).spin(SPIN).run()),
         "echo-without-affinity" => {
             die_of_affinity();
             run(echo::worker(first, second).run())
@@ -97,6 +101,11 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
                 }
             }
         }
+        "crowd" => {
+            let number = |index: usize| rest.get(index).and_then(|text| text.parse().ok());
+            let (count, routes) = (number(2).unwrap_or(1), number(3).unwrap_or(1));
+            crate::crowd::serve(first, second, count, routes)
+        }
         "own-metrics" => run_until_told(own_metrics(first, second)),
         "slots-of-one" => run_until_told(one_at_a_time(first, second)),
         "sleeper" => run_until_told(sleeper(first, second)),
@@ -116,9 +125,8 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
             let at = rest.get(2).map_or("/", String::as_str);
             serve_site(first, second, at, rest.get(3))
         }
-        "axum" => serve_axum(false),
-        "catch-all" => serve_axum(true),
-        "axum-echo" => serve_axum_echo(rest.first()),
+        "axum" => serve_axum(rest.first(), false),
+        "catch-all" => serve_axum(None, true),
         "responder" => respond(&rest),
         other => {
             eprintln!("there is no part {other}");
@@ -238,36 +246,43 @@ fn run_on(runtime: &Runtime, worker: impl Future<Output = Result<(), RunError>>)
     }
 }
 
-/// The peer of the benchmarks: axum with the same route, on one thread; or one
-/// that reads and answers whatever comes. Says on its first line where it listens.
-fn serve_axum(catch_all: bool) -> ExitCode {
+/// The peer of the benchmarks: axum with the same routes, on one thread, on TCP or on a Unix
+/// socket of this path; or one that reads and answers whatever comes. Says on its first line
+/// where it listens.
+fn serve_axum(path: Option<&String>, catch_all: bool) -> ExitCode {
     use axum::Router;
     use axum::body::Bytes;
-    use axum::extract::Path;
-    use axum::routing::get;
+    use axum::extract::{DefaultBodyLimit, Path};
+    use axum::routing::{get, post};
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a tokio runtime starts");
     runtime.block_on(async {
-        let mut router = Router::new().route(
-            "/api/items/{id}",
-            get(|Path(id): Path<String>| async move { format!("item {id}") }),
-        );
+        let mut router = Router::new()
+            .route(
+                "/api/items/{id}",
+                get(|Path(id): Path<String>| async move { format!("item {id}") }),
+            )
+            .route("/api/echo", post(|body: Bytes| async move { body }))
+            .layer(DefaultBodyLimit::disable());
         if catch_all {
             router = router.fallback(|body: Bytes| async move { body.len().to_string() });
         }
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
-        println!(
-            "axum listens on http://{}, ready",
-            listener.local_addr().expect("it is bound")
-        );
-        axum::serve(listener, router)
-            .await
-            .expect("axum serves until it is killed");
+        let served = if let Some(path) = path {
+            let listener = tokio::net::UnixListener::bind(path).expect("a free path");
+            println!("axum listens on unix:{path}, ready");
+            axum::serve(listener, router).await
+        } else {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+                .await
+                .expect("a free port");
+            let address = listener.local_addr().expect("it is bound");
+            println!("axum listens on http://{address}, ready");
+            axum::serve(listener, router).await
+        };
+        served.expect("axum serves until it is killed");
     });
     ExitCode::SUCCESS
 }
@@ -311,38 +326,6 @@ fn serve_axum_behind(hub_url: &str, name: &str, is_instance: bool) -> ExitCode {
             .with_graceful_shutdown(stop)
             .await
     })
-}
-
-/// axum echoing bodies on one thread: on TCP, or on a Unix socket of this path.
-fn serve_axum_echo(path: Option<&String>) -> ExitCode {
-    use axum::Router;
-    use axum::body::Bytes;
-    use axum::extract::DefaultBodyLimit;
-    use axum::routing::post;
-
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a tokio runtime starts");
-    runtime.block_on(async {
-        let router = Router::new()
-            .route("/api/echo", post(|body: Bytes| async move { body }))
-            .layer(DefaultBodyLimit::disable());
-        let served = if let Some(path) = path {
-            let listener = tokio::net::UnixListener::bind(path).expect("a free path");
-            println!("axum listens on unix:{path}, ready");
-            axum::serve(listener, router).await
-        } else {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-                .await
-                .expect("a free port");
-            let address = listener.local_addr().expect("it is bound");
-            println!("axum listens on http://{address}, ready");
-            axum::serve(listener, router).await
-        };
-        served.expect("axum serves until it is killed");
-    });
-    ExitCode::SUCCESS
 }
 
 /// The bare epoll responder, `responder [EVERY_MS STALL_MS]`.

@@ -463,6 +463,14 @@ fn fs_link(path: &Path) -> String {
     format!("{}: {}", path.display(), target.unwrap_or_default())
 }
 
+/// A port that nobody listens on, of those that the system does not hand out by itself.
+pub fn free_port() -> u16 {
+    let first = std::process::id();
+    let ports = (0..22_000).map(|offset| 10_000 + ((first + offset) % 22_000) as u16);
+    let mut free = ports.filter(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("some port is free")
+}
+
 /// The address in a start line: `… listens on http://127.0.0.1:3200, …`.
 pub fn address_in(line: &str) -> Option<SocketAddr> {
     line.split_once("http://")?

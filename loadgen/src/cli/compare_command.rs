@@ -11,7 +11,7 @@ use crate::cli::signals;
 use crate::compare::baseline::Baseline;
 use crate::compare::process::Process;
 use crate::compare::render::{self, Page, Pair};
-use crate::compare::rounds::{Contestant, Measured, Rounds, measure};
+use crate::compare::rounds::{Contestant, CpuTime, Measured, Rounds, measure};
 use crate::environment::Environment;
 use crate::limits::{LAG_SHARE_MAX_DEFAULT, ROUND_COUNT_DEFAULT, ROUND_COUNT_MIN, START_PATIENCE};
 use crate::load::Stop;
@@ -225,10 +225,11 @@ fn contest(
         if process.is_some() {
             wait_for_an_answer(&target, stop)?;
         }
+        let cpu_time = process.map(|process| -> CpuTime { Box::new(move || process.cpu_time()) });
         contestants.push(Contestant {
             name: target.name,
             plan: target.plan,
-            process,
+            cpu_time,
         });
     }
     let mut progress = Progress::new(&contestants[0].plan);

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::compare::process::Process;
 use crate::load::outcome::Outcome;
 use crate::load::plan::{Plan, Stop};
 use crate::load::run::run;
@@ -18,9 +17,12 @@ pub struct Contestant {
     pub name: String,
     /// Its load.
     pub plan: Plan,
-    /// What was started for it.
-    pub process: Option<Process>,
+    /// Reads the processor time that its target has used so far, where that is known.
+    pub cpu_time: Option<CpuTime>,
 }
+
+/// Reads processor time.
+pub type CpuTime = Box<dyn Fn() -> Duration>;
 
 /// Figures of a round. Latencies are in nanoseconds, from the intended time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -174,7 +176,7 @@ pub fn measure(
         for index in order {
             let contestant = &contestants[index];
             show(round, &contestant.name);
-            let cpu_before = contestant.process.as_ref().map(Process::cpu_time);
+            let cpu_before = contestant.cpu_time.as_ref().map(|read| read());
             // A round that not everyone has played counts for nobody.
             let outcome = match run(&contestant.plan, stop, &mut ()) {
                 _ if stop.is_requested() => {
@@ -188,7 +190,7 @@ pub fn measure(
                 }
             };
             let cpu = cpu_before
-                .zip(contestant.process.as_ref().map(Process::cpu_time))
+                .zip(contestant.cpu_time.as_ref().map(|read| read()))
                 .map(|(before, after)| after.saturating_sub(before));
             figures[index] = figures_of(&outcome, cpu, contestant.plan.warmup);
             let Interval { lag, latency, .. } = &outcome.total;

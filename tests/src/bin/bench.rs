@@ -1,158 +1,195 @@
-//! `just bench`: the hub and a worker against axum directly, in one run on one
-//! machine, rounds interleaved (A B B A …), by wrk. Prints medians and ratios;
-//! only the ratios mean anything on another day or machine.
+//! `just bench`: the hub and a worker, and what people use in its place, in one run on one
+//! machine, rounds interleaved. Writes Markdown, JSON and one page. Only the ratios mean
+//! anything on another day or machine.
 
-use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use slotway_loadgen::compare::statistics;
-use slotway_loadgen::units;
+use clap::Parser;
+use slotway_loadgen::compare::rounds::{Contestant, Rounds, measure};
+use slotway_loadgen::environment::Environment;
+use slotway_loadgen::load::plan::Stop;
+use slotway_net::Engine;
+use slotway_tests::bench::facts::{self, cpu_time};
+use slotway_tests::bench::loads::{self, Load};
+use slotway_tests::bench::results::{LoadResult, REFERENCE, Results};
+use slotway_tests::bench::systems::{self, System};
+use slotway_tests::bench::{markdown, page};
 use slotway_tests::roles;
-use slotway_tests::system::{HubPart, Part, address_in};
-use slotway_tests::wrk;
 
-const CONNECTIONS: [u32; 4] = [1, 16, 64, 256];
-
-/// What must hold (hub and worker against axum, medians of the rounds).
-const FLOORS: &str = "floors: requests/s 0.95 at 64 and 0.90 at 16; p50 at most 1.15 at 1; \
-                      CPU/request at most 1.10 at 64";
-
-/// One system: what to ask, and whose CPU time counts.
-struct System {
-    name: &'static str,
-    address: SocketAddr,
-    parts: Vec<Part>,
-    hub: Option<HubPart>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Round {
-    rate: f64,
-    p50_us: f64,
-    p99_us: f64,
-    cpu_us: f64,
-    errors: u64,
+/// Compares the hub with its peers, in one run.
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Flags {
+    /// Rounds of each load
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(3..=100))]
+    rounds: u32,
+    /// Seconds of each round
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// These systems alone, and axum
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(systems::names()))]
+    systems: Vec<String>,
+    /// These loads alone: get-1, get-16, get-64, get-256, rate-2000, rate-20000, echo-1, echo-16, …
+    #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(loads::ALL.map(|load| load.name())))]
+    loads: Vec<String>,
+    /// Folder of bench.md, bench.json and bench.html
+    #[arg(long, default_value = "target/bench")]
+    out: PathBuf,
+    /// Writes the other files again from this JSON file, and measures nothing
+    #[arg(long, value_name = "FILE")]
+    render: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
     if let Some(code) = roles::play() {
         return code;
     }
-    let (seconds, rounds) = match wrk::arguments("bench", (3, 6)) {
-        Ok(told) => told,
-        Err(code) => return code,
+    let flags = Flags::parse();
+    let results = match &flags.render {
+        Some(file) => read(file),
+        None => compare(&flags),
     };
-    let program = std::env::current_exe().expect("this program is a file");
-    let systems = start_systems(&program);
-    println!(
-        "GET /api/items/42, wrk -t1, {rounds} rounds of {seconds} s each, interleaved; medians\n"
-    );
-    println!(
-        "{:>6}  {:<8} {:>10} {:>9} {:>9} {:>12} {:>7}",
-        "conns", "system", "requests/s", "p50", "p99", "CPU/request", "errors"
-    );
-    let mut any_errors = false;
-    for connections in CONNECTIONS {
-        let mut results = [Vec::new(), Vec::new()];
-        for round in 0..rounds {
-            let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-            for index in order {
-                results[index].push(systems[index].measure(connections, seconds));
-                eprint!(
-                    "\r{connections} connections: round {} of {rounds} ",
-                    round + 1
-                );
-            }
+    let written = results.and_then(|results| {
+        println!("{}", markdown::overview(&results));
+        write(&flags.out, &results)?;
+        let loads = &results.loads;
+        let systems = loads.iter().flat_map(|load| &load.systems);
+        let ours = systems.filter(|rounds| rounds.name.starts_with("slotway"));
+        match ours.map(Rounds::error_count).sum() {
+            0_u64 => Ok(()),
+            errors => Err(format!(
+                "{errors} requests to the hub failed; see the tables"
+            )),
         }
-        eprint!("\r\x1b[2K");
-        let medians = results.map(|rounds| median(&rounds));
-        for (system, round) in systems.iter().zip(medians) {
-            any_errors |= round.errors > 0;
-            println!(
-                "{connections:>6}  {:<8} {:>10.0} {:>9} {:>9} {:>12} {:>7}",
-                system.name,
-                round.rate,
-                units::duration((round.p50_us * 1e3) as u64),
-                units::duration((round.p99_us * 1e3) as u64),
-                units::duration((round.cpu_us * 1e3) as u64),
-                round.errors,
-            );
+    });
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("bench: {why}");
+            ExitCode::FAILURE
         }
-        print_ratios(connections, medians);
     }
-    println!("{FLOORS}");
-    if any_errors {
-        ExitCode::FAILURE
+}
+
+fn read(file: &Path) -> Result<Results, String> {
+    let error = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|e| error(&e))?;
+    serde_json::from_str(&text).map_err(|e| error(&e))
+}
+
+fn write(folder: &Path, results: &Results) -> Result<(), String> {
+    let json = serde_json::to_string_pretty(results).expect("plain data");
+    let files = [
+        ("bench.md", markdown::render(results)),
+        ("bench.json", json + "\n"),
+        ("bench.html", page::render(results)),
+    ];
+    let error = |error| format!("{}: {error}", folder.display());
+    std::fs::create_dir_all(folder).map_err(error)?;
+    for (name, text) in files {
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(error)?;
+        eprintln!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+fn compare(flags: &Flags) -> Result<Results, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let names: Vec<String> = if flags.systems.is_empty() {
+        systems::names().map(str::to_owned).collect()
     } else {
-        ExitCode::SUCCESS
-    }
-}
-
-fn start_systems(program: &std::path::Path) -> [System; 2] {
-    let hub = HubPart::start(program, &[]);
-    let worker = hub.start_worker("echo", "echo");
-    let mut axum = Part::start(program, "axum", &[]);
-    let axum_address = address_in(&axum.first_line()).expect("axum says where it listens");
-    [
-        System {
-            name: "slotway",
-            address: hub.address,
-            parts: vec![worker],
-            hub: Some(hub),
-        },
-        System {
-            name: "axum",
-            address: axum_address,
-            parts: vec![axum],
-            hub: None,
-        },
-    ]
-}
-
-fn print_ratios(connections: u32, [ours, theirs]: [Round; 2]) {
-    println!(
-        "{connections:>6}  {:<8} {:>10.2} {:>9.2} {:>9.2} {:>12.2}\n",
-        "ratio",
-        ours.rate / theirs.rate,
-        ours.p50_us / theirs.p50_us,
-        ours.p99_us / theirs.p99_us,
-        ours.cpu_us / theirs.cpu_us,
-    );
-}
-
-impl System {
-    fn cpu_seconds(&self) -> f64 {
-        self.parts
-            .iter()
-            .chain(self.hub.iter().map(|hub| &hub.part))
-            .map(|part| part.cpu_time().as_secs_f64())
-            .sum()
-    }
-
-    fn measure(&self, connections: u32, seconds: u32) -> Round {
-        let before = self.cpu_seconds();
-        let url = format!("http://{}/api/items/42", self.address);
-        let result = wrk::run(&url, connections, seconds);
-        let cpu = self.cpu_seconds() - before;
-        Round {
-            rate: result.rate,
-            p50_us: result.p50_us,
-            p99_us: result.p99_us,
-            cpu_us: cpu * 1e6 / result.requests,
-            errors: result.errors,
-        }
-    }
-}
-
-fn median(rounds: &[Round]) -> Round {
-    let of = |field: fn(&Round) -> f64| {
-        statistics::median(&rounds.iter().map(field).collect::<Vec<_>>())
+        let chosen = flags.systems.iter().cloned();
+        chosen.chain([REFERENCE.to_owned()]).collect()
     };
-    Round {
-        rate: of(|round| round.rate),
-        p50_us: of(|round| round.p50_us),
-        p99_us: of(|round| round.p99_us),
-        cpu_us: of(|round| round.cpu_us),
-        errors: rounds.iter().map(|round| round.errors).sum(),
+    let (systems, missing) = systems::start(&program, &names);
+    for missing in &missing {
+        eprintln!("not measured: {}: {}", missing.name, missing.why);
     }
+    let is_chosen = |load: &&Load| flags.loads.is_empty() || flags.loads.contains(&load.name());
+    let time = Duration::from_secs_f64(flags.seconds);
+    let mut measured = Vec::new();
+    for load in loads::ALL.iter().filter(is_chosen) {
+        measured.push(measure_load(load, &systems, (flags.rounds, time))?);
+    }
+    let mut all_facts = Vec::new();
+    for system in &systems {
+        eprint!("\r\x1b[2Kwhat a request costs: {}", system.name);
+        all_facts.push(facts::look(system, time));
+    }
+    eprint!("\r\x1b[2K");
+    Ok(Results {
+        schema: "slotway-bench/1".to_owned(),
+        environment: environment(flags),
+        systems: systems
+            .iter()
+            .map(|system| (system.name.to_owned(), system.what.to_owned()))
+            .collect(),
+        missing: missing
+            .into_iter()
+            .map(|missing| (missing.name.to_owned(), missing.why))
+            .collect(),
+        loads: measured,
+        facts: all_facts,
+    })
+}
+
+fn measure_load(
+    load: &Load,
+    systems: &[System],
+    (rounds, time): (u32, Duration),
+) -> Result<LoadResult, String> {
+    let contestants: Vec<_> = systems
+        .iter()
+        .filter(|system| load.is_for(system))
+        .map(|system| {
+            let pids = system.pids();
+            Contestant {
+                name: system.name.to_owned(),
+                plan: load.plan(system, time),
+                cpu_time: Some(Box::new(move || cpu_time(&pids))),
+            }
+        })
+        .collect();
+    let title = load.title();
+    let show =
+        |round, name: &str| eprint!("\r\x1b[2K{title}: round {} of {rounds}: {name}", round + 1);
+    let measured = measure(&contestants, rounds, &Arc::new(Stop::default()), show);
+    match measured.cut_short {
+        Some(why) => Err(format!("{title}: {why}")),
+        None => Ok(LoadResult {
+            name: load.name(),
+            title,
+            rate: load.rate,
+            systems: measured.all,
+        }),
+    }
+}
+
+fn environment(flags: &Flags) -> Vec<(String, String)> {
+    let all = Environment::look(Engine::Epoll.to_string(), std::env::args());
+    let day = std::process::Command::new("date")
+        .args(["-u", "+%Y-%m-%d"])
+        .output();
+    let day = day.map_or(String::new(), |day| {
+        String::from_utf8_lossy(&day.stdout).trim().to_owned()
+    });
+    let load = format!(
+        "{} rounds of {} s for each load, systems in turns, one thread of load on the same machine",
+        flags.rounds, flags.seconds
+    );
+    [
+        (
+            "machine",
+            format!("{} cores, {}, Linux {}", all.cores, all.cpu, all.kernel),
+        ),
+        ("date", day),
+        ("version", all.version),
+        ("measured", load),
+    ]
+    .map(|(name, text)| (name.to_owned(), text))
+    .to_vec()
 }

@@ -285,11 +285,11 @@ fn echo_of_bodies(rounds: u32) {
     let folder = Folder::new();
     let hub = HubPart::start(&program(), &[]);
     let _worker = hub.start_worker("echo", "echo");
-    let mut axum = Part::start(&program(), "axum-echo", &[]);
+    let mut axum = Part::start(&program(), "axum", &[]);
     let axum_address = address_in(&axum.first_line()).expect("it says where it listens");
     let socket = folder.path().join("axum.sock");
     let socket_text = socket.to_str().expect("a path of ours is text");
-    let mut behind = Part::start(&program(), "axum-echo", &[socket_text]);
+    let mut behind = Part::start(&program(), "axum", &[socket_text]);
     behind.first_line();
     // Outside the range that the system hands out.
     let port = 10_000 + (std::process::id() % 10_000) as u16;
@@ -320,7 +320,7 @@ fn echo_of_bodies(rounds: u32) {
                     Engine::Epoll,
                 )
             },
-            process: None,
+            cpu_time: None,
         };
         let contestants = [
             contestant("slotway", hub.address),
