@@ -17,6 +17,9 @@ pub const TIMEOUT_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Silence after which a worker is pinged.
 pub const PING_TIME_DEFAULT: Duration = Duration::from_secs(5);
 
+/// Lanes that a reactor pings in one turn.
+pub const PING_BATCH_COUNT: usize = 16;
+
 /// Time for requests in flight when the hub stops or a worker goes.
 pub const DRAIN_TIME_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -59,7 +62,7 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
 pub const ABSENCE_TIME: Duration = Duration::from_secs(3600);
 
 /// Routes that are remembered after their workers have gone.
-pub const ABSENT_ROUTE_COUNT_MAX: usize = 4 * 1024;
+pub const ABSENT_ROUTE_COUNT_MAX: usize = 16 * 1024;
 
 /// Replacements of workers of a name within this time count together.
 pub const TURN_WINDOW: Duration = Duration::from_secs(60);
@@ -256,7 +259,7 @@ pub const WORKER_VERSION_BYTES_MAX: usize = 64;
 pub const ROUTE_PATH_BYTES_MAX: usize = 1024;
 
 /// Routes of one worker.
-pub const ROUTE_COUNT_MAX: usize = 1024;
+pub const ROUTE_COUNT_MAX: usize = 16 * 1024;
 
 /// How long a registration waits for its worker to attach.
 pub const RESERVATION_TIME: Duration = Duration::from_secs(10);
@@ -295,11 +298,15 @@ pub const STATUS_PAGE_COUNT_MAX: usize = 64;
 /// How long accepting pauses when the system is out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a connection to the attach socket may take to say hello.
-pub const HELLO_TIME: Duration = Duration::from_secs(2);
+/// What a worker may register over the attach socket.
+pub const REGISTRATION_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// Connections to the attach socket that have not said hello yet.
-pub const HELLO_COUNT_MAX: usize = 128;
+/// Connections of one user to the attach socket that are heard at a time: each may register
+/// [`REGISTRATION_BYTES_MAX`].
+pub const HEARD_COUNT_MAX: usize = 64;
+
+/// How long one of them may take to say hello.
+pub const HELLO_TIME: Duration = Duration::from_secs(2);
 
 /// How long a connection that is being closed is still read at most, so that its
 /// client can read the last response (RFC 9112 section 9.6).

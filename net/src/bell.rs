@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use super::readable::{Watched, readable};
 
@@ -13,12 +14,12 @@ use super::readable::{Watched, readable};
 /// of its own (epoll(7)), and no operation is left in flight when the wait is
 /// given up.
 pub struct Bell {
-    eventfd: Watched,
+    eventfd: Watched<Arc<OwnedFd>>,
 }
 
 impl Bell {
-    /// Takes over one descriptor of the eventfd.
-    pub fn new(eventfd: OwnedFd) -> io::Result<Self> {
+    /// Listens to an eventfd that others may hold as well.
+    pub fn new(eventfd: Arc<OwnedFd>) -> io::Result<Self> {
         Ok(Self {
             eventfd: readable(eventfd)?,
         })
@@ -38,8 +39,8 @@ mod tests {
 
     #[tokio::test]
     async fn every_ring_is_heard_though_nobody_reads_the_counter() {
-        let eventfd = new_eventfd().unwrap();
-        let bell = Bell::new(eventfd.try_clone().unwrap()).unwrap();
+        let eventfd = Arc::new(new_eventfd().unwrap());
+        let bell = Bell::new(Arc::clone(&eventfd)).unwrap();
         for _ in 0..3 {
             ring_eventfd(&eventfd).unwrap();
             bell.rung().await.unwrap();

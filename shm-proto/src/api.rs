@@ -2,6 +2,7 @@
 //! a hub by `curl`.
 
 use std::collections::BTreeMap;
+use std::ops::Not;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,14 +47,14 @@ pub struct RouteRegistration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// It is an event stream, which must be a GET route.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub sse: bool,
     /// A request of a safe method may run again on another worker when this one dies with
     /// it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub retry: bool,
     /// The worker gets parameters as the client sent them, not decoded.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub raw_params: bool,
     /// Milliseconds that the worker has to respond, instead of what the hub gives all routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,8 @@
 //! 0      RegionHeader                        0      RegionHeader (written by the hub
 //!                                                   before the worker is told of it)
 //! 4096   Line × THREAD_COUNT_MAX             4096   Line × THREAD_COUNT_MAX
-//!        doorbell of each worker thread             sleep epoch of each worker thread
+//!        doorbell of each worker thread             sleep epoch of each worker thread,
+//!                                                   the CPU that it is kept to
 //! 8192   lane 0                              8192   lane 0
 //!        +0    Line submission tail                 +0    Line submission head
 //!        +64   Line completion head                 +64   (unused)
@@ -193,6 +194,9 @@ pub mod response_flags {
     /// The SDK made the response, since the handler panicked or what it returned was not
     /// valid.
     pub const FAILED: u32 = 1;
+    /// The body is a part of the request's arena, where it stands already: `body_offset` counts
+    /// from that one's start. Only of a body that does not stream.
+    pub const BODY_IN_REQUEST: u32 = 1 << 1;
 }
 
 /// Words of a slot that the worker writes one by one, tagged as in
@@ -391,6 +395,12 @@ impl Geometry {
     pub fn thread_line(&self, thread_index: u32) -> u64 {
         debug_assert!(thread_index < THREAD_COUNT_MAX);
         THREAD_LINES_OFFSET + u64::from(thread_index) * LINE_BYTES
+    }
+
+    /// Beside its sleep epoch: the number of the CPU that the thread is kept to, and 1; 0 if it
+    /// is not kept to any.
+    pub fn thread_cpu(&self, thread_index: u32) -> u64 {
+        self.thread_line(thread_index) + 4
     }
 
     /// Where a lane's words lie.

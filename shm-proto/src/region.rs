@@ -19,8 +19,8 @@ pub struct HubRegions {
     pub requests: OwnRegion,
     /// Responses: written by the worker.
     pub responses: PeerRegion,
-    /// To be passed to the worker, in this order.
-    pub fds: [OwnedFd; 2],
+    /// To be passed to the worker, in this order; then they can be closed here.
+    pub fds: Option<[OwnedFd; 2]>,
 }
 
 /// What the worker holds of a session's memory.
@@ -107,7 +107,7 @@ impl HubRegions {
         Ok(Self {
             requests,
             responses,
-            fds: [requests_fd, responses_fd],
+            fds: Some([requests_fd, responses_fd]),
         })
     }
 }
@@ -232,7 +232,7 @@ mod tests {
     fn regions() -> (Geometry, HubRegions, WorkerRegions) {
         let geometry = Geometry::new(2, 4, 64 * 1024).unwrap();
         let hub = HubRegions::create("slotway-test", &geometry).unwrap();
-        let worker = WorkerRegions::map(&hub.fds, &geometry).unwrap();
+        let worker = WorkerRegions::map(hub.fds.as_ref().unwrap(), &geometry).unwrap();
         (geometry, hub, worker)
     }
 
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_worker_cannot_write_the_requests_nor_resize_either_region() {
         let (geometry, hub, _worker) = regions();
-        let [requests, responses] = &hub.fds;
+        let [requests, responses] = hub.fds.as_ref().unwrap();
         assert!(map(requests.as_fd(), geometry.requests_bytes(), true).is_err());
         assert_eq!(rustix::io::pwrite(requests, b"x", 0), Err(Errno::PERM));
         for fd in [requests, responses] {
@@ -284,7 +284,13 @@ mod tests {
         let slot = geometry.slot(&geometry.lane(0), 0);
         worker.responses.write(slot.response_arena, b"gone");
         let punch = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
-        rustix::fs::fallocate(&hub.fds[1], punch, 0, geometry.responses_bytes()).unwrap();
+        rustix::fs::fallocate(
+            &hub.fds.as_ref().unwrap()[1],
+            punch,
+            0,
+            geometry.responses_bytes(),
+        )
+        .unwrap();
         let mut out = Vec::new();
         hub.responses.append_to(slot.response_arena, 4, &mut out);
         assert_eq!(out, [0; 4]);
@@ -295,7 +301,7 @@ mod tests {
         let (_, hub, _) = regions();
         let other = Geometry::new(2, 5, 64 * 1024).unwrap();
         assert!(matches!(
-            WorkerRegions::map(&hub.fds, &other),
+            WorkerRegions::map(hub.fds.as_ref().unwrap(), &other),
             Err(RegionError::Size {
                 region: "requests",
                 ..
@@ -304,7 +310,7 @@ mod tests {
 
         let geometry = Geometry::new(2, 4, 64 * 1024).unwrap();
         let loose = new_memfd("loose", geometry.requests_bytes()).unwrap();
-        let fds = [loose, hub.fds[1].try_clone().unwrap()];
+        let fds = [loose, hub.fds.as_ref().unwrap()[1].try_clone().unwrap()];
         assert!(matches!(
             WorkerRegions::map(&fds, &geometry),
             Err(RegionError::NotSealed { region: "requests" })

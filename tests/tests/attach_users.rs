@@ -294,12 +294,11 @@ fn another_users_worker_pushes_events_if_it_may(io: &str) {
 fn a_users_silent_connections_keep_nobody_else_out(io: &str) {
     let users = format!("{SHOP},{NOBODY}");
     let hub = open_hub(io, &["--attach-user", &users]);
-    // Twice what one user may have, which the hub closes; the others stay for two seconds.
+    // More than are heard at a time; each may say nothing for two seconds.
     let silent = as_user(SHOP, &[], || {
         (0..256).map(|_| connect(&hub)).collect::<Vec<_>>()
     });
     let Some(silent) = silent else { return };
-    hub.part.wait_for_log("too many connections of this user");
     let running = as_user(NOBODY, &[], || worker(&hub, "other", "/x").start().unwrap());
     wait_until("it is attached", || hub.health().contains("other"));
     // All of them were there until then.

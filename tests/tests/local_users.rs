@@ -114,8 +114,9 @@ fn a_wrong_document_is_refused_as_over_http(io: &str) {
     };
     let sent = (0..1000).try_for_each(|_| packet::send(&socket, &piece.to_packet(), &[]));
     assert!(sent.is_err(), "the hub closes");
-    let said = FromHub::from_packet(&receive(&socket).bytes);
-    assert_eq!(said, Ok(FromHub::Refused(Refusal::Garbage)));
+    let said = receive(&socket);
+    let said = NotRegistered::from_packet(&said.bytes).unwrap().unwrap();
+    assert_eq!(said.status, 413, "{}", said.text);
     // And a worker of the SDK says what the hub said.
     let worker = HubWorker::new(&hub.url(), "sdk", ())
         .hub_socket(&hub.socket)

@@ -39,10 +39,11 @@ pub const OFFLOAD_NS: u32 = 1_000_000;
 /// Wakes on end from one core before a thread follows the reactor there.
 pub const STEADY_WAKE_COUNT: u32 = 32;
 
-/// First pause before connecting again, doubled up to the last.
+/// First pause before connecting again, doubled up to the last. Each is cut by up to a half at
+/// random, so that many workers of one hub do not come together.
 pub const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// See [`RECONNECT_PAUSE_MIN`].
-pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(3);
+pub const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(1500);
 
 /// How long registering over HTTP, and attaching after it, may take, unless
 /// `connect_timeout` says otherwise. So may a push over HTTP.
@@ -62,6 +63,10 @@ pub const COLLECTED_FIRST_BYTES: usize = 256 * 1024;
 pub const SPARE_BODY_COUNT_MAX: usize = 8;
 /// See [`SPARE_BODY_COUNT_MAX`].
 pub const SPARE_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A response with bytes of its own request leaves them there from this size on: below it, a
+/// copy beside the head is read sooner.
+pub const LENT_BYTES_MIN: usize = 8 * 1024;
 
 /// Idle connections to the hub that an emitter keeps for its next events.
 pub const EMITTER_CONNECTION_COUNT: usize = 4;

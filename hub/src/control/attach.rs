@@ -1,10 +1,8 @@
 //! The attach socket's connections: taking greetings, and watching a session's
 //! connection and process.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rustix::net::SocketFlags;
 use rustix::process::{Pid, PidfdFlags};
@@ -16,21 +14,23 @@ use slotway_shm_proto::message::{
 };
 use slotway_shm_proto::packet;
 use slotway_shm_proto::registration::{NotRegistered, REGISTER_PACKET_BYTES_MAX, Register};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-use crate::limits::{ACCEPT_PAUSE, CONTROL_BODY_BYTES_MAX, HELLO_COUNT_MAX, HELLO_TIME};
+use super::attach_queue::AttachQueue;
+use crate::limits::{ACCEPT_PAUSE, HELLO_TIME, REGISTRATION_BYTES_MAX};
 use crate::shared::attach_policy::{AttachPolicy, Grant};
 use crate::shared::message::{ControlMessage, Greeting, Opening};
 
 /// Accepts workers, each in a task of its own until it has said hello. The
-/// listener is the socket's.
+/// listener is the socket's. Of each user so many may wait to say it.
 pub async fn accept(
     listener: Watched,
+    greeting_count_max: u32,
     control: mpsc::UnboundedSender<ControlMessage>,
     mut open: watch::Receiver<bool>,
     mut policy: watch::Receiver<AttachPolicy>,
 ) {
-    let places = Arc::new(Places::default());
+    let queue = AttachQueue::new(greeting_count_max);
     loop {
         // While a new hub takes over, workers wait for it.
         if open.wait_for(|is_open| *is_open).await.is_err() {
@@ -53,17 +53,17 @@ pub async fn accept(
                     refuse_user(&socket, peer);
                     continue;
                 };
-                let Some(place) = Places::take(&places, peer.uid) else {
+                let Some(place) = queue.enter(peer.uid) else {
                     tracing::warn!(
                         user = peer.uid,
-                        "too many connections of this user to the attach socket have sent nothing; another was closed"
+                        "as many connections of this user wait at the attach socket as may; another was closed"
                     );
                     continue;
                 };
                 let control = control.clone();
                 tokio::spawn(async move {
-                    greet(socket, control, (peer, grant)).await;
-                    drop(place);
+                    let turn = place.turn().await;
+                    greet(socket, control, (peer, grant), turn).await;
                 });
             }
             Err(error) => {
@@ -74,50 +74,11 @@ pub async fn accept(
     }
 }
 
-/// How many connections each user has that have not said hello: one user's must not keep
-/// another's out.
-#[derive(Debug, Default)]
-struct Places(Mutex<HashMap<u32, usize>>);
-
-/// One of them.
-struct Place {
-    places: Arc<Places>,
-    uid: u32,
-}
-
-impl Places {
-    fn of_users(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(places: &Arc<Self>, uid: u32) -> Option<Place> {
-        let mut of_users = places.of_users();
-        let count = of_users.entry(uid).or_default();
-        if *count >= HELLO_COUNT_MAX {
-            return None;
-        }
-        *count += 1;
-        let places = Arc::clone(places);
-        Some(Place { places, uid })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut of_users = self.places.of_users();
-        if let Entry::Occupied(mut count) = of_users.entry(self.uid) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
-}
-
 async fn greet(
     socket: OwnedFd,
     control: mpsc::UnboundedSender<ControlMessage>,
     (peer, grant): (PeerCredentials, Grant),
+    turn: OwnedSemaphorePermit,
 ) {
     match tokio::time::timeout(HELLO_TIME, read_first(&socket)).await {
         Ok(Ok(First::Command(document))) => match grant {
@@ -131,14 +92,22 @@ async fn greet(
                     "commands are for the hub's own user and root, and this is user {uid}; its workers may \
                      attach"
                 );
-                refuse_with(&socket, text);
+                refuse_with(&socket, 403, text);
             }
         },
+        Ok(Ok(First::TooLarge)) => {
+            let text = format!(
+                "a registration may have {REGISTRATION_BYTES_MAX} bytes: register fewer routes, or a \
+                 pattern for many of them (/shop/{{*rest}})"
+            );
+            refuse_with(&socket, 413, text);
+        }
         Ok(Ok(First::Worker(opening))) => {
             let greeting = Greeting {
                 opening,
                 socket,
                 peer,
+                turn,
             };
             // Fails only when the hub stops, and closes the connection then.
             let _ = control.send(ControlMessage::Hello(greeting));
@@ -159,9 +128,9 @@ pub fn refuse(socket: &OwnedFd, refusal: Refusal) {
 }
 
 /// The same, in words of its own.
-fn refuse_with(socket: &OwnedFd, text: String) {
+fn refuse_with(socket: &OwnedFd, status: u16, text: String) {
     tracing::warn!("attach refused: {text}");
-    let refused = NotRegistered { status: 403, text };
+    let refused = NotRegistered { status, text };
     // In vain if the peer has left.
     let _ = packet::send_last(socket, &refused.to_packet());
 }
@@ -174,7 +143,7 @@ pub fn refuse_user(socket: &OwnedFd, peer: PeerCredentials) {
         "this hub runs as user {own}, and this worker as user {uid} (as the hub sees it), who may not \
          attach: let it with slotway-hub --attach-user {uid}, or [[attach]] in its configuration"
     );
-    refuse_with(socket, text);
+    refuse_with(socket, 403, text);
 }
 
 /// What a connection begins with.
@@ -183,6 +152,8 @@ enum First {
     Worker(Opening),
     /// Who operates the hub.
     Command(Vec<u8>),
+    /// A worker that registers more than may be.
+    TooLarge,
 }
 
 async fn read_first(socket: &OwnedFd) -> Result<First, Refusal> {
@@ -212,8 +183,8 @@ async fn read_first(socket: &OwnedFd) -> Result<First, Refusal> {
             return Ok(First::Worker(Opening::Hello(hello)));
         };
         document.extend_from_slice(register.piece);
-        if document.len() as u64 > CONTROL_BODY_BYTES_MAX {
-            return Err(Refusal::Garbage);
+        if document.len() > REGISTRATION_BYTES_MAX {
+            return Ok(First::TooLarge);
         }
         if register.is_last {
             let thread_count = register.thread_count;
@@ -230,7 +201,7 @@ async fn read_first(socket: &OwnedFd) -> Result<First, Refusal> {
 /// (a child may hold the connection open), or it sends what it must not. Calls
 /// `leaving` when the worker says that it is, and `emit` with each event.
 pub async fn watch_session(
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     pid: Option<Pid>,
     leaving: impl Fn(),
     emit: impl Fn(&[u8]),

@@ -1,5 +1,7 @@
 //! `POST /internal/register`: the document, checked field by field.
 
+use std::collections::HashSet;
+
 use slotway_shm_proto::Method;
 use slotway_shm_proto::api::{RegisterRequest, RouteRegistration, WORKER_PING_ROUTE};
 
@@ -29,6 +31,7 @@ pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlEr
         );
     }
     let mut routes: Vec<RouteSpec> = Vec::with_capacity(document.routes.len());
+    let mut known = HashSet::with_capacity(document.routes.len());
     let mut options = Vec::with_capacity(document.routes.len());
     for (index, route) in document.routes.into_iter().enumerate() {
         let Some(method) = Method::from_token(route.method.as_bytes()) else {
@@ -50,7 +53,7 @@ pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlEr
             Err(why) => return refuse(&format!("routes[{index}].host"), why.to_owned()),
         };
         let spec = RouteSpec { method, host, path };
-        if routes.contains(&spec) {
+        if !known.insert(spec.clone()) {
             let why = format!("{spec} is registered twice");
             return refuse(&format!("routes[{index}]"), why);
         }

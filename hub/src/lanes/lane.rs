@@ -6,9 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use slotway_shm_proto::atomic::Ordering;
 use slotway_shm_proto::claim::CANCELLED;
-use slotway_shm_proto::doorbell::{Ringer, SleepEpoch, ring_futex};
 use slotway_shm_proto::layout::{LaneOffsets, RequestWords, ResponseWords, SlotOffsets};
 use slotway_shm_proto::ring::{
     CompletionConsumer, RingError, SubmissionKind, SubmissionOut, SubmissionProducer,
@@ -43,8 +41,8 @@ pub struct Lane {
     /// For each route, what its responses usually do. A service with routes of its own below
     /// one of the hub's has no such habit.
     habits: Vec<Option<StreamHabit>>,
-    offsets: LaneOffsets,
-    inner: RefCell<Inner>,
+    pub(super) offsets: LaneOffsets,
+    pub(super) inner: RefCell<Inner>,
     over: Cell<bool>,
     /// The session's, as the reactor's route table has it.
     state: Cell<SessionState>,
@@ -55,16 +53,16 @@ pub struct Lane {
     /// In the reactor's list of lanes to ring at the end of the turn.
     pub marked: Cell<bool>,
     /// The worker has been told that the reactor sleeps for this lane.
-    asleep: Cell<bool>,
+    pub(super) asleep: Cell<bool>,
     lost_wakes: LostWakes,
-    recorder: Rc<Recorder>,
+    pub(super) recorder: Rc<Recorder>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     submissions: SubmissionProducer,
     completions: CompletionConsumer,
     slots: SlotTable,
-    unrung_count: u32,
+    pub(super) unrung_count: u32,
     /// Quarantined slots to look at once the head has been published.
     look_later: Vec<u32>,
 }
@@ -253,34 +251,6 @@ impl Lane {
         true
     }
 
-    /// Rings as many sleeping threads of the worker as have something to do.
-    pub fn ring_bells(&self) {
-        let mut left = std::mem::take(&mut self.inner.borrow_mut().unrung_count);
-        Ringer::after_publishing();
-        for (thread_index, ringer) in self.session.ringers.iter().enumerate() {
-            if left == 0 {
-                break;
-            }
-            let line = self.session.geometry.thread_line(thread_index as u32);
-            if ringer.must_ring(self.session.regions.responses.u32_at(line)) {
-                self.tell_cpu();
-                ring_futex(self.session.regions.requests.u32_at(line));
-                self.recorder.rang(1);
-                left -= 1;
-            }
-        }
-    }
-
-    /// Says where this reactor runs: a worker whose handlers are quick does
-    /// best on the same core.
-    fn tell_cpu(&self) {
-        let cpu = rustix::thread::sched_getcpu() as u32 + 1;
-        let word = self.session.regions.requests.u32_at(self.offsets.hub_cpu);
-        if word.load(Ordering::Relaxed) != cpu {
-            word.store(cpu, Ordering::Relaxed);
-        }
-    }
-
     /// Takes every completion that is there. Returns how many.
     pub fn drain(&self) -> Result<u32, Violation> {
         let entries = self.completion_entries();
@@ -338,28 +308,6 @@ impl Lane {
             .has_completions()
             .then(|| self.inner.borrow().completions.head());
         self.lost_wakes.is_lost(head, now_ms)
-    }
-
-    fn sleep_epoch(&self) -> SleepEpoch<'_> {
-        SleepEpoch(self.session.regions.requests.u32_at(self.offsets.hub_sleep))
-    }
-
-    /// From here on the reactor looks for completions by itself, and the
-    /// worker need not ring.
-    pub fn stay_awake(&self) {
-        if self.asleep.replace(false) {
-            self.sleep_epoch().awake();
-        }
-    }
-
-    /// From here on the worker must ring. What it published before it could
-    /// know is taken now.
-    pub fn fall_asleep(&self) -> Result<(), Violation> {
-        if !self.asleep.replace(true) {
-            self.sleep_epoch().announce();
-        }
-        self.drain()?;
-        Ok(())
     }
 
     /// See [`SlotTable::poll_event`]; `None` once the lane has ended and the
@@ -448,6 +396,9 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use slotway_shm_proto::atomic::Ordering;
+    use slotway_shm_proto::doorbell::{Ringer, SleepEpoch};
+
     use crate::lanes::exchange::Exchange;
     use crate::lanes::queue::Order;
 
@@ -466,7 +417,11 @@ mod tests {
         let route = RouteSpec::for_tests("/");
         let mut session = Session::for_tests(0, "two threads", vec![route], geometry);
         session.ringers = vec![Ringer::default(), Ringer::default()];
-        let fds = [0, 1].map(|index: usize| session.regions.fds[index].try_clone().unwrap());
+        let fds = [0, 1].map(|index: usize| {
+            session.regions.fds.as_ref().unwrap()[index]
+                .try_clone()
+                .unwrap()
+        });
         let worker = WorkerRegions::map(&fds, &geometry).unwrap();
         let session = Arc::new(session);
         let bells = || {

@@ -53,7 +53,11 @@ fn pair() -> (Hub, Worker) {
     let route = RouteSpec::for_tests("/");
     let mut session = Session::for_tests(0, "simulated", vec![route], geometry);
     session.ringers = vec![Ringer::default()];
-    let fds = [0, 1].map(|index: usize| session.regions.fds[index].try_clone().unwrap());
+    let fds = [0, 1].map(|index: usize| {
+        session.regions.fds.as_ref().unwrap()[index]
+            .try_clone()
+            .unwrap()
+    });
     let worker = Worker {
         regions: WorkerRegions::map(&fds, &geometry).unwrap(),
         geometry,

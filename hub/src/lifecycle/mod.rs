@@ -265,6 +265,8 @@ impl Hub {
         let listener = attach.listener().map_err(StartError::Runtime)?;
         let accept = control::attach::accept(
             listener,
+            // However many workers come at once, those that may attach are not turned away.
+            shared.session_limits.per_user,
             control,
             attach_open.subscribe(),
             shared.attach_policy.subscribe(),

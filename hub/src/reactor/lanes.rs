@@ -84,9 +84,12 @@ impl Lanes {
         Ref::map(self.settings.borrow(), |live| &**live)
     }
 
-    /// Takes what has changed of that.
-    pub fn take_settings(&self) {
-        *self.settings.borrow_mut() = Arc::clone(&self.shared.live.borrow());
+    /// Takes what has changed of that. Says whether anything has.
+    pub fn take_settings(&self) -> bool {
+        let new = Arc::clone(&self.shared.live.borrow());
+        let is_new = !Arc::ptr_eq(&new, &self.settings.borrow());
+        *self.settings.borrow_mut() = new;
+        is_new
     }
 
     /// The lane of a session, unless it has ended.
@@ -112,6 +115,16 @@ impl Lanes {
         let mut lanes = self.all();
         lanes.retain(|lane| lane.is_live());
         lanes
+    }
+
+    /// Those that have something in flight. Of the others, those that drain are done.
+    pub fn busy(&self) -> Vec<Rc<Lane>> {
+        let open = self.open.borrow();
+        let busy = open.iter().flatten().filter(|lane| {
+            self.note_progress(lane);
+            lane.used_count() > 0
+        });
+        busy.cloned().collect()
     }
 
     /// Ids of the sessions among `targets` that take requests on this reactor.
@@ -217,11 +230,15 @@ impl Lanes {
 
     /// Follows a table: opens lanes of new sessions, for each of which `start` starts the
     /// task that takes its completions, ends those of sessions that are over, and lets go
-    /// of those that have drained.
-    pub fn follow(&self, table: &RouteTable, start: impl Fn(Rc<Lane>) -> JoinHandle<()>) {
-        self.closed
-            .borrow_mut()
-            .retain(|id| table.sessions.iter().any(|(session, _)| session.id == *id));
+    /// of those that have drained. `settings_changed`: those that there are may have other
+    /// limits.
+    pub fn follow(
+        &self,
+        table: &RouteTable,
+        settings_changed: bool,
+        start: impl Fn(Rc<Lane>) -> JoinHandle<()>,
+    ) {
+        self.forget_closed(table);
         for (session, state) in &table.sessions {
             let is_closed = self.closed.borrow().contains(&session.id);
             match (self.even_ended(session), *state) {
@@ -230,9 +247,12 @@ impl Lanes {
                 (None, state) => {
                     let lane = self.open(session, state);
                     let mut tasks = self.tasks.borrow_mut();
-                    tasks.retain(|task| !task.is_finished());
+                    if tasks.len() > 2 * table.sessions.len() {
+                        tasks.retain(|task| !task.is_finished());
+                    }
                     tasks.push(start(lane));
                 }
+                (Some(_), SessionState::Live) if !settings_changed => {}
                 (Some(lane), SessionState::Live) => {
                     lane.timeout_ms.set(self.longest_timeout_ms(session));
                 }
@@ -251,6 +271,16 @@ impl Lanes {
                     self.let_go(session);
                 }
             }
+        }
+    }
+
+    /// Sessions that the table has let go of as well.
+    fn forget_closed(&self, table: &RouteTable) {
+        let mut closed = self.closed.borrow_mut();
+        if !closed.is_empty() {
+            let ids = table.sessions.iter().map(|(session, _)| session.id);
+            let ids: HashSet<u64> = ids.collect();
+            closed.retain(|id| ids.contains(id));
         }
     }
 

@@ -150,8 +150,8 @@ impl Reactor {
         let version = self.shared.routes.version();
         let table = self.shared.routes.current();
         self.routes_version.set(version);
-        self.lanes.take_settings();
-        self.lanes.follow(&table, |lane| {
+        let settings_changed = self.lanes.take_settings();
+        self.lanes.follow(&table, settings_changed, |lane| {
             tokio::task::spawn_local(completion::run(Rc::clone(&self.lanes), lane))
         });
         self.lanes.queue.grant_all();

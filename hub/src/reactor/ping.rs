@@ -4,7 +4,7 @@
 //! since plain handlers may keep a worker's threads for so long.
 
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -17,25 +17,37 @@ use crate::clock;
 use crate::lanes::exchange::{Exchange, Outcome};
 use crate::lanes::lane::Lane;
 use crate::lanes::slot::Event;
+use crate::limits::PING_BATCH_COUNT;
 use crate::shared::message::ControlMessage;
 
 /// What stands in the arena of a ping.
 const PATH: &[u8] = WORKER_PING_ROUTE.as_bytes();
 
-/// Pings the reactor's lanes every `interval`; never ends.
+/// Pings each of the reactor's lanes once an `interval`, a few at a time: those of a thousand
+/// workers in one turn would hold up every request. Never ends.
 pub async fn run(lanes: Rc<Lanes>, interval: Duration) {
     loop {
-        tokio::time::sleep(interval).await;
-        for lane in lanes.live() {
-            if lane.take_signs_of_life() > 0 {
-                note_alive(&lane);
-                continue;
-            }
-            // Without a free slot the others' deadlines tell whether it hangs.
-            if let Some(exchange) = Exchange::reserve(&lane) {
-                tokio::task::spawn_local(ping(Rc::clone(&lanes), exchange));
+        // Their memory must not wait for their turn.
+        let all: Vec<Weak<Lane>> = lanes.live().iter().map(Rc::downgrade).collect();
+        let batch_count = all.len().div_ceil(PING_BATCH_COUNT).max(1);
+        for index in 0..batch_count {
+            tokio::time::sleep(interval / batch_count as u32).await;
+            let batch = all.iter().skip(index * PING_BATCH_COUNT);
+            let batch = batch.take(PING_BATCH_COUNT).filter_map(Weak::upgrade);
+            for lane in batch.filter(|lane| lane.is_live()) {
+                look_after(&lanes, &lane);
             }
         }
+    }
+}
+
+fn look_after(lanes: &Rc<Lanes>, lane: &Rc<Lane>) {
+    if lane.take_signs_of_life() > 0 {
+        return note_alive(lane);
+    }
+    // Without a free slot the others' deadlines tell whether it hangs.
+    if let Some(exchange) = Exchange::reserve(lane) {
+        tokio::task::spawn_local(ping(Rc::clone(lanes), exchange));
     }
 }
 

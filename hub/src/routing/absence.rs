@@ -1,9 +1,9 @@
 //! Routes whose workers have gone: they were there, so a request for one is no 404.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::registration::{RouteOptions, RouteSpec};
+use super::registration::{RouteKey, RouteOptions, RouteSpec};
 use super::session::Session;
 use crate::limits::ABSENCE_TIME;
 use crate::metrics::route::RouteId;
@@ -28,7 +28,15 @@ pub struct Absence {
 #[derive(Debug)]
 pub struct Absences {
     count_max: usize,
-    all: VecDeque<Absence>,
+    /// Each with its number.
+    all: HashMap<RouteKey, (u64, Absence)>,
+    /// Numbers and keys, the oldest first; those of absences that have ended since are among
+    /// them.
+    order: VecDeque<(u64, RouteKey)>,
+    /// So many have been.
+    last: u64,
+    /// Routes of which something else is known than was when this was last taken.
+    changed: Vec<RouteKey>,
 }
 
 impl Absences {
@@ -36,16 +44,43 @@ impl Absences {
     pub fn new(count_max: usize) -> Self {
         Self {
             count_max,
-            all: VecDeque::new(),
+            all: HashMap::new(),
+            order: VecDeque::new(),
+            last: 0,
+            changed: Vec::new(),
         }
     }
 
-    /// All that have not been gone for so long that they must be for good.
-    pub fn recent(&mut self, now_ms: u64) -> impl Iterator<Item = &Absence> {
+    /// What is known of a route.
+    pub fn get(&self, route: &RouteKey) -> Option<&Absence> {
+        self.all.get(route).map(|(_, absence)| absence)
+    }
+
+    /// Routes of which something else is known than when this was last called.
+    pub fn take_changed(&mut self) -> Vec<RouteKey> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Forgets those that have been gone for so long that they must be for good.
+    pub fn forget_old(&mut self, now_ms: u64) {
         let most = ABSENCE_TIME.as_millis() as u64;
-        self.all
-            .retain(|absence| now_ms.saturating_sub(absence.gone_at_ms) < most);
-        self.all.iter()
+        while let Some((number, key)) = self.order.front() {
+            let is_over = |absence: &Absence| now_ms.saturating_sub(absence.gone_at_ms) >= most;
+            match self.all.get(key) {
+                Some((own, absence)) if own == number && !is_over(absence) => return,
+                _ => self.forget_oldest(),
+            }
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((number, key)) = self.order.pop_front() else {
+            return;
+        };
+        if self.all.get(&key).is_some_and(|(own, _)| *own == number) {
+            self.all.remove(&key);
+            self.changed.push(key);
+        }
     }
 
     /// A worker takes no requests any more.
@@ -60,32 +95,48 @@ impl Absences {
     pub fn away<'r>(
         &mut self,
         name: &str,
-        routes: impl Iterator<Item = (&'r RouteSpec, RouteId, &'r RouteOptions)> + Clone,
+        routes: impl Iterator<Item = (&'r RouteSpec, RouteId, &'r RouteOptions)>,
         now_ms: u64,
     ) {
         let worker: Arc<str> = name.into();
-        let own: HashSet<&RouteSpec> = routes.clone().map(|(route, ..)| route).collect();
-        self.all.retain(|absence| !own.contains(&absence.route));
         for (route, route_id, options) in routes {
-            self.all.push_back(Absence {
+            let absence = Absence {
                 worker: Arc::clone(&worker),
                 route: route.clone(),
                 route_id,
                 is_sse: options.is_sse,
                 gone_at_ms: now_ms,
-            });
+            };
+            self.last += 1;
+            let key = route.key();
+            self.order.push_back((self.last, key.clone()));
+            self.changed.push(key.clone());
+            self.all.insert(key, (self.last, absence));
         }
-        let excess = self.all.len().saturating_sub(self.count_max);
-        self.all.drain(..excess);
+        while self.all.len() > self.count_max {
+            self.forget_oldest();
+        }
+        // Of a route that comes and goes, all but the last are left over.
+        if self.order.len() > 2 * self.count_max {
+            let all = &self.all;
+            self.order
+                .retain(|(number, key)| all.get(key).is_some_and(|(own, _)| own == number));
+        }
     }
 
     /// A worker has come. If it is alone, what it registers is all that its name stands for.
     pub fn came(&mut self, session: &Session, is_alone: bool) {
-        let own: HashSet<&RouteSpec> = session.routes.iter().collect();
-        self.all.retain(|absence| {
-            let is_its = is_alone && *absence.worker == *session.name;
-            !is_its && !own.contains(&absence.route)
-        });
+        for route in &session.routes {
+            let key = route.key();
+            if self.all.remove(&key).is_some() {
+                self.changed.push(key);
+            }
+        }
+        if is_alone {
+            let name = &*session.name;
+            let its = self.all.extract_if(|_, (_, known)| *known.worker == *name);
+            self.changed.extend(its.map(|(key, _)| key));
+        }
     }
 }
 
@@ -93,6 +144,7 @@ impl Absences {
 mod tests {
     use super::*;
 
+    use crate::routing::pattern::Pattern;
     use slotway_shm_proto::layout::Geometry;
 
     fn session(name: &str, paths: &[&str]) -> Arc<Session> {
@@ -101,9 +153,12 @@ mod tests {
         Arc::new(Session::for_tests(1, name, routes.collect(), geometry))
     }
 
-    fn paths(absences: &mut Absences) -> Vec<&str> {
-        let all = absences.recent(9);
-        all.map(|absence| absence.route.path.as_str()).collect()
+    /// The oldest first.
+    fn paths(absences: &Absences) -> Vec<&str> {
+        let mut all: Vec<_> = absences.all.values().collect();
+        all.sort_by_key(|(number, _)| *number);
+        let paths = all.into_iter().map(|(_, absence)| &absence.route.path);
+        paths.map(Pattern::as_str).collect()
     }
 
     #[test]
@@ -112,7 +167,7 @@ mod tests {
         absences.gone(&session("a", &["/x", "/y"]), 5);
         absences.gone(&session("b", &["/z"]), 6);
         absences.came(&session("a", &["/x"]), true);
-        assert_eq!(paths(&mut absences), ["/z"]);
+        assert_eq!(paths(&absences), ["/z"]);
     }
 
     #[test]
@@ -120,7 +175,7 @@ mod tests {
         let mut absences = Absences::new(9);
         absences.gone(&session("a", &["/x", "/y"]), 5);
         absences.came(&session("a", &["/x"]), false);
-        assert_eq!(paths(&mut absences), ["/y"]);
+        assert_eq!(paths(&absences), ["/y"]);
     }
 
     #[test]
@@ -128,8 +183,13 @@ mod tests {
         let mut absences = Absences::new(9);
         absences.gone(&session("a", &["/x"]), 5);
         let most = ABSENCE_TIME.as_millis() as u64;
-        assert_eq!(absences.recent(4 + most).count(), 1);
-        assert_eq!(absences.recent(5 + most).count(), 0);
+        let key = RouteSpec::for_tests("/x").key();
+        assert_eq!(absences.take_changed(), std::slice::from_ref(&key));
+        absences.forget_old(4 + most);
+        assert!(absences.get(&key).is_some() && absences.take_changed().is_empty());
+        absences.forget_old(5 + most);
+        assert!(absences.get(&key).is_none());
+        assert_eq!(absences.take_changed(), [key]);
     }
 
     #[test]
@@ -137,8 +197,21 @@ mod tests {
         let mut absences = Absences::new(2);
         absences.gone(&session("a", &["/x", "/y"]), 5);
         absences.gone(&session("a", &["/x"]), 6);
-        assert_eq!(paths(&mut absences), ["/y", "/x"]);
+        assert_eq!(paths(&absences), ["/y", "/x"]);
         absences.gone(&session("a", &["/z"]), 7);
-        assert_eq!(paths(&mut absences), ["/x", "/z"]);
+        assert_eq!(paths(&absences), ["/x", "/z"]);
+    }
+
+    #[test]
+    fn routes_that_come_and_go_leave_nothing_behind() {
+        let mut absences = Absences::new(3);
+        for now_ms in 0..100 {
+            absences.gone(&session("a", &["/x"]), now_ms);
+            absences.came(&session("a", &["/x"]), true);
+            absences.gone(&session("a", &["/{y}"]), now_ms);
+            absences.gone(&session("a", &["/{z}"]), now_ms);
+        }
+        assert_eq!(paths(&absences), ["/{z}"], "of one shape, one");
+        assert!(absences.order.len() <= 2 * 3);
     }
 }

@@ -4,10 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use slotway_shm_proto::Method;
-
-use super::pattern::Segment;
-use super::registration::RouteSpec;
+use super::registration::{RouteKey, RouteSpec};
 
 /// Bounds the requests of one route. Shared by all reactors.
 #[derive(Debug, Default)]
@@ -21,10 +18,7 @@ pub struct Gate {
 /// The gates of all routes that have one. A route keeps its gate for as long as a table or a request
 /// has it.
 #[derive(Debug, Default)]
-pub struct Gates(HashMap<Key, Weak<Gate>>);
-
-/// Of a route, whatever its parameters are called.
-type Key = (Method, Option<Arc<str>>, Arc<[Segment]>);
+pub struct Gates(HashMap<RouteKey, Weak<Gate>>);
 
 impl Gate {
     /// Lets a request of a reactor in, if there is room; otherwise the reactor will be told when
@@ -65,8 +59,7 @@ fn bit(reactor: u32) -> u64 {
 impl Gates {
     /// The gate of a route, which lets in so many from now on.
     pub fn gate(&mut self, route: &RouteSpec, count_max: u32) -> Arc<Gate> {
-        let shape = Arc::clone(route.path.shape());
-        let key = (route.method, route.host.clone(), shape);
+        let key = route.key();
         let known = self.0.get(&key).and_then(Weak::upgrade);
         let gate = known.unwrap_or_else(|| {
             self.0.retain(|_, gate| gate.strong_count() > 0);

@@ -94,7 +94,8 @@ fn check_names(path: &Pattern, with: &Pattern) -> Result<(), RouteConflict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::limit_rules::NoLimits;
+    use crate::routing::absence::Absences;
+    use crate::routing::editor::table_of;
     use crate::routing::registration::RouteOptions;
     use crate::routing::session::{Session, SessionState};
 
@@ -112,7 +113,7 @@ mod tests {
         let live = sessions
             .into_iter()
             .map(|session| (session, SessionState::Live));
-        RouteTable::build(live.collect(), [], Vec::new(), &mut NoLimits)
+        table_of(live.collect(), &mut Absences::new(0))
     }
 
     fn registration(name: &str, is_instance: bool, path: &str) -> Registration {

@@ -40,6 +40,11 @@ impl Target {
         &self.session.routes[self.route_index as usize]
     }
 
+    /// Where its requests are counted.
+    pub fn route_id(&self) -> RouteId {
+        self.session.route_ids[self.route_index as usize]
+    }
+
     /// What the worker says that the route may use.
     pub fn limits(&self) -> RouteLimits {
         self.session.options[self.route_index as usize].limits
@@ -47,7 +52,7 @@ impl Target {
 }
 
 /// What answers one path pattern.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PathEntry {
     pub pattern: Pattern,
     pub methods: Vec<MethodEntry>,
@@ -55,22 +60,51 @@ pub(super) struct PathEntry {
 }
 
 /// What answers one method on it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct MethodEntry {
     pub method: Method,
     /// Where its requests are counted.
     pub route_id: RouteId,
     /// Empty if all have gone.
     pub targets: Vec<Target>,
-    /// What is known of the last of them then.
-    pub absence: Option<Absence>,
+    /// What is known of the last that has gone, if it has not come back.
+    pub gone: Option<Absence>,
     /// What its requests may use.
     pub limits: Limits,
     /// How many of them workers may have at a time, if that is bounded.
     pub gate: Option<Arc<Gate>>,
 }
 
+impl MethodEntry {
+    /// What is known of the route, if nobody serves it.
+    pub fn absence(&self) -> Option<&Absence> {
+        self.gone.as_ref().filter(|_| self.targets.is_empty())
+    }
+
+    /// Whether nobody serves it, nor has.
+    pub fn is_void(&self) -> bool {
+        self.targets.is_empty() && self.gone.is_none()
+    }
+
+    /// The route, as its first worker has registered it, and where its requests are counted.
+    pub fn route(&self) -> Option<(&RouteSpec, RouteId)> {
+        let of_worker = self.targets.first();
+        let of_worker = of_worker.map(|target| (target.route(), target.route_id()));
+        let gone = self.gone.as_ref();
+        of_worker.or_else(|| gone.map(|gone| (&gone.route, gone.route_id)))
+    }
+}
+
 impl PathEntry {
+    /// A pattern that nothing answers yet.
+    pub fn new(pattern: Pattern) -> Self {
+        Self {
+            pattern,
+            methods: Vec::new(),
+            allow: String::new(),
+        }
+    }
+
     /// What answers a method, whose requests are counted there if it is new.
     pub fn method(&mut self, method: Method, route_id: RouteId) -> &mut MethodEntry {
         let place = self.methods.iter().position(|entry| entry.method == method);
@@ -79,7 +113,7 @@ impl PathEntry {
                 method,
                 route_id,
                 targets: Vec::new(),
-                absence: None,
+                gone: None,
                 limits: Limits::default(),
                 gate: None,
             });

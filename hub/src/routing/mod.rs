@@ -2,8 +2,8 @@
 //!
 //! [`pattern`] reads a route's pattern, [`tree`] finds the pattern that matches a path and
 //! its [`params`], [`table`] is the snapshot that a reactor looks routes up in (the
-//! current one is in a [`cell`], an `entry` of it is what answers a pattern, and [`found`] is what a look finds), and
-//! [`session`] is a worker that has attached. A [`registration`] is what it registered, and
+//! current one is in a [`cell`], an `entry` of its `entries` is what answers a pattern, [`found`] is what a look
+//! finds, and the [`editor`] makes the next one), and [`session`] is a worker that has attached. A [`registration`] is what it registered, and
 //! [`own_paths`] are the paths that none can register. [`host`] reads names of hosts, [`conflict`] says
 //! which routes cannot stand beside each other, and [`absence`] is what stays of those whose
 //! workers have gone. [`limits`] are what a route may use by which rules ([`limit_rules`]; [`concurrency`] counts its requests), and an [`area`] is all routes within a
@@ -18,6 +18,8 @@ pub mod area;
 pub mod cell;
 pub mod concurrency;
 pub mod conflict;
+pub mod editor;
+mod entries;
 mod entry;
 pub mod found;
 pub mod host;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use slotway_shm_proto::Method;
 
 use super::limits::RouteLimits;
-use super::pattern::Pattern;
+use super::pattern::{Pattern, Segment};
 
 /// One route of a registration, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +21,28 @@ pub struct RouteSpec {
     pub path: Pattern,
 }
 
+/// What two routes have in common that answer the same requests, whatever they call their
+/// parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RouteKey {
+    /// The method.
+    pub method: Method,
+    /// The host.
+    pub host: Option<Arc<str>>,
+    /// The pattern's shape.
+    pub shape: Arc<[Segment]>,
+}
+
 impl RouteSpec {
+    /// Which requests it answers.
+    pub fn key(&self) -> RouteKey {
+        RouteKey {
+            method: self.method,
+            host: self.host.clone(),
+            shape: Arc::clone(self.path.shape()),
+        }
+    }
+
     /// The pattern behind its host, if it has one: how it is counted.
     pub fn label(&self) -> String {
         format!("{}{}", self.host.as_deref().unwrap_or_default(), self.path)

@@ -2,6 +2,7 @@
 //! the control thread and every reactor.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use slotway_shm_proto::credentials::PeerCredentials;
@@ -56,7 +57,7 @@ pub struct Session {
     /// The shared memory.
     pub regions: HubRegions,
     /// By which the worker rings each lane.
-    pub eventfds: Vec<OwnedFd>,
+    pub eventfds: Vec<Arc<OwnedFd>>,
     /// One for each thread of the worker that has a doorbell. All lanes share it: a
     /// thread that one lane has woken takes that lane's request, so another lane, for
     /// its own, must wake another thread.

@@ -5,45 +5,82 @@
 //! then a whole segment's parameter, then what takes all the rest. If that leads to no
 //! end, the next is tried; each node is tried once at most, since one way leads to it.
 
+use std::cmp::{Ordering, Reverse};
+use std::sync::Arc;
+
 use memchr::memchr;
 
 use super::params::Params;
 use super::pattern::Segment;
 
-/// Values by pattern.
-#[derive(Debug, Default)]
+/// Values by pattern. A clone shares all nodes with the original; to change one of the two
+/// copies the nodes on the way to what changes.
+#[derive(Clone, Debug, Default)]
 pub struct Tree {
-    root: Node,
+    root: Arc<Node>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Node {
     /// Sorted.
-    literals: Vec<(Box<str>, Node)>,
+    literals: Vec<(Arc<str>, Arc<Node>)>,
     /// Those with longer prefixes first, then those with longer suffixes.
-    affixed: Vec<(Box<str>, Box<str>, Node)>,
-    param: Option<Box<Node>>,
+    affixed: Vec<(Affixes, Arc<Node>)>,
+    param: Option<Arc<Node>>,
     catch_all: Option<usize>,
     /// Of a pattern that ends here.
     end: Option<usize>,
 }
 
+/// What stands before and behind a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Affixes {
+    prefix: Arc<str>,
+    suffix: Arc<str>,
+}
+
+impl Affixes {
+    fn compare(&self, prefix: &str, suffix: &str) -> Ordering {
+        let of = |prefix: &str, suffix: &str| (Reverse(prefix.len()), Reverse(suffix.len()));
+        let by_length = of(&self.prefix, &self.suffix).cmp(&of(prefix, suffix));
+        by_length.then_with(|| (&*self.prefix, &*self.suffix).cmp(&(prefix, suffix)))
+    }
+}
+
 impl Tree {
     /// Sets the value of a pattern of this shape.
     pub fn insert(&mut self, shape: &[Segment], value: usize) {
-        let mut node = &mut self.root;
+        let mut node = Arc::make_mut(&mut self.root);
         for segment in shape {
-            node = match segment {
-                Segment::Literal(text) => node.literal(text),
-                Segment::Affixed { prefix, suffix } => node.affixed(prefix, suffix),
-                Segment::Param => node.param.get_or_insert_default(),
-                Segment::CatchAll => {
-                    node.catch_all = Some(value);
-                    return;
-                }
-            };
+            if *segment == Segment::CatchAll {
+                node.catch_all = Some(value);
+                return;
+            }
+            node = node.child_or_new(segment);
         }
         node.end = Some(value);
+    }
+
+    /// Takes the pattern of this shape out, and the nodes that are for it alone.
+    pub fn remove(&mut self, shape: &[Segment]) {
+        Arc::make_mut(&mut self.root).remove(shape);
+    }
+
+    /// Whether it has no patterns.
+    pub fn is_empty(&self) -> bool {
+        self.root.is_empty()
+    }
+
+    /// The value of the pattern of this shape.
+    pub fn get(&self, shape: &[Segment]) -> Option<usize> {
+        let mut node = &*self.root;
+        for segment in shape {
+            if *segment == Segment::CatchAll {
+                return node.catch_all;
+            }
+            node = node.child(segment)?;
+        }
+        node.end
     }
 
     /// The value of the pattern that matches; its parameters are written to `params`.
@@ -56,28 +93,93 @@ impl Tree {
 }
 
 impl Node {
-    fn literal(&mut self, text: &str) -> &mut Self {
-        let place = self.literals.binary_search_by(|known| (*known.0).cmp(text));
-        let index = place.unwrap_or_else(|index| {
-            self.literals.insert(index, (text.into(), Self::default()));
-            index
-        });
-        &mut self.literals[index].1
+    fn is_empty(&self) -> bool {
+        let has_child =
+            !self.literals.is_empty() || !self.affixed.is_empty() || self.param.is_some();
+        !has_child && self.catch_all.is_none() && self.end.is_none()
     }
 
-    fn affixed(&mut self, prefix: &str, suffix: &str) -> &mut Self {
-        let order =
-            |prefix: &str, suffix: &str| (usize::MAX - prefix.len(), usize::MAX - suffix.len());
-        let new = (order(prefix, suffix), prefix, suffix);
-        let place = self
-            .affixed
-            .binary_search_by(|(p, s, _)| (order(p, s), &**p, &**s).cmp(&new));
-        let index = place.unwrap_or_else(|index| {
-            let node = (prefix.into(), suffix.into(), Self::default());
-            self.affixed.insert(index, node);
-            index
-        });
-        &mut self.affixed[index].2
+    fn literal_place(&self, text: &str) -> Result<usize, usize> {
+        self.literals
+            .binary_search_by(|(known, _)| (**known).cmp(text))
+    }
+
+    fn affixed_place(&self, prefix: &str, suffix: &str) -> Result<usize, usize> {
+        self.affixed
+            .binary_search_by(|(known, _)| known.compare(prefix, suffix))
+    }
+
+    /// The node behind a segment, which is no catch-all.
+    fn child(&self, segment: &Segment) -> Option<&Self> {
+        let child = match segment {
+            Segment::Literal(text) => &self.literals[self.literal_place(text).ok()?].1,
+            Segment::Affixed { prefix, suffix } => {
+                &self.affixed[self.affixed_place(prefix, suffix).ok()?].1
+            }
+            Segment::Param => self.param.as_ref()?,
+            Segment::CatchAll => return None,
+        };
+        Some(child)
+    }
+
+    fn child_or_new(&mut self, segment: &Segment) -> &mut Self {
+        let child = match segment {
+            Segment::Literal(text) => {
+                let index = self.literal_place(text).unwrap_or_else(|index| {
+                    let new = (Arc::from(&**text), Arc::default());
+                    self.literals.insert(index, new);
+                    index
+                });
+                &mut self.literals[index].1
+            }
+            Segment::Affixed { prefix, suffix } => {
+                let index = self.affixed_place(prefix, suffix).unwrap_or_else(|index| {
+                    let affixes = Affixes {
+                        prefix: Arc::from(&**prefix),
+                        suffix: Arc::from(&**suffix),
+                    };
+                    self.affixed.insert(index, (affixes, Arc::default()));
+                    index
+                });
+                &mut self.affixed[index].1
+            }
+            Segment::Param => self.param.get_or_insert_default(),
+            Segment::CatchAll => unreachable!("nothing is behind a catch-all"),
+        };
+        Arc::make_mut(child)
+    }
+
+    fn remove(&mut self, shape: &[Segment]) {
+        let (first, rest) = match shape {
+            [] => {
+                self.end = None;
+                return;
+            }
+            [Segment::CatchAll, ..] => {
+                self.catch_all = None;
+                return;
+            }
+            [first, rest @ ..] => (first, rest),
+        };
+        if self.child(first).is_none() {
+            return;
+        }
+        let child = self.child_or_new(first);
+        child.remove(rest);
+        if !child.is_empty() {
+            return;
+        }
+        match first {
+            Segment::Literal(text) => {
+                self.literals.retain(|(known, _)| **known != **text);
+            }
+            Segment::Affixed { prefix, suffix } => {
+                let is_other = |known: &Affixes| known.compare(prefix, suffix).is_ne();
+                self.affixed.retain(|(known, _)| is_other(known));
+            }
+            Segment::Param => self.param = None,
+            Segment::CatchAll => {}
+        }
     }
 
     /// `rest` is what follows the last slash that was passed; `None` at the end. It ends at
@@ -89,15 +191,12 @@ impl Node {
             Some(slash) => (&rest[..slash], Some(&rest[slash + 1..])),
             None => (rest, None),
         };
-        let literal = self
-            .literals
-            .binary_search_by(|known| (*known.0).cmp(segment));
-        if let Ok(index) = literal
+        if let Ok(index) = self.literal_place(segment)
             && let Some(found) = self.literals[index].1.find(tail, end, params)
         {
             return Some(found);
         }
-        for (prefix, suffix, node) in &self.affixed {
+        for (Affixes { prefix, suffix }, node) in &self.affixed {
             let value = segment.strip_prefix(&**prefix);
             let value = value.and_then(|rest| rest.strip_suffix(&**suffix));
             if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -247,6 +346,13 @@ mod tests {
                     patterns.push(pattern);
                 }
             }
+            let all = patterns.clone();
+            let mut edited = Tree::default();
+            for (index, pattern) in all.iter().enumerate() {
+                edited.insert(pattern.shape(), index);
+                assert_eq!(edited.get(pattern.shape()), Some(index));
+            }
+            let whole = edited.clone();
             while !patterns.is_empty() {
                 random.shuffle(&mut patterns);
                 let mut tree = Tree::default();
@@ -271,9 +377,20 @@ mod tests {
                         best.map(|((_, params), pattern)| (pattern, params)),
                         "{path} among {patterns:?}"
                     );
+                    let params = &mut Params::default();
+                    let of_edited = edited.find(&path, params).map(|index| &all[index]);
+                    assert_eq!(of_edited, found.map(|(pattern, _)| pattern), "{path}");
                 }
-                patterns.pop();
+                let gone = patterns.pop().expect("it is not empty");
+                edited.remove(gone.shape());
+                assert_eq!(edited.get(gone.shape()), None);
             }
+            assert!(edited.is_empty(), "{edited:?} of {all:?}");
+            let all = all.iter().enumerate();
+            assert!(
+                all.into_iter()
+                    .all(|(index, pattern)| whole.get(pattern.shape()) == Some(index))
+            );
         }
     }
 }

@@ -43,10 +43,11 @@ pub struct FdBudget {
 }
 
 impl FdBudget {
-    /// Shares out `fd_limit` descriptors; a session with so many lanes has a connection
-    /// that is held twice, a process, two regions, and two eventfds for each lane.
+    /// Shares out `fd_limit` descriptors; a session with so many lanes has a connection, a
+    /// process, and an eventfd for each lane. Another connection for each session may wait to
+    /// become one.
     pub fn new(fd_limit: u64, lane_count: u32) -> Self {
-        let session_fds = 5 + 2 * u64::from(lane_count);
+        let session_fds = 3 + u64::from(lane_count);
         let others = OTHER_FD_COUNT.min(fd_limit / OTHER_FD_DIVISOR);
         let rest = fd_limit.saturating_sub(others);
         let all = (rest / SESSION_FD_DIVISOR / session_fds).max(1);
@@ -72,7 +73,7 @@ mod tests {
             for lane_count in [1, 2, 8] {
                 let budget = FdBudget::new(fd_limit, lane_count);
                 let sessions = budget.sessions;
-                let session_fds = u64::from(sessions.all) * (5 + 2 * u64::from(lane_count));
+                let session_fds = u64::from(sessions.all) * (3 + u64::from(lane_count));
                 assert!(
                     budget.connections + session_fds <= fd_limit,
                     "{fd_limit} {budget:?}"

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use slotway_shm_proto::Method;
 use slotway_shm_proto::credentials::PeerCredentials;
 use slotway_shm_proto::message::Hello;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::http::local_reply::LocalReply;
 use crate::lanes::violation::Violation;
@@ -106,6 +106,8 @@ pub struct Greeting {
     pub socket: OwnedFd,
     /// Its process, where this hub can see it, and its user.
     pub peer: PeerCredentials,
+    /// Others of its user wait while it has this.
+    pub turn: OwnedSemaphorePermit,
 }
 
 /// How a worker begins.

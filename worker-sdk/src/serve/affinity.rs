@@ -16,6 +16,7 @@ use crate::session::Session;
 
 /// The core that one receiving thread is kept to.
 pub(crate) struct Affinity {
+    thread_index: u32,
     home_lane: Option<u32>,
     /// What the thread may use when it is let go.
     allowed: Option<CpuSet>,
@@ -27,9 +28,10 @@ pub(crate) struct Affinity {
 
 impl Affinity {
     /// For the calling thread. `None`: it is left alone.
-    pub fn new(home_lane: Option<u32>) -> Self {
+    pub fn new(home_lane: Option<u32>, thread_index: u32) -> Self {
         let allowed = home_lane.and_then(|_| sched_getaffinity(None).ok());
         Self {
+            thread_index,
             home_lane,
             allowed,
             kept_to: None,
@@ -60,9 +62,9 @@ impl Affinity {
             // A reactor that moves about is not chased: each move costs more
             // than the wakes it saves.
             if self.steady_count >= STEADY_WAKE_COUNT {
-                self.move_to(wanted);
+                self.move_to(session, wanted);
             } else if self.kept_to.is_some() {
-                self.move_to(None);
+                self.move_to(session, None);
             }
         }
     }
@@ -70,15 +72,15 @@ impl Affinity {
     /// To be called before an async handler is polled: threads that it, or the
     /// runtime for it, starts would inherit the one core, for good.
     #[inline]
-    pub fn let_go(&mut self) {
+    pub fn let_go(&mut self, session: &Session) {
         self.steady_count = 0;
         if self.kept_to.is_some() {
-            self.move_to(None);
+            self.move_to(session, None);
         }
     }
 
     #[cold]
-    fn move_to(&mut self, wanted: Option<u32>) {
+    fn move_to(&mut self, session: &Session, wanted: Option<u32>) {
         let Some(allowed) = &self.allowed else { return };
         let mut set = *allowed;
         if let Some(cpu) = wanted {
@@ -95,7 +97,10 @@ impl Affinity {
             return;
         }
         match sched_setaffinity(None, &set) {
-            Ok(()) => self.kept_to = wanted,
+            Ok(()) => {
+                self.kept_to = wanted;
+                session.tell_cpu(self.thread_index, wanted);
+            }
             // Forbidden here: the scheduler decides, as it would have.
             Err(_) => self.home_lane = None,
         }

@@ -62,7 +62,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
         let _entered = self.spawner.enter();
         let mut scratch = Scratch {
             handler: HandlerScratch::new(&self.spawner, self.thread_count),
-            affinity: Affinity::new(self.home_lane()),
+            affinity: Affinity::new(self.home_lane(), self.thread_index),
         };
         while !self.session.has_ended() {
             if !self.drain(&mut scratch) && !self.spin() {
@@ -223,7 +223,7 @@ impl<S: Send + Sync + 'static> Receiver<S> {
             unrung.ring(&self.session);
         }
         if route.is_async() {
-            scratch.affinity.let_go();
+            scratch.affinity.let_go(&self.session);
         }
         let started = Instant::now();
         self.session.meter.began(self.thread_index);

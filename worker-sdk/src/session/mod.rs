@@ -136,6 +136,14 @@ impl Session {
             .checked_sub(1)
     }
 
+    /// Says which CPU a receiving thread is kept to.
+    pub fn tell_cpu(&self, thread_index: u32, cpu: Option<u32>) {
+        let word = self.geometry.thread_cpu(thread_index);
+        let told = cpu.map_or(0, |cpu| cpu + 1);
+        let word = self.regions.responses.u32_at(word);
+        word.store(told, Ordering::Relaxed);
+    }
+
     fn completion_entries(&self, lane_index: u32) -> OwnWords<'_> {
         let offsets = &self.lanes[lane_index as usize].offsets;
         let word_count = self.geometry.ring_entry_count() as usize * 2;

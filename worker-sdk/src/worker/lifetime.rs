@@ -152,7 +152,7 @@ fn next_pause(pause: Duration) -> Duration {
     let mut random = [0_u8; 1];
     // Without random bytes there is no jitter, which is all that is lost.
     let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
-    let jitter = f64::from(random[0]) / 1024.0;
+    let jitter = f64::from(random[0]) / 512.0;
     (pause * 2)
         .clamp(RECONNECT_PAUSE_MIN, RECONNECT_PAUSE_MAX)
         .mul_f64(1.0 - jitter)

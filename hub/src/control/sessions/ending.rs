@@ -99,8 +99,12 @@ impl Sessions {
 
     /// The reactors have let go of a session: after an end, or once it drained.
     pub fn lanes_closed(&mut self, id: u64) {
-        self.closing.retain(|session| session.id != id);
+        let closing = &mut self.closing;
+        if let Some(place) = closing.iter().position(|session| session.id == id) {
+            self.indexes.give_back(closing.swap_remove(place).index);
+        }
         if let Some(attached) = self.take(id) {
+            self.indexes.give_back(attached.session.index);
             tracing::info!(worker = attached.session.name, "drained");
             let goodbye = attached
                 .drain
@@ -195,6 +199,7 @@ impl Sessions {
         for id in refused {
             self.leave(id);
         }
+        self.editor.touch_all();
         self.publish();
     }
 

@@ -9,7 +9,8 @@ mod opening;
 mod turns;
 mod view;
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -33,12 +34,12 @@ use crate::metrics::route::{RouteId, RouteIds};
 use crate::routing::absence::Absences;
 use crate::routing::concurrency::{Gate, Gates};
 use crate::routing::conflict::check_conflicts;
+use crate::routing::editor::TableEditor;
 use crate::routing::limit_rules::LimitRules;
 use crate::routing::limits::{Limits, RouteLimits};
 use crate::routing::pattern::Pattern;
 use crate::routing::registration::{ExpectedRoute, ExpectedWorker, Registration, RouteSpec};
 use crate::routing::session::{Session, SessionState};
-use crate::routing::table::RouteTable;
 use crate::shared::id::new_id;
 use crate::shared::{Shared, sabotage};
 use crate::status::incidents::Incidents;
@@ -56,7 +57,7 @@ struct Attached {
     session: Arc<Session>,
     state: SessionState,
     /// The connection that is the session.
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     watcher: JoinHandle<()>,
     /// How a session that drains ends.
     drain: Option<Drain>,
@@ -95,6 +96,8 @@ pub struct Sessions {
     closing: Vec<Arc<Session>>,
     /// Routes whose workers have gone.
     absences: Absences,
+    /// Makes the next table.
+    editor: TableEditor,
     /// Workers that must be there and have never been.
     missing: Vec<String>,
     turns: Turns,
@@ -105,6 +108,7 @@ pub struct Sessions {
     /// Where the requests of each route are counted.
     route_ids: RouteIds<RouteSpec>,
     next_id: u64,
+    indexes: Indexes,
     /// Whether another hub takes over from this one, or this one from another.
     handover: Handover<oneshot::Sender<()>>,
 }
@@ -114,6 +118,7 @@ impl Sessions {
     pub fn new(shared: Arc<Shared>, attach_path: String) -> Self {
         let mut sessions = Self {
             absences: Absences::new(ABSENT_ROUTE_COUNT_MAX),
+            editor: TableEditor::default(),
             missing: shared.config.expect_worker.clone(),
             turns: Turns::default(),
             incidents: Incidents::default(),
@@ -126,6 +131,7 @@ impl Sessions {
             attached: Vec::new(),
             closing: Vec::new(),
             next_id: 1,
+            indexes: Indexes::default(),
             handover: Handover::Idle,
         };
         // Requests for workers that have never been are known from the first one on.
@@ -279,34 +285,27 @@ impl Sessions {
         routes.iter().map(enter).collect()
     }
 
-    /// The lowest index that no session has.
-    fn free_index(&self) -> usize {
-        let taken: Vec<_> = self
-            .attached
-            .iter()
-            .map(|attached| attached.session.index)
-            .chain(self.closing.iter().map(|session| session.index))
-            .collect();
-        // Of one index more than are taken, one is free.
-        (0..=taken.len())
-            .find(|index| !taken.contains(index))
-            .expect("more indexes than sessions")
-    }
-
     /// Makes the new table visible, in one step.
     pub fn publish(&mut self) {
         sabotage::pause("publish");
-        let attached = self.attached.iter();
-        let attached = attached.map(|attached| (Arc::clone(&attached.session), attached.state));
-        let closing = self.closing.iter();
-        let closing = closing.map(|session| (Arc::clone(session), SessionState::Ended));
-        let sessions = attached.chain(closing).collect();
-        let absences = self.absences.recent(clock::coarse_ms());
+        let live = self.attached.iter().filter(|attached| attached.is_live());
+        self.editor.serve(live.map(|attached| &attached.session));
+        self.absences.forget_old(clock::coarse_ms());
+        for route in self.absences.take_changed() {
+            let absence = self.absences.get(&route);
+            self.editor.set_absence(route, absence);
+        }
         let mut rules = Rules {
             live: Arc::clone(&self.shared.live.borrow()),
             gates: &mut self.gates,
         };
-        let table = RouteTable::build(sessions, absences, self.missing.clone(), &mut rules);
+        let mut table = self.editor.table(&mut rules);
+        let attached = self.attached.iter();
+        let attached = attached.map(|attached| (Arc::clone(&attached.session), attached.state));
+        let closing = self.closing.iter();
+        let closing = closing.map(|session| (Arc::clone(session), SessionState::Ended));
+        table.sessions = attached.chain(closing).collect();
+        table.missing.clone_from(&self.missing);
         self.shared.routes.publish(table);
         self.shared.wake_reactors();
         feed::tell_changed(&self.shared);
@@ -339,6 +338,29 @@ impl Sessions {
         self.expired.drain(..forget);
 
         self.evict_late();
+    }
+}
+
+/// Dense numbers for sessions, each in use once.
+#[derive(Debug, Default)]
+struct Indexes {
+    /// As many as have ever been in use at a time.
+    count: usize,
+    free: BinaryHeap<Reverse<usize>>,
+}
+
+impl Indexes {
+    /// The lowest that is free.
+    fn take(&mut self) -> usize {
+        if let Some(Reverse(index)) = self.free.pop() {
+            return index;
+        }
+        self.count += 1;
+        self.count - 1
+    }
+
+    fn give_back(&mut self, index: usize) {
+        self.free.push(Reverse(index));
     }
 }
 

@@ -41,7 +41,7 @@ enum NotAttached {
 /// Who asks.
 #[derive(Clone, Copy)]
 struct Asking<'a> {
-    socket: &'a OwnedFd,
+    socket: &'a Arc<OwnedFd>,
     peer: PeerCredentials,
     grant: &'a Grant,
 }
@@ -49,10 +49,7 @@ struct Asking<'a> {
 /// What a session is made of.
 struct Parts {
     regions: HubRegions,
-    eventfds: Vec<OwnedFd>,
-    socket: OwnedFd,
-    /// The same socket, to listen to.
-    watched: OwnedFd,
+    eventfds: Vec<Arc<OwnedFd>>,
 }
 
 impl From<Refusal> for NotAttached {
@@ -68,7 +65,9 @@ impl Sessions {
             opening,
             socket,
             peer,
+            turn: _turn,
         } = greeting;
+        let socket = Arc::new(socket);
         // The rules may have changed since it came.
         let grant = self.shared.attach_policy.borrow().grant(&socket, peer);
         let Some(grant) = grant else {
@@ -288,18 +287,13 @@ impl Sessions {
             tracing::error!(worker = name, "cannot create a session: {error}");
             Refusal::NoResources
         })?;
-        let Parts {
-            regions,
-            eventfds,
-            socket,
-            watched,
-        } = parts;
+        let Parts { regions, eventfds } = parts;
         let route_ids = self.count_routes(&routes);
         let id = self.next_id;
         self.next_id += 1;
         let session = Arc::new(Session {
             id,
-            index: self.free_index(),
+            index: self.indexes.take(),
             worker_id,
             name,
             shares_routes,
@@ -318,8 +312,8 @@ impl Sessions {
             alive_at_ms: 0.into(),
             open_lanes: OpenLanes::new(self.shared.geometry.lane_count()),
         });
-        let watcher = self.watch(&session, watched, peer.pid);
-        self.enter(&session, is_instance, socket, watcher);
+        let watcher = self.watch(&session, Arc::clone(socket), peer.pid);
+        self.enter(&session, is_instance, Arc::clone(socket), watcher);
         self.publish();
         tracing::info!(
             worker = session.name,
@@ -338,7 +332,7 @@ impl Sessions {
         &mut self,
         session: &Arc<Session>,
         is_instance: bool,
-        socket: OwnedFd,
+        socket: Arc<OwnedFd>,
         watcher: JoinHandle<()>,
     ) {
         if !is_instance {
@@ -363,14 +357,15 @@ impl Sessions {
     /// Makes the memory and the bells of a session, and hands them to the worker.
     fn make(&self, name: &str, routes: &[RouteSpec], greeted: &OwnedFd) -> io::Result<Parts> {
         let geometry = self.shared.geometry;
-        let regions =
+        let mut regions =
             HubRegions::create(&region_label(name), &geometry).map_err(io::Error::other)?;
-        let eventfds = (0..geometry.lane_count())
-            .map(|_| new_eventfd())
-            .collect::<Result<Vec<_>, _>>()?;
-        let (socket, watched) = (greeted.try_clone()?, greeted.try_clone()?);
-        let fds = regions.fds.iter().chain(&eventfds);
-        let fds: Vec<BorrowedFd<'_>> = fds.map(AsFd::as_fd).collect();
+        let eventfds = (0..geometry.lane_count()).map(|_| new_eventfd().map(Arc::new));
+        let eventfds = eventfds.collect::<Result<Vec<_>, _>>()?;
+        // The worker has them then; the maps are all that is needed here.
+        let files = regions.fds.take().into_iter().flatten();
+        let files: Vec<OwnedFd> = files.collect();
+        let bells = eventfds.iter().map(|eventfd| eventfd.as_fd());
+        let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).chain(bells).collect();
         let own_paths = &self.shared.config.own_paths;
         let hidden = own_paths.shadowed(routes);
         if let Some(pattern) = hidden {
@@ -385,16 +380,11 @@ impl Sessions {
             hides_paths: hidden.is_some(),
         };
         packet::send(greeted, &welcome.to_packet(), &fds)?;
-        Ok(Parts {
-            regions,
-            eventfds,
-            socket,
-            watched,
-        })
+        Ok(Parts { regions, eventfds })
     }
 
     /// Listens to a session's connection until it ends.
-    fn watch(&self, session: &Session, socket: OwnedFd, pid: Option<Pid>) -> JoinHandle<()> {
+    fn watch(&self, session: &Session, socket: Arc<OwnedFd>, pid: Option<Pid>) -> JoinHandle<()> {
         let shared = Arc::clone(&self.shared);
         let (id, worker, may_emit) = (session.id, session.name.clone(), session.may_emit);
         tokio::spawn(async move {
