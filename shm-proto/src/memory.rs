@@ -184,6 +184,17 @@ impl OwnRegion {
         count_or_errno(received)
     }
 
+    /// Like [`PeerRegion::send`].
+    pub fn send(
+        &self,
+        socket: BorrowedFd<'_>,
+        head: &[u8],
+        offset: u64,
+        bytes: usize,
+    ) -> Result<usize, Errno> {
+        send(&self.0, socket, head, offset, bytes)
+    }
+
     /// Copies a head to `offset`.
     #[inline]
     pub fn write_head<T: SharedHead>(&self, offset: u64, head: &T) {
@@ -266,31 +277,7 @@ impl PeerRegion {
         offset: u64,
         bytes: usize,
     ) -> Result<usize, Errno> {
-        let mut parts = [
-            libc::iovec {
-                iov_base: head.as_ptr().cast_mut().cast(),
-                iov_len: head.len(),
-            },
-            libc::iovec {
-                iov_base: self.0.at(offset, bytes).cast(),
-                iov_len: bytes,
-            },
-        ];
-        // SAFETY: an all-zero msghdr is one without address and ancillary data.
-        // Both parts are readable for as long as the call: `head` is borrowed,
-        // the other is in bounds (`at`) of a mapping that `self` keeps. sendmsg
-        // only reads them. The other process may write the second meanwhile:
-        // then some mixture is sent, which is its own response's body; no Rust
-        // reference to those bytes is made, which is what safe wrappers of the
-        // call would need.
-        let sent = unsafe {
-            let mut message: libc::msghdr = std::mem::zeroed();
-            message.msg_iov = parts.as_mut_ptr();
-            message.msg_iovlen = parts.len();
-            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            libc::sendmsg(socket.as_raw_fd(), &raw const message, flags)
-        };
-        count_or_errno(sent)
+        send(&self.0, socket, head, offset, bytes)
     }
 
     /// The bytes themselves, without a copy.
@@ -305,6 +292,40 @@ impl PeerRegion {
         // the caller promises.
         unsafe { std::slice::from_raw_parts(start, bytes) }
     }
+}
+
+fn send(
+    mapping: &Mapping,
+    socket: BorrowedFd<'_>,
+    head: &[u8],
+    offset: u64,
+    bytes: usize,
+) -> Result<usize, Errno> {
+    let mut parts = [
+        libc::iovec {
+            iov_base: head.as_ptr().cast_mut().cast(),
+            iov_len: head.len(),
+        },
+        libc::iovec {
+            iov_base: mapping.at(offset, bytes).cast(),
+            iov_len: bytes,
+        },
+    ];
+    // SAFETY: an all-zero msghdr is one without address and ancillary data.
+    // Both parts are readable for as long as the call: `head` is borrowed,
+    // the other is in bounds (`at`) of a mapping that the caller keeps. sendmsg
+    // only reads them. Another process may write the second meanwhile:
+    // then some mixture is sent, which is its own response's body; no Rust
+    // reference to those bytes is made, which is what safe wrappers of the
+    // call would need.
+    let sent = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = parts.as_mut_ptr();
+        message.msg_iovlen = parts.len();
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        libc::sendmsg(socket.as_raw_fd(), &raw const message, flags)
+    };
+    count_or_errno(sent)
 }
 
 /// What a call that counts bytes has returned.

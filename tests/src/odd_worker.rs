@@ -41,6 +41,17 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<State> {
         .in_place(Method::Post, "/odd/echo", |_, request| {
             request.response(200).body(request.body())
         })
+        .in_place(Method::Post, "/odd/part/{start}/{end}", |_, request| {
+            let number = |name| {
+                request
+                    .param(name)
+                    .and_then(|text| text.parse::<usize>().ok())
+            };
+            let (start, end) = (number("start").unwrap_or(0), number("end").unwrap_or(0));
+            let body = request.body();
+            let end = end.min(body.len());
+            request.response(200).body(&body[start.min(end)..end])
+        })
         .in_place_async(Method::Post, "/odd/echo-later", |_, request| async move {
             tokio::time::sleep(Duration::from_micros(300)).await;
             request.response(200).body(request.body())

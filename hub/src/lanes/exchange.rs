@@ -19,6 +19,7 @@ use slotway_shm_proto::{BodyEnd, ByteRing};
 use crate::clock;
 use crate::lanes::lane::Lane;
 use crate::lanes::phase::Phase;
+use crate::lanes::response_head::ArenaPart;
 use crate::lanes::slot::{Event, Kept};
 use crate::lanes::streams::{Permit, StreamClient};
 use crate::lanes::violation::Violation;
@@ -246,32 +247,47 @@ impl Exchange {
             .copy_head(self.offsets.response_head)
     }
 
-    /// Copies from the response arena behind the end of `out`. The range has
-    /// been checked by [`crate::lanes::response_head`].
+    /// Where a part of an arena starts. The range has been checked by
+    /// [`crate::lanes::response_head`], and is once more: behind it are other clients' slots.
     #[inline]
-    pub fn append_from_arena(&self, offset: u32, bytes: u32, out: &mut Vec<u8>) {
-        assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
-        let start = self.offsets.response_arena + u64::from(offset);
-        self.lane
-            .session
-            .regions
-            .responses
-            .append_to(start, bytes as usize, out);
+    fn start_of(&self, part: ArenaPart) -> u64 {
+        let end = u64::from(part.offset) + u64::from(part.bytes);
+        assert!(end <= u64::from(self.arena_bytes()));
+        let arena = if part.is_requests {
+            self.offsets.request_arena
+        } else {
+            self.offsets.response_arena
+        };
+        arena + u64::from(part.offset)
     }
 
-    /// Sends `head` and then a part of the arena, as much as the socket takes at
+    /// Copies a part of an arena behind the end of `out`.
+    #[inline]
+    pub fn append_from_arena(&self, part: ArenaPart, out: &mut Vec<u8>) {
+        let (start, bytes) = (self.start_of(part), part.bytes as usize);
+        let regions = &self.lane.session.regions;
+        if part.is_requests {
+            regions.requests.append_to(start, bytes, out);
+        } else {
+            regions.responses.append_to(start, bytes, out);
+        }
+    }
+
+    /// Sends `head` and then a part of an arena, as much as the socket takes at
     /// once. Returns how much that was.
     pub fn send_from_arena(
         &self,
         socket: BorrowedFd<'_>,
         head: &[u8],
-        offset: u32,
-        bytes: u32,
+        part: ArenaPart,
     ) -> Result<usize, Errno> {
-        assert!(u64::from(offset) + u64::from(bytes) <= u64::from(self.arena_bytes()));
-        let start = self.offsets.response_arena + u64::from(offset);
-        let responses = &self.lane.session.regions.responses;
-        responses.send(socket, head, start, bytes as usize)
+        let (start, bytes) = (self.start_of(part), part.bytes as usize);
+        let regions = &self.lane.session.regions;
+        if part.is_requests {
+            regions.requests.send(socket, head, start, bytes)
+        } else {
+            regions.responses.send(socket, head, start, bytes)
+        }
     }
 
     /// The worker's consumed cursor of the request body, against this side's.

@@ -9,16 +9,22 @@ use slotway_shm_proto::limits::{
 
 use crate::lanes::violation::Violation;
 
+/// A part of one of a slot's arenas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArenaPart {
+    /// It is the request's arena: the worker answers with what came.
+    pub is_requests: bool,
+    /// From the arena's start.
+    pub offset: u32,
+    /// Length.
+    pub bytes: u32,
+}
+
 /// Where the body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResponseBody {
-    /// All of it in the arena.
-    Whole {
-        /// From the arena's start.
-        offset: u32,
-        /// Length.
-        bytes: u32,
-    },
+    /// All of it in an arena.
+    Whole(ArenaPart),
     /// Through a ring in the arena.
     Stream {
         /// The ring's place, from the arena's start.
@@ -58,7 +64,13 @@ pub fn check(
     if head.fields_bytes > RESPONSE_FIELDS_BYTES_MAX || head.fields_bytes > arena_bytes {
         return Err(Violation::Head("field section"));
     }
-    if head.body_offset < head.fields_bytes || head.body_offset > arena_bytes {
+    let is_requests = head.flags & response_flags::BODY_IN_REQUEST != 0;
+    if is_requests && streams {
+        return Err(Violation::Head("body that streams from the request"));
+    }
+    // Behind its fields, if it shares their arena.
+    let least = if is_requests { 0 } else { head.fields_bytes };
+    if head.body_offset < least || head.body_offset > arena_bytes {
         return Err(Violation::Head("body offset"));
     }
     let room = arena_bytes - head.body_offset;
@@ -75,10 +87,11 @@ pub fn check(
         if head.body_bytes > u64::from(room) {
             return Err(Violation::Head("body"));
         }
-        ResponseBody::Whole {
+        ResponseBody::Whole(ArenaPart {
+            is_requests,
             offset: head.body_offset,
             bytes: head.body_bytes as u32,
-        }
+        })
     };
     let status = RESPONSE_STATUSES
         .contains(&head.status)
@@ -114,11 +127,26 @@ mod tests {
         let response = check(&head(), 7, ARENA, false).unwrap();
         assert_eq!(
             response.body,
-            ResponseBody::Whole {
+            ResponseBody::Whole(ArenaPart {
+                is_requests: false,
                 offset: 24,
                 bytes: 100
-            }
+            })
         );
+        let of_request = ResponseHead {
+            flags: response_flags::BODY_IN_REQUEST,
+            body_offset: 8,
+            ..head()
+        };
+        assert_eq!(
+            check(&of_request, 7, ARENA, false).unwrap().body,
+            ResponseBody::Whole(ArenaPart {
+                is_requests: true,
+                offset: 8,
+                bytes: 100
+            })
+        );
+        assert!(check(&of_request, 7, ARENA, true).is_err());
         let head = ResponseHead {
             body_ring_bytes: ARENA - 24,
             body_bytes: 1 << 40,
@@ -157,6 +185,11 @@ mod tests {
             },
             ResponseHead {
                 body_bytes: u64::MAX,
+                ..head()
+            },
+            ResponseHead {
+                flags: response_flags::BODY_IN_REQUEST,
+                body_offset: ARENA - 99,
                 ..head()
             },
         ];

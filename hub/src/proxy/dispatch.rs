@@ -85,6 +85,7 @@ pub async fn with_body(
                 waiting_bytes: waiting_bytes as u32,
             };
             let (exchange, _) = dispatch(wire, call, method, body).await?;
+            wire.expect_request(head_bytes + bytes);
             (exchange, used, None)
         }
         Body::Decoded(body) => {

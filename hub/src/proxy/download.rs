@@ -10,6 +10,7 @@ use super::wait;
 use crate::clock;
 use crate::http::encode;
 use crate::lanes::exchange::Exchange;
+use crate::lanes::response_head::ArenaPart;
 use crate::lanes::slot::Event;
 use crate::limits::{DIRECT_SEND_BYTES_MIN, READ_STEP_BYTES};
 use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
@@ -108,8 +109,13 @@ async fn send_piece(
     if download.chunked {
         encode::chunk_size(&mut wire.output, take);
     }
-    for (start, count) in download.ring.pieces(consumed, take) {
-        send_directly(wire, exchange, download.offset + start, count)?;
+    for (start, bytes) in download.ring.pieces(consumed, take) {
+        let piece = ArenaPart {
+            is_requests: false,
+            offset: download.offset + start,
+            bytes,
+        };
+        send_directly(wire, exchange, piece)?;
     }
     download.left = download.left.map(|left| left - u64::from(take));
     if download.chunked {
@@ -156,13 +162,12 @@ async fn await_more(wire: &Wire, call: &mut Call, exchange: &Exchange) -> Result
 pub fn send_directly(
     wire: &mut Wire,
     exchange: &Exchange,
-    offset: u32,
-    bytes: u32,
+    part: ArenaPart,
 ) -> Result<bool, EarlyEnd> {
     let mut sent = 0;
-    if bytes >= DIRECT_SEND_BYTES_MIN {
+    if part.bytes >= DIRECT_SEND_BYTES_MIN {
         let head = &wire.output;
-        match exchange.send_from_arena(wire.state.stream().as_fd(), head, offset, bytes) {
+        match exchange.send_from_arena(wire.state.stream().as_fd(), head, part) {
             Ok(count) => {
                 wire.state.stream().note_sent(count);
                 wire.recorder().sent(count);
@@ -175,6 +180,11 @@ pub fn send_directly(
     let of_head = sent.min(wire.output.len());
     let of_body = (sent - of_head) as u32;
     wire.output.drain(..of_head);
-    exchange.append_from_arena(offset + of_body, bytes - of_body, &mut wire.output);
+    let rest = ArenaPart {
+        offset: part.offset + of_body,
+        bytes: part.bytes - of_body,
+        ..part
+    };
+    exchange.append_from_arena(rest, &mut wire.output);
     Ok(wire.output.is_empty())
 }

@@ -13,7 +13,7 @@ use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::field_section::{self, FieldSection};
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
-use crate::lanes::response_head::{self, ResponseBody, WorkerResponse};
+use crate::lanes::response_head::{self, ArenaPart, ResponseBody, WorkerResponse};
 use crate::lanes::slot::Event;
 use crate::lanes::streams::StreamClient;
 use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
@@ -116,19 +116,13 @@ pub async fn send(
     let without_body = call.head.method == Some(Method::Head)
         || response.status.is_some_and(encode::has_no_content);
     match response.body {
-        ResponseBody::Whole { offset, bytes } => {
-            if !without_body && download::send_directly(wire, &exchange, offset, bytes)? {
+        ResponseBody::Whole(part) => {
+            if !without_body && download::send_directly(wire, &exchange, part)? {
                 wire.reactor.lanes.finish(exchange);
                 return Ok(note_written(wire, call, after));
             }
-            let lane = Rc::clone(exchange.lane());
             wire.reactor.lanes.finish(exchange);
-            let sent = if lane.used_count() > 0 {
-                wire.flush_now().await
-            } else {
-                wire.flush().await
-            };
-            sent.map_err(|_| EarlyEnd::ClientGone)?;
+            wire.flush_now().await.map_err(|_| EarlyEnd::ClientGone)?;
         }
         // Dropping the exchange tells the worker that nobody reads on.
         ResponseBody::Stream { .. } if without_body => {
@@ -174,7 +168,7 @@ fn ends_with_the_connection(call: &Call, response: &WorkerResponse) -> bool {
 
 fn framing_of(call: &Call, status: u16, body: &ResponseBody) -> BodyFraming {
     let length = match body {
-        ResponseBody::Whole { bytes, .. } => Some(u64::from(*bytes)),
+        ResponseBody::Whole(part) => Some(u64::from(part.bytes)),
         ResponseBody::Stream { bytes, .. } => *bytes,
     };
     match length {
@@ -207,7 +201,12 @@ fn encode_head(
         moments.append_server_timing(&mut wire.output);
     }
     let fields_start = wire.output.len();
-    exchange.append_from_arena(0, response.fields_bytes, &mut wire.output);
+    let fields = ArenaPart {
+        is_requests: false,
+        offset: 0,
+        bytes: response.fields_bytes,
+    };
+    exchange.append_from_arena(fields, &mut wire.output);
     // Judged after the copy: nobody can change these bytes any more.
     match field_section::check(&wire.output[fields_start..], status) {
         Ok(FieldSection { closes: true }) => after = AfterRequest::Close,

@@ -87,6 +87,14 @@ impl Wire {
         result
     }
 
+    /// The next request may be like this one: if all of it fits, it is to come with one read.
+    /// More than that had better wait in the socket, from which it goes into its slot.
+    pub fn expect_request(&mut self, bytes: usize) {
+        if bytes > self.input.capacity() && bytes <= READ_BUFFER_BYTES {
+            self.input.reserve(READ_BUFFER_BYTES - self.input.len());
+        }
+    }
+
     /// Drops a request's bytes from the input. What is left is the next one's.
     pub fn consume_input(&mut self, bytes: usize) {
         if bytes == self.input.len() {
@@ -128,16 +136,16 @@ impl Wire {
         result
     }
 
-    /// Sends the output without waiting for the end of the turn. With other
-    /// requests in flight that is the better way (measured 1.06 times the
-    /// requests/s and half the p99 at 16 connections); for a request by itself
-    /// the ring is.
+    /// Sends the output without waiting for the end of the turn: no further turn is needed
+    /// only to learn that it went out (measured at one connection: 1.5 fewer system calls for
+    /// each request; at 16, 1.06 times the requests/s and half the p99).
     pub async fn flush_now(&mut self) -> io::Result<()> {
         self.await_write();
         let buffer = std::mem::take(&mut self.output);
         let (result, buffer) = self.state.stream().write_all_now(buffer).await;
         self.note_sent(&result, buffer.len());
         self.keep_output(buffer);
+        self.note_if_slow();
         result
     }
 

@@ -170,6 +170,20 @@ impl Request {
         })
     }
 
+    /// Where bytes stand in the request's arena, if they are a part of it.
+    pub(crate) fn part_of(&self, bytes: &[u8]) -> Option<Span> {
+        let arena = self.bytes(Span {
+            offset: 0,
+            bytes: self.session.geometry.arena_bytes(),
+        });
+        let (arena, part) = (arena.as_ptr_range(), bytes.as_ptr_range());
+        let is_part = arena.contains(&part.start) && part.end <= arena.end;
+        is_part.then(|| Span {
+            offset: (part.start.addr() - arena.start.addr()) as u32,
+            bytes: bytes.len() as u32,
+        })
+    }
+
     /// Length of the body, if that is known.
     #[cfg(feature = "tower")]
     pub(crate) fn body_length(&self) -> Option<u64> {

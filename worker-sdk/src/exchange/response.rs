@@ -7,12 +7,14 @@ use std::sync::Arc;
 use serde::Serialize;
 use slotway_shm_proto::ByteRing;
 use slotway_shm_proto::field::{is_token_byte, is_value_byte, may_be_a_workers};
+use slotway_shm_proto::layout::Span;
 use slotway_shm_proto::limits::{
     BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX, RESPONSE_STATUSES,
 };
 
 use crate::exchange::body_sender::BodySender;
 use crate::exchange::request::Request;
+use crate::limits::LENT_BYTES_MIN;
 use crate::session::SlotKey;
 use crate::session::stream;
 
@@ -36,6 +38,8 @@ pub struct Response {
 pub(crate) enum Body {
     /// In the response arena, from [`body_offset`] on.
     InSlot(u32),
+    /// A part of the request's arena, where the hub finds it.
+    OfRequest(Span),
     /// Too large for it; streams through it.
     Spilled(Vec<u8>),
     /// Written by a [`BodySender`]; of a length that may not be known.
@@ -133,8 +137,14 @@ impl<'r> ResponseBuilder<'r> {
         self.end(Body::InSlot(0))
     }
 
-    /// Ends the answer with these bytes. The content type is a header's task.
+    /// Ends the answer with these bytes. The content type is a header's task. Bytes of the
+    /// request itself are not copied.
     pub fn body(self, body: &[u8]) -> Response {
+        if body.len() >= LENT_BYTES_MIN
+            && let Some(part) = self.request.part_of(body)
+        {
+            return self.end(Body::OfRequest(part));
+        }
         if body.len() > self.room() {
             let mut spilled = self.request.session.bodies.take(body.len());
             spilled.extend_from_slice(body);
