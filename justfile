@@ -92,3 +92,7 @@ fuzz SECONDS="60":
         cargo +nightly fuzz run --fuzz-dir fuzz/libfuzzer $target target/fuzz/$target fuzz/corpus/$target \
             -- -max_total_time={{SECONDS}} -max_len=4096 -verbosity=0 -print_final_stats=1 || exit 1; \
     done
+
+# Instructions of the parts of a request's way against tests/instructions.txt (needs valgrind); --update
+instructions *ARGS:
+    cargo run --bin instructions -- {{ARGS}}

@@ -4,6 +4,7 @@
 //! own, never from above:
 //!
 //! ```text
+//! parts       pieces of a request's way, for counting their instructions (in tests alone)
 //! cli         the command line
 //! lifecycle   starts, stops and replaces the hub; binds its sockets; a thread per reactor
 //! front       accepts a client, reads a head, decides which part of the hub answers
@@ -54,6 +55,8 @@ pub mod lifecycle;
 pub mod limits;
 mod logging;
 mod metrics;
+#[cfg(test)]
+mod parts;
 mod proxy;
 mod reactor;
 mod routing;

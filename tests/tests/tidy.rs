@@ -30,7 +30,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
             &["sse"],
             &["front"],
             &["lifecycle"],
-            &["cli"],
+            &["cli", "parts"],
         ],
     ),
     (

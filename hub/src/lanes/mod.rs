@@ -15,7 +15,7 @@ pub mod phase;
 pub mod queue;
 pub mod response_head;
 #[cfg(test)]
-mod simulation;
+pub mod simulation;
 pub mod slot;
 pub mod streams;
 pub mod violation;

@@ -48,36 +48,38 @@ struct Worker {
     ran: BTreeSet<u64>,
 }
 
-fn pair() -> (Hub, Worker) {
-    let geometry = Geometry::new(1, SLOT_COUNT, 65_536).unwrap();
-    let route = RouteSpec::for_tests("/");
+/// A lane with one route, and the worker's view of its memory.
+pub fn lane_and_regions(route: RouteSpec, geometry: Geometry) -> (Rc<Lane>, WorkerRegions) {
     let mut session = Session::for_tests(0, "simulated", vec![route], geometry);
     session.ringers = vec![Ringer::default()];
-    let fds = [0, 1].map(|index: usize| {
-        session.regions.fds.as_ref().unwrap()[index]
-            .try_clone()
-            .unwrap()
-    });
-    let worker = Worker {
-        regions: WorkerRegions::map(&fds, &geometry).unwrap(),
-        geometry,
-        completions: CompletionProducer::default(),
-        running: HashMap::new(),
-        ran: BTreeSet::new(),
-    };
+    let fds = session.regions.fds.take().expect("nobody has taken them");
+    let regions = WorkerRegions::map(&fds, &geometry).unwrap();
     let lane = Lane::new(
         Arc::new(session),
         0,
         1000,
         LaneLimits {
-            requests: SLOT_COUNT,
+            requests: geometry.slot_count(),
             open_streams: 0,
         },
         [(); 2].map(|()| RouteQueues::new(Order::OldestFirst)),
         Rc::new(Recorder::new(Arc::default())),
     );
+    (Rc::new(lane), regions)
+}
+
+fn pair() -> (Hub, Worker) {
+    let geometry = Geometry::new(1, SLOT_COUNT, 65_536).unwrap();
+    let (lane, regions) = lane_and_regions(RouteSpec::for_tests("/"), geometry);
+    let worker = Worker {
+        regions,
+        geometry,
+        completions: CompletionProducer::default(),
+        running: HashMap::new(),
+        ran: BTreeSet::new(),
+    };
     let hub = Hub {
-        lane: Rc::new(lane),
+        lane,
         waiting: Vec::new(),
         next_number: 1,
         answered: BTreeSet::new(),
