@@ -25,6 +25,7 @@ slotway_tests::on_both_engines! {
     limits_of_line_head_and_fields_are_those_of_the_flags
     it_listens_on_several_addresses_and_on_a_unix_socket_whose_file_goes_with_it
     what_a_trusted_proxy_says_is_believed_and_what_others_say_does_not_reach_the_worker
+    reactors_keep_to_the_cores_that_they_are_given
 }
 
 fn a_connection_is_closed_after_its_share_of_requests(io: &str) {
@@ -171,4 +172,36 @@ fn what_a_trusted_proxy_says_is_believed_and_what_others_say_does_not_reach_the_
             );
         }
     }
+}
+
+fn reactors_keep_to_the_cores_that_they_are_given(io: &str) {
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let cores_of = |status: &str| {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        line.unwrap().trim().to_owned()
+    };
+    let first = cores_of(&own).split(['-', ',']).next().unwrap().to_owned();
+    for (affinity, expected) in [(&*first, &*first), ("off", &*cores_of(&own))] {
+        let flags = ["--reactors", "2", "--affinity", affinity];
+        let (hub, _worker) = start(io, "odd", &flags);
+        assert_eq!(http::get(hub.address, PATH).status, 200);
+        let tasks = format!("/proc/{}/task", hub.part.pid().as_raw_nonzero());
+        let tasks = std::fs::read_dir(tasks).unwrap().flatten();
+        let names = tasks.map(|task| {
+            let read = |name| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            (read("comm"), read("status"))
+        });
+        let reactors = names.filter(|(name, _)| name.starts_with("reactor-"));
+        let cores: Vec<_> = reactors.map(|(_, status)| cores_of(&status)).collect();
+        assert_eq!(cores, [expected, expected], "--affinity {affinity}");
+    }
+    let mut wrong = Part::start(
+        program(),
+        "hub",
+        &["--io", io, "--port", "0", "--affinity", "1023"],
+    );
+    assert!(!wrong.wait().success());
+    wrong.wait_for_log("--affinity: core 1023 is not one of those that this process may use");
 }

@@ -11,6 +11,7 @@ pub fn check(config: &Config) -> Vec<ConfigError> {
     let problems = [
         config.geometry().err(),
         config.attach.rules().err(),
+        forbidden_core(config),
         same_place_twice(config),
     ];
     let of_sockets = [no_secret(config), no_internal_socket(config)];
@@ -29,6 +30,12 @@ fn is_given_sockets() -> bool {
 
 /// In the environment of a hub that is to take over.
 pub const HANDOVER_VARIABLE: &str = "SLOTWAY_HANDOVER";
+
+/// Reactors can keep only to cores that the process may use.
+fn forbidden_core(config: &Config) -> Option<ConfigError> {
+    let (core, allowed) = config.affinity.forbidden()?;
+    Some(ConfigError::Affinity { core, allowed })
+}
 
 /// Addresses that others can reach need a secret.
 fn no_secret(config: &Config) -> Option<ConfigError> {

@@ -17,6 +17,14 @@ pub enum ConfigError {
     /// Each within its bounds, and too many together.
     #[error("--slots and --streams: {0} together, and a lane has at most {SLOT_COUNT_MAX}")]
     Slots(u64),
+    /// A core of another's, or none at all.
+    #[error("--affinity: core {core} is not one of those that this process may use: {allowed}")]
+    Affinity {
+        /// It.
+        core: usize,
+        /// Those that it may.
+        allowed: String,
+    },
     /// Others can reach it, and nothing keeps them out.
     #[error(
         "{0} can be reached from elsewhere: set HUB_SECRET or --secret-file (at least {SECRET_CHARS_MIN} characters), \

@@ -6,11 +6,12 @@
 //! while the hub serves.
 //!
 //! [`listen`] says where the hub listens, [`attach`] which users' workers may attach ([`account`]
-//! knows users and groups), [`deadlines`] how long clients are waited for, and [`logs`] what is
+//! knows users and groups), [`affinity`] on which cores it runs, [`deadlines`] how long clients are waited for, and [`logs`] what is
 //! logged. [`secret`] is what peers from other hosts must send, [`origin`] the web origins that
 //! may read responses, and [`duration`] reads times.
 
 pub mod account;
+pub mod affinity;
 pub mod attach;
 pub mod check;
 mod command_line;
@@ -52,6 +53,7 @@ use crate::logging::recent::RecentLines;
 use crate::routing::area::LimitRule;
 use crate::routing::own_paths::OwnPaths;
 
+use affinity::Affinity;
 use attach::AttachOptions;
 use deadlines::Deadlines;
 use duration::{Time, at_least};
@@ -203,6 +205,10 @@ pub struct Config {
     /// Reactor threads [default: half the cores, at least 1]
     #[arg(long)]
     pub reactors: Option<u32>,
+
+    /// Cores that reactors keep to: off, auto for one of its own each, or a list like 0,2-5
+    #[arg(long, value_name = "CORES", default_value_t = Affinity::Off)]
+    pub affinity: Affinity,
 
     /// I/O engine: uring, epoll, or auto for the first that the
     /// system allows

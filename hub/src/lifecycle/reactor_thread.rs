@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
+use rustix::thread::{CpuSet, sched_setaffinity};
 use slotway_net::{Engine, Listener, run};
 use tokio::sync::{mpsc, oneshot};
 
@@ -52,6 +53,9 @@ pub fn start_reactor(
         .spawn(move || {
             // Told by being dropped, whatever way the thread ends.
             let _end: oneshot::Sender<()> = end;
+            if let Some(core) = whole.config.affinity.core_of(index) {
+                keep_to(core, index);
+            }
             let report = started.clone();
             let result = run(engine, async move {
                 let listeners = |sockets: Vec<OwnedFd>| {
@@ -91,6 +95,19 @@ pub fn start_reactor(
         Err(_) => Err(StartError::Runtime(io::Error::other(
             "a reactor thread ended at once",
         ))),
+    }
+}
+
+/// Keeps the calling thread to a core.
+fn keep_to(core: usize, reactor: u32) {
+    let mut set = CpuSet::new();
+    set.set(core);
+    if let Err(error) = sched_setaffinity(None, &set) {
+        tracing::warn!(
+            reactor,
+            core,
+            "--affinity: the system does not let a reactor keep to its core ({error}); the scheduler places it"
+        );
     }
 }
 

@@ -116,12 +116,12 @@ fn build() -> Result<PathBuf, String> {
         .arg("--message-format=json")
         .stderr(Stdio::inherit());
     let messages = output(&mut cargo)?;
-    let programs = messages.lines().filter_map(|line| {
+    let mut programs = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
     programs
-        .last()
+        .next_back()
         .ok_or_else(|| "cargo has built no program".to_owned())
 }
 
