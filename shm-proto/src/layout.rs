@@ -43,7 +43,7 @@ pub use crate::offsets::{LaneOffsets, SlotOffsets};
 
 /// Rises whenever anything in this file changes its meaning. Hub and worker
 /// must have the same one.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// First word of both regions: `slotway` in ASCII, then a zero.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"slotway\0");
