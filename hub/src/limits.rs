@@ -17,6 +17,15 @@ pub const TIMEOUT_TIME_DEFAULT: Duration = Duration::from_secs(30);
 /// Silence after which a worker is pinged.
 pub const PING_TIME_DEFAULT: Duration = Duration::from_secs(5);
 
+/// A reactor that has left its core to a worker for longer than this has left it to others as
+/// well, and does not for a while: what that costs the others is a few percent at most.
+pub const YIELD_TIME_MAX: Duration = Duration::from_micros(500);
+/// See [`YIELD_TIME_MAX`].
+pub const YIELD_PAUSE: Duration = Duration::from_millis(100);
+
+/// Users other than the hub's own may have one of so many connections that wait to attach.
+pub const OTHERS_QUEUE_DIVISOR: u32 = 4;
+
 /// Lanes that a reactor pings in one turn.
 pub const PING_BATCH_COUNT: usize = 16;
 
@@ -61,8 +70,8 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
 /// back by then is taken for retired: its paths are 404, or those of a less specific route.
 pub const ABSENCE_TIME: Duration = Duration::from_secs(3600);
 
-/// Routes that are remembered after their workers have gone.
-pub const ABSENT_ROUTE_COUNT_MAX: usize = 16 * 1024;
+/// Routes that are remembered after their workers have gone: of several of the largest.
+pub const ABSENT_ROUTE_COUNT_MAX: usize = 4 * ROUTE_COUNT_MAX;
 
 /// Replacements of workers of a name within this time count together.
 pub const TURN_WINDOW: Duration = Duration::from_secs(60);

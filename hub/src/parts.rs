@@ -13,7 +13,7 @@ use slotway_shm_proto::Method;
 use slotway_shm_proto::claim;
 use slotway_shm_proto::layout::{Geometry, RequestHead as SlotHead, ResponseHead};
 use slotway_shm_proto::region::WorkerRegions;
-use slotway_shm_proto::ring::{CompletionKind, CompletionProducer, SubmissionIn};
+use slotway_shm_proto::ring::{CompletionKind, CompletionProducer};
 
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::field_section;
@@ -23,7 +23,7 @@ use crate::http::scan::HeadScanner;
 use crate::lanes::exchange::{Exchange, Outcome};
 use crate::lanes::lane::Lane;
 use crate::lanes::response_head::{self, ArenaPart, ResponseBody};
-use crate::lanes::simulation::lane_and_regions;
+use crate::lanes::simulation::{lane_and_regions, submissions};
 use crate::lanes::slot::Event;
 use crate::proxy::fill::{self, NO_BODY, Request};
 use crate::routing::absence::Absences;
@@ -168,11 +168,7 @@ impl Pair {
         let lane = self.geometry.lane(0);
         let word_count = self.geometry.ring_entry_count() as usize * 2;
         let (requests, responses) = (&self.regions.requests, &self.regions.responses);
-        let ring = SubmissionIn {
-            tail: requests.u32_at(lane.submission_tail),
-            head: responses.u32_at(lane.submission_head),
-            entries: requests.words_at(lane.submission_entries, word_count),
-        };
+        let ring = submissions(&self.regions, &self.geometry);
         while let Some(entry) = ring.claim() {
             let entry = entry.expect("an honest hub");
             let slot = self.geometry.slot(&lane, entry.slot_index);

@@ -5,7 +5,7 @@
 //! itself, started again as `PROGRAM role NAME …`: so every part is there
 //! wherever the program was built. `roles` has the parts, `system` starts and
 //! ends them, `http` is a client that says exactly what it is told to, `wrk` runs
-//! the other load generator, [`bench`] compares systems; `http_corpus` and `smuggling` are requests to try a front
+//! the other load generator, `bench` compares systems; `http_corpus` and `smuggling` are requests to try a front
 //! end with, `event_stream` is a client of Server-Sent Events, `scrape` reads metrics,
 //! `chromium` drives a browser, `users` becomes other users, `machine` is one of a test's own with systemd, `container` is one by runc, `crowd` is many workers, and `ledger` says whether every request got exactly one response.
 #![forbid(unsafe_code)]

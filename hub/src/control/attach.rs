@@ -16,21 +16,21 @@ use slotway_shm_proto::packet;
 use slotway_shm_proto::registration::{NotRegistered, REGISTER_PACKET_BYTES_MAX, Register};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-use super::attach_queue::AttachQueue;
+use super::attach_queue::{AttachQueue, QueueLimits};
 use crate::limits::{ACCEPT_PAUSE, HELLO_TIME, REGISTRATION_BYTES_MAX};
 use crate::shared::attach_policy::{AttachPolicy, Grant};
 use crate::shared::message::{ControlMessage, Greeting, Opening};
 
 /// Accepts workers, each in a task of its own until it has said hello. The
-/// listener is the socket's. Of each user so many may wait to say it.
+/// listener is the socket's. So many may wait to say it.
 pub async fn accept(
     listener: Watched,
-    greeting_count_max: u32,
+    limits: QueueLimits,
     control: mpsc::UnboundedSender<ControlMessage>,
     mut open: watch::Receiver<bool>,
     mut policy: watch::Receiver<AttachPolicy>,
 ) {
-    let queue = AttachQueue::new(greeting_count_max);
+    let queue = AttachQueue::new(limits);
     loop {
         // While a new hub takes over, workers wait for it.
         if open.wait_for(|is_open| *is_open).await.is_err() {

@@ -8,14 +8,42 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::HEARD_COUNT_MAX;
+use crate::limits::{HEARD_COUNT_MAX, OTHERS_QUEUE_DIVISOR};
+use crate::shared::fd_budget::SessionLimits;
 
 /// How many connections of each user have not been greeted.
 #[derive(Debug)]
 pub struct AttachQueue {
-    /// So many of a user may wait.
-    count_max: u32,
+    /// So many may wait: of the hub's own user, of another, and in all.
+    limits: QueueLimits,
     of_users: Mutex<HashMap<u32, OfUser>>,
+}
+
+/// How many connections may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct QueueLimits {
+    /// Of the hub's own user, and of root.
+    pub own: u32,
+    /// Of any other.
+    pub other: u32,
+    /// In all.
+    pub all: u32,
+}
+
+impl QueueLimits {
+    /// As many as there may be sessions: a descriptor each is kept for them.
+    pub fn of(sessions: SessionLimits) -> Self {
+        Self {
+            own: sessions.per_user,
+            other: (sessions.all / OTHERS_QUEUE_DIVISOR).max(1),
+            all: sessions.all,
+        }
+    }
+
+    fn of_user(&self, uid: u32) -> u32 {
+        let is_own = uid == 0 || uid == rustix::process::geteuid().as_raw();
+        if is_own { self.own } else { self.other }
+    }
 }
 
 #[derive(Debug)]
@@ -32,10 +60,10 @@ pub struct Place {
 }
 
 impl AttachQueue {
-    /// An empty one, in which so many of each user may wait.
-    pub fn new(count_max: u32) -> Arc<Self> {
+    /// An empty one.
+    pub fn new(limits: QueueLimits) -> Arc<Self> {
         Arc::new(Self {
-            count_max,
+            limits,
             of_users: Mutex::default(),
         })
     }
@@ -47,11 +75,15 @@ impl AttachQueue {
     /// A place for another connection of a user, if there is one.
     pub fn enter(self: &Arc<Self>, uid: u32) -> Option<Place> {
         let mut of_users = self.lock();
+        let all: u32 = of_users.values().map(|own| own.count).sum();
+        if all >= self.limits.all {
+            return None;
+        }
         let own = of_users.entry(uid).or_insert_with(|| OfUser {
             count: 0,
             heard: Arc::new(Semaphore::new(HEARD_COUNT_MAX)),
         });
-        if own.count >= self.count_max {
+        if own.count >= self.limits.of_user(uid) {
             return None;
         }
         own.count += 1;
@@ -93,10 +125,15 @@ mod tests {
     #[tokio::test]
     async fn a_user_s_connections_wait_for_each_other_and_not_for_another_user_s() {
         let most = HEARD_COUNT_MAX as u32 + 1;
-        let queue = AttachQueue::new(most);
+        let (uid, another) = (u32::MAX - 1, u32::MAX - 2);
+        let queue = AttachQueue::new(QueueLimits {
+            own: 0,
+            other: most,
+            all: most + 1,
+        });
         {
-            let places: Vec<_> = (0..most).map(|_| queue.enter(7).unwrap()).collect();
-            assert!(queue.enter(7).is_none());
+            let places: Vec<_> = (0..most).map(|_| queue.enter(uid).unwrap()).collect();
+            assert!(queue.enter(uid).is_none());
             let mut turns = Vec::new();
             for place in &places[1..] {
                 turns.push(place.turn().await);
@@ -104,7 +141,8 @@ mod tests {
             let mut last = pin!(places[0].turn());
             let mut cx = Context::from_waker(Waker::noop());
             assert!(last.as_mut().poll(&mut cx).is_pending());
-            let other = queue.enter(8).expect("another user's");
+            let other = queue.enter(another).expect("another user's");
+            assert!(queue.enter(another).is_none(), "as many as may be in all");
             assert!(pin!(other.turn()).poll(&mut cx).is_ready());
             turns.pop();
             assert!(last.as_mut().poll(&mut cx).is_ready());

@@ -1,7 +1,7 @@
 //! The control thread: everything that is not a proxied request. It owns the
 //! registrations and the sessions, and is the only one to change the routes.
 //!
-//! [`attach`] is the attach socket's side (workers wait for it in the `attach_queue`), [`register`] checks registrations (read by
+//! [`attach`] is the attach socket's side (workers wait for it in the [`attach_queue`]), [`register`] checks registrations (read by
 //! [`document`]), [`sessions`] is the set of both, [`events`] is what is pushed to clients of
 //! event streams, [`inspect`] says what every slot is in, and [`error`] why something is
 //! refused. [`admin`] carries out the commands of those who operate the hub ([`who`] would answer a
@@ -11,7 +11,7 @@
 pub mod admin;
 pub mod agent_check;
 pub mod attach;
-mod attach_queue;
+pub mod attach_queue;
 mod document;
 mod error;
 mod events;

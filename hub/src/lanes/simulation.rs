@@ -68,6 +68,19 @@ pub fn lane_and_regions(route: RouteSpec, geometry: Geometry) -> (Rc<Lane>, Work
     (Rc::new(lane), regions)
 }
 
+/// What the worker takes from the lane.
+pub fn submissions<'m>(regions: &'m WorkerRegions, geometry: &Geometry) -> SubmissionIn<'m> {
+    let lane = geometry.lane(0);
+    let word_count = geometry.ring_entry_count() as usize * 2;
+    SubmissionIn {
+        tail: regions.requests.u32_at(lane.submission_tail),
+        head: regions.responses.u32_at(lane.submission_head),
+        entries: regions
+            .requests
+            .words_at(lane.submission_entries, word_count),
+    }
+}
+
 fn pair() -> (Hub, Worker) {
     let geometry = Geometry::new(1, SLOT_COUNT, 65_536).unwrap();
     let (lane, regions) = lane_and_regions(RouteSpec::for_tests("/"), geometry);
@@ -148,13 +161,8 @@ impl Worker {
 
     fn receive(&mut self) -> bool {
         let lane = self.geometry.lane(0);
-        let word_count = self.geometry.ring_entry_count() as usize * 2;
         let (requests, responses) = (&self.regions.requests, &self.regions.responses);
-        let ring = SubmissionIn {
-            tail: requests.u32_at(lane.submission_tail),
-            head: responses.u32_at(lane.submission_head),
-            entries: requests.words_at(lane.submission_entries, word_count),
-        };
+        let ring = submissions(&self.regions, &self.geometry);
         let Some(entry) = ring.claim() else {
             return false;
         };

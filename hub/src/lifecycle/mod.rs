@@ -41,6 +41,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::config::check::check;
 use crate::control;
+use crate::control::attach_queue::QueueLimits;
 use crate::limits::{MOVE_TIME, STOP_GRACE};
 use crate::metrics::route::{RouteLabels, group_labels};
 use crate::routing::registration::ExpectedWorker;
@@ -266,7 +267,7 @@ impl Hub {
         let accept = control::attach::accept(
             listener,
             // However many workers come at once, those that may attach are not turned away.
-            shared.session_limits.per_user,
+            QueueLimits::of(shared.session_limits),
             control,
             attach_open.subscribe(),
             shared.attach_policy.subscribe(),

@@ -18,7 +18,11 @@ pub struct Gate {
 /// The gates of all routes that have one. A route keeps its gate for as long as a table or a request
 /// has it.
 #[derive(Debug, Default)]
-pub struct Gates(HashMap<RouteKey, Weak<Gate>>);
+pub struct Gates {
+    all: HashMap<RouteKey, Weak<Gate>>,
+    /// With as many, those that nothing has any more are dropped.
+    prune_at: usize,
+}
 
 impl Gate {
     /// Lets a request of a reactor in, if there is room; otherwise the reactor will be told when
@@ -60,11 +64,14 @@ impl Gates {
     /// The gate of a route, which lets in so many from now on.
     pub fn gate(&mut self, route: &RouteSpec, count_max: u32) -> Arc<Gate> {
         let key = route.key();
-        let known = self.0.get(&key).and_then(Weak::upgrade);
+        let known = self.all.get(&key).and_then(Weak::upgrade);
         let gate = known.unwrap_or_else(|| {
-            self.0.retain(|_, gate| gate.strong_count() > 0);
+            if self.all.len() >= self.prune_at {
+                self.all.retain(|_, gate| gate.strong_count() > 0);
+                self.prune_at = 2 * self.all.len() + 16;
+            }
             let gate = Arc::new(Gate::default());
-            self.0.insert(key, Arc::downgrade(&gate));
+            self.all.insert(key, Arc::downgrade(&gate));
             gate
         });
         gate.count_max.store(count_max, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::absence::Absence;
-use super::entry::{PathEntry, Target, allow_value};
+use super::entry::{MethodEntry, PathEntry, Target, allow_value};
 use super::limit_rules::LimitRules;
 use super::limits::RouteLimits;
 use super::registration::{RouteKey, RouteSpec};
@@ -141,11 +141,13 @@ impl TableEditor {
         };
         let entry = self.table.entries.get_mut(index);
         entry.methods.retain(|method| !method.is_void());
-        let first = entry.methods.iter().find_map(|method| method.route());
-        let Some((RouteSpec { path, .. }, _)) = first else {
+        let is_served = |method: &&MethodEntry| !method.targets.is_empty();
+        let served = entry.methods.iter().find(is_served);
+        let first = served.or(entry.methods.first());
+        let Some((RouteSpec { path, .. }, _)) = first.and_then(MethodEntry::route) else {
             return self.remove(route, index);
         };
-        // Who named the parameters may have gone.
+        // Who named the parameters first may have gone: those that serve the route count.
         entry.pattern = path.clone();
         entry.allow = allow_value(&entry.methods);
         let methods = entry.methods.iter_mut();
@@ -171,7 +173,10 @@ impl TableEditor {
         if patterns.is_empty()
             && let Some(host) = &route.host
         {
-            self.table.hosts.retain(|(known, _)| known != host);
+            let hosts = &mut self.table.hosts;
+            if let Ok(place) = hosts.binary_search_by(|(known, _)| known.cmp(host)) {
+                hosts.remove(place);
+            }
         }
     }
 }
@@ -463,5 +468,24 @@ mod tests {
                 assert_eq!(described(&table, &routes), was);
             }
         }
+    }
+
+    #[test]
+    fn parameters_are_called_what_those_call_them_that_serve_the_route() {
+        let a = session(1, "a", &[(Method::Get, "/x/{id}")]);
+        let b = session(2, "b", &[(Method::Post, "/x/{key}")]);
+        let mut absences = Absences::new(9);
+        absences.gone(&a, 5);
+        let mut editor = TableEditor::default();
+        for served in [vec![], vec![Arc::clone(&b)]] {
+            editor.serve(served.iter());
+            for route in absences.take_changed() {
+                editor.set_absence(route.clone(), absences.get(&route));
+            }
+            editor.table(&mut super::super::limit_rules::NoLimits);
+        }
+        let table = editor.table(&mut super::super::limit_rules::NoLimits);
+        let pattern = table.pattern_of(&b.routes[0], |_| true);
+        assert_eq!(pattern.map(Pattern::as_str), Some("/x/{key}"));
     }
 }

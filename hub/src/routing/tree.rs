@@ -171,11 +171,14 @@ impl Node {
         }
         match first {
             Segment::Literal(text) => {
-                self.literals.retain(|(known, _)| **known != **text);
+                if let Ok(place) = self.literal_place(text) {
+                    self.literals.remove(place);
+                }
             }
             Segment::Affixed { prefix, suffix } => {
-                let is_other = |known: &Affixes| known.compare(prefix, suffix).is_ne();
-                self.affixed.retain(|(known, _)| is_other(known));
+                if let Ok(place) = self.affixed_place(prefix, suffix) {
+                    self.affixed.remove(place);
+                }
             }
             Segment::Param => self.param = None,
             Segment::CatchAll => {}

@@ -172,14 +172,13 @@ impl Request {
 
     /// Where bytes stand in the request's arena, if they are a part of it.
     pub(crate) fn part_of(&self, bytes: &[u8]) -> Option<Span> {
-        let arena = self.bytes(Span {
-            offset: 0,
-            bytes: self.session.geometry.arena_bytes(),
-        });
-        let (arena, part) = (arena.as_ptr_range(), bytes.as_ptr_range());
-        let is_part = arena.contains(&part.start) && part.end <= arena.end;
-        is_part.then(|| Span {
-            offset: (part.start.addr() - arena.start.addr()) as u32,
+        // Addresses alone: what lies in the arena behind the head may be changing.
+        let nothing = self.bytes(Span::default());
+        let arena_bytes = self.session.geometry.arena_bytes() as usize;
+        let offset = bytes.as_ptr().addr().checked_sub(nothing.as_ptr().addr())?;
+        let is_part = offset.checked_add(bytes.len())? <= arena_bytes;
+        is_part.then_some(Span {
+            offset: offset as u32,
             bytes: bytes.len() as u32,
         })
     }

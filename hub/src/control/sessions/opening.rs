@@ -1,5 +1,6 @@
 //! How a session begins: a worker says hello or registers at the attach socket.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -168,11 +169,12 @@ impl Sessions {
             )));
         }
         // Those that another hub hands over are as good as here.
+        let own: HashSet<&RouteSpec> = registration.routes.iter().collect();
         for expected in self.reservations.values() {
             let is_others = expected.uid.is_some_and(|uid| uid != from.peer.uid);
             let other = &expected.registration;
-            let shares = |route| other.routes.contains(route);
-            if is_others && (other.name == *name || registration.routes.iter().any(shares)) {
+            let shares = |route| own.contains(route);
+            if is_others && (other.name == *name || other.routes.iter().any(shares)) {
                 return Err(refused(format!(
                     "the worker {:?} of another user is expected, with this name or one of these routes",
                     other.name
