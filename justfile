@@ -65,9 +65,9 @@ differential:
 bench-observe *ARGS:
     cargo run --release --bin bench-observe -- {{ARGS}}
 
-# Bodies, idle and dribbling clients; echo beside nginx and axum (needs nginx): [ROUNDS]
-bench-http *ARGS:
-    cargo run --release --bin bench-http -- {{ARGS}}
+# What large bodies, idle and dribbling clients cost
+bench-http:
+    cargo run --release --bin bench-http
 
 # A thousand workers attach; what requests cost beside them (needs wrk): [SECONDS [ROUNDS]]
 bench-attach *ARGS:

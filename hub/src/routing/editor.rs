@@ -210,6 +210,7 @@ mod tests {
     use crate::routing::cell::RouteCell;
     use crate::routing::conflict::check_conflicts;
     use crate::routing::found::{FoundRoute, NoRoute};
+    use crate::routing::limit_rules::NoLimits;
     use crate::routing::params::Params;
     use crate::routing::pattern::Pattern;
     use crate::routing::registration::Registration;
@@ -449,7 +450,7 @@ mod tests {
             for route in absences.take_changed() {
                 editor.set_absence(route.clone(), absences.get(&route));
             }
-            let edited = editor.table(&mut super::super::limit_rules::NoLimits);
+            let edited = editor.table(&mut NoLimits);
             let mut fresh = TableEditor::default();
             fresh.serve(live.iter());
             for route in &all {
@@ -457,7 +458,7 @@ mod tests {
                     fresh.set_absence(route.key(), Some(absence));
                 }
             }
-            let fresh = fresh.table(&mut super::super::limit_rules::NoLimits);
+            let fresh = fresh.table(&mut NoLimits);
             assert_eq!(described(&edited, &all), described(&fresh, &all));
             assert_eq!(edited.hosts.len(), fresh.hosts.len());
             assert_eq!(edited.entries.iter().count(), fresh.entries.iter().count());
@@ -482,9 +483,9 @@ mod tests {
             for route in absences.take_changed() {
                 editor.set_absence(route.clone(), absences.get(&route));
             }
-            editor.table(&mut super::super::limit_rules::NoLimits);
+            editor.table(&mut NoLimits);
         }
-        let table = editor.table(&mut super::super::limit_rules::NoLimits);
+        let table = editor.table(&mut NoLimits);
         let pattern = table.pattern_of(&b.routes[0], |_| true);
         assert_eq!(pattern.map(Pattern::as_str), Some("/x/{key}"));
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use slotway_loadgen::load::plan::{Plan, Stop};
 use slotway_loadgen::load::run::run;
 
-use super::loads::Load;
+use super::loads::closed;
 use super::systems::System;
 use crate::wrk;
 
@@ -36,14 +36,9 @@ const PERF_START: Duration = Duration::from_millis(500);
 
 /// Looks at a system.
 pub fn look(system: &System, time: Duration) -> Facts {
-    let load = Load {
-        connection_count: 64,
-        rate: None,
-        body_bytes: 0,
-    };
     let plan = Plan {
         warmup: Duration::ZERO,
-        ..load.plan(system, time)
+        ..closed(64).plan(system, time)
     };
     let requests = || {
         let outcome = run(&plan, &Arc::new(Stop::default()), &mut ());

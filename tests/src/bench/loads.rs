@@ -24,7 +24,8 @@ pub struct Load {
     pub body_bytes: usize,
 }
 
-const fn closed(connection_count: usize) -> Load {
+/// Ordinary requests, one after the other on each connection.
+pub const fn closed(connection_count: usize) -> Load {
     Load {
         connection_count,
         rate: None,

@@ -1,16 +1,14 @@
-//! `just bench-http`: what bodies, idle clients and dribbling clients cost the hub,
-//! in one run. Echo of bodies beside nginx → Unix socket → axum and beside axum.
+//! `just bench-http`: what large bodies, idle clients and dribbling clients cost the hub, in one
+//! run. Echo of bodies beside other systems is one of the loads of `just bench`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use slotway_loadgen::compare::rounds::{Contestant, Metric, Rounds, measure};
-use slotway_loadgen::compare::statistics::{Ratio, median};
+use slotway_loadgen::compare::statistics::median;
 use slotway_loadgen::load::plan::{Length, Plan, Stop};
 use slotway_loadgen::load::run::{allow_descriptors, run};
 use slotway_loadgen::units::{count, duration};
@@ -18,7 +16,7 @@ use slotway_loadgen::workload::{Expected, Template, Workload};
 use slotway_net::Engine;
 use slotway_tests::http;
 use slotway_tests::roles;
-use slotway_tests::system::{Folder, HubPart, PATIENCE, Part, address_in};
+use slotway_tests::system::{HubPart, Part};
 
 const GIB: u64 = 1 << 30;
 const IDLE_COUNT: usize = 10_000;
@@ -28,22 +26,9 @@ fn main() -> ExitCode {
     if let Some(code) = roles::play() {
         return code;
     }
-    let rounds = match std::env::args().nth(1).map(|text| text.parse::<u32>()) {
-        None => 6,
-        Some(Ok(rounds)) if rounds >= 3 => rounds,
-        Some(_) => {
-            eprintln!("usage: bench-http [ROUNDS, at least 3]");
-            return ExitCode::from(2);
-        }
-    };
-    if Command::new("nginx").arg("-v").output().is_err() {
-        eprintln!("bench-http: nginx is needed; install it (`apt-get install nginx-light`)");
-        return ExitCode::FAILURE;
-    }
     large_bodies();
     idle_clients();
     dribbling_clients();
-    echo_of_bodies(rounds);
     ExitCode::SUCCESS
 }
 
@@ -138,7 +123,7 @@ fn busy_connection(address: SocketAddr) -> (u64, u64) {
         warmup: Duration::from_millis(300),
         length: Length::Time(Duration::from_secs(1)),
         ..Plan::new(
-            workload(&format!("http://{address}/api/items/42"), &[]),
+            workload(&format!("http://{address}/api/items/42")),
             Engine::Epoll,
         )
     };
@@ -156,16 +141,14 @@ fn busy_connection(address: SocketAddr) -> (u64, u64) {
     (middle(|run| run.0), middle(|run| run.1))
 }
 
-fn workload(url: &str, body: &[u8]) -> Workload {
-    let template = Template {
-        method: if body.is_empty() { "GET" } else { "POST" }.to_owned(),
-        fields: Vec::new(),
-        body: body.to_vec(),
-    };
+fn workload(url: &str) -> Workload {
     let expected = Expected {
         status: Some(200),
-        body_bytes: (!body.is_empty()).then_some(body.len() as u64),
-        sha256: None,
+        ..Expected::default()
+    };
+    let template = Template {
+        method: "GET".to_owned(),
+        ..Template::default()
     };
     Workload::of_url(url, &template, expected).expect("a URL of ours")
 }
@@ -244,112 +227,4 @@ fn dribbling_clients() {
         duration(among),
         among as f64 / alone as f64
     );
-}
-
-/// A process that is killed with the value.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        // Fails only if it has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn start_nginx(folder: &Path, port: u16, upstream: &Path) -> Killed {
-    let config = folder.join("nginx.conf");
-    let (folder, upstream) = (folder.display(), upstream.display());
-    let text = format!(
-        "user root; daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log /dev/null;\n\
-         events {{ worker_connections 1024; }}\n\
-         http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
-         fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
-         client_max_body_size 20m; client_body_buffer_size 2m; keepalive_requests 1000000000;\n\
-         upstream axum {{ server unix:{upstream}; keepalive 128; keepalive_requests 1000000000; }}\n\
-         server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://axum;\n\
-         proxy_http_version 1.1; proxy_set_header Connection \"\"; }} }} }}\n"
-    );
-    std::fs::write(&config, text).expect("the folder is ours");
-    let child = Command::new("nginx")
-        .arg("-c")
-        .arg(&config)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    Killed(child.expect("nginx starts"))
-}
-
-fn echo_of_bodies(rounds: u32) {
-    let folder = Folder::new();
-    let hub = HubPart::start(&program(), &[]);
-    let _worker = hub.start_worker("echo", "echo");
-    let mut axum = Part::start(&program(), "axum", &[]);
-    let axum_address = address_in(&axum.first_line()).expect("it says where it listens");
-    let socket = folder.path().join("axum.sock");
-    let socket_text = socket.to_str().expect("a path of ours is text");
-    let mut behind = Part::start(&program(), "axum", &[socket_text]);
-    behind.first_line();
-    // Outside the range that the system hands out.
-    let port = 10_000 + (std::process::id() % 10_000) as u16;
-    let _nginx = start_nginx(folder.path(), port, &socket);
-    let nginx_address = SocketAddr::from(([127, 0, 0, 1], port));
-    let start = Instant::now();
-    while TcpStream::connect(nginx_address).is_err() {
-        assert!(start.elapsed() < PATIENCE, "nginx does not listen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    println!(
-        "echo of a body, 8 connections, {rounds} rounds of 1 s each, interleaved; medians, ratios with 95 % confidence"
-    );
-    println!(
-        "{:>9} {:>10} {:>10} {:>10}   {:<22} {:<22}",
-        "bytes", "slotway/s", "nginx/s", "axum/s", "slotway / nginx", "slotway / axum"
-    );
-    for bytes in [16 << 10, 64 << 10, 1 << 20] {
-        let body = vec![b'x'; bytes];
-        let contestant = |name: &str, address: SocketAddr| Contestant {
-            name: name.to_owned(),
-            plan: Plan {
-                connection_count: 8,
-                warmup: Duration::from_millis(200),
-                length: Length::Time(Duration::from_secs(1)),
-                ..Plan::new(
-                    workload(&format!("http://{address}/api/echo"), &body),
-                    Engine::Epoll,
-                )
-            },
-            cpu_time: None,
-        };
-        let contestants = [
-            contestant("slotway", hub.address),
-            contestant("nginx", nginx_address),
-            contestant("axum", axum_address),
-        ];
-        let measured = measure(&contestants, rounds, &Arc::new(Stop::default()), |_, _| {});
-        assert!(measured.cut_short.is_none(), "{:?}", measured.cut_short);
-        let [slotway, nginx, axum] = &measured.all[..] else {
-            unreachable!("one for each contestant");
-        };
-        let rate = |rounds: &Rounds| count(median(&rounds.values(Metric::Rate)) as u64);
-        let ratio = |theirs: &Rounds| {
-            Ratio::paired(&slotway.values(Metric::Rate), &theirs.values(Metric::Rate))
-                .map_or("–".to_owned(), |ratio| {
-                    format!("{:.2} [{:.2}, {:.2}]", ratio.value, ratio.low, ratio.high)
-                })
-        };
-        println!(
-            "{:>9} {:>10} {:>10} {:>10}   {:<22} {:<22}",
-            count(bytes as u64),
-            rate(slotway),
-            rate(nginx),
-            rate(axum),
-            ratio(nginx),
-            ratio(axum),
-        );
-        let errors: u64 = measured.all.iter().map(Rounds::error_count).sum();
-        assert_eq!(errors, 0, "errors of all three");
-    }
-    println!("floors: slotway / nginx at least 1.3, slotway / axum at least 0.7");
 }
