@@ -63,8 +63,8 @@ mod tests {
     use std::net::TcpListener;
 
     #[test]
-    fn a_listening_address_is_connected_to_and_a_closed_one_refuses_on_both_engines() {
-        for engine in [Engine::Uring, Engine::Epoll] {
+    fn a_listening_address_is_connected_to_and_a_closed_one_refuses_on_each_engine() {
+        for engine in Engine::ALL {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = Address::Tcp(listener.local_addr().unwrap());
             run(engine, async move {

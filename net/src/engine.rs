@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use tokio::task::LocalSet;
 
+use crate::direct;
 use crate::uring::{self, Refusal};
 
 /// What moves the bytes.
@@ -16,14 +17,22 @@ use crate::uring::{self, Refusal};
 pub enum Engine {
     /// `io_uring(7)`, on tokio-uring.
     Uring,
+    /// `io_uring(7)`, driven by this crate.
+    UringDirect,
     /// `epoll(7)`, on tokio.
     Epoll,
+}
+
+impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Uring, Self::UringDirect, Self::Epoll];
 }
 
 impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Uring => "io_uring",
+            Self::UringDirect => "io_uring (direct)",
             Self::Epoll => "epoll",
         })
     }
@@ -32,11 +41,13 @@ impl fmt::Display for Engine {
 /// What a user asks for (`--io`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IoChoice {
-    /// `io_uring`, or epoll where the system refuses that.
+    /// The first that the system has: `uring-direct`, `uring`, epoll.
     #[default]
     Auto,
-    /// `io_uring` or nothing.
+    /// `io_uring` on tokio-uring, or nothing.
     Uring,
+    /// `io_uring` driven by the hub itself, or nothing. From Linux 6.1.
+    UringDirect,
     /// epoll.
     Epoll,
 }
@@ -48,8 +59,9 @@ impl FromStr for IoChoice {
         match text {
             "auto" => Ok(Self::Auto),
             "uring" => Ok(Self::Uring),
+            "uring-direct" => Ok(Self::UringDirect),
             "epoll" => Ok(Self::Epoll),
-            _ => Err("expected auto, uring or epoll".to_owned()),
+            _ => Err("expected auto, uring-direct, uring or epoll".to_owned()),
         }
     }
 }
@@ -59,6 +71,7 @@ impl fmt::Display for IoChoice {
         f.pad(match self {
             Self::Auto => "auto",
             Self::Uring => "uring",
+            Self::UringDirect => "uring-direct",
             Self::Epoll => "epoll",
         })
     }
@@ -69,20 +82,32 @@ impl fmt::Display for IoChoice {
 pub struct Chosen {
     /// The engine.
     pub engine: Engine,
-    /// Why it is not `io_uring`, though that was wanted if it could be had.
+    /// Why it is not the one that was wanted first.
     pub refusal: Option<Refusal>,
 }
 
-/// Finds the engine to use, by making a ring and dropping it again.
+/// Finds the engine to use, by making its ring and dropping it again.
 pub fn choose(choice: IoChoice) -> Result<Chosen, Refusal> {
     let found = |engine, refusal| Ok(Chosen { engine, refusal });
     match choice {
         IoChoice::Epoll => found(Engine::Epoll, None),
-        IoChoice::Auto | IoChoice::Uring => match uring::probe() {
-            Ok(()) => found(Engine::Uring, None),
-            Err(refusal) if choice == IoChoice::Auto => found(Engine::Epoll, Some(refusal)),
-            Err(refusal) => Err(refusal),
-        },
+        IoChoice::UringDirect => {
+            direct::probe()?;
+            found(Engine::UringDirect, None)
+        }
+        IoChoice::Uring => {
+            uring::probe()?;
+            found(Engine::Uring, None)
+        }
+        IoChoice::Auto => {
+            let Err(old) = direct::probe() else {
+                return found(Engine::UringDirect, None);
+            };
+            match uring::probe() {
+                Ok(()) => found(Engine::Uring, Some(old)),
+                Err(refusal) => found(Engine::Epoll, Some(refusal)),
+            }
+        }
     }
 }
 
@@ -101,7 +126,7 @@ pub enum RunError {
 }
 
 /// Runs a future, and the local tasks that it spawns, on this thread until it
-/// is done. A panic is returned as an error: tokio-uring panics where the kernel
+/// is done. A panic is returned as an error: an engine panics where the kernel
 /// refuses `io_uring_enter(2)`, as it may for want of memory.
 pub fn run<F: Future>(engine: Engine, future: F) -> Result<F::Output, RunError> {
     let caught = |run: &mut dyn FnMut() -> F::Output| {
@@ -117,6 +142,12 @@ pub fn run<F: Future>(engine: Engine, future: F) -> Result<F::Output, RunError> 
             // Only a ring that works may be taken apart: that waits for its operations.
             drop(ManuallyDrop::into_inner(runtime));
             Ok(output)
+        }
+        Engine::UringDirect => {
+            let mut output = None;
+            let run = || output = Some(direct::run(take()));
+            catch_unwind(AssertUnwindSafe(run)).map_err(|_| RunError::Panicked(engine))?;
+            output.expect("it has run")
         }
         Engine::Epoll => {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -135,7 +166,12 @@ mod tests {
 
     #[test]
     fn what_users_write_is_what_they_read() {
-        for choice in [IoChoice::Auto, IoChoice::Uring, IoChoice::Epoll] {
+        for choice in [
+            IoChoice::Auto,
+            IoChoice::Uring,
+            IoChoice::UringDirect,
+            IoChoice::Epoll,
+        ] {
             assert_eq!(choice.to_string().parse(), Ok(choice));
         }
         assert!("io_uring".parse::<IoChoice>().is_err());
@@ -145,6 +181,6 @@ mod tests {
     fn epoll_is_had_for_the_asking_and_auto_never_fails() {
         assert_eq!(choose(IoChoice::Epoll).unwrap().engine, Engine::Epoll);
         let auto = choose(IoChoice::Auto).unwrap();
-        assert_eq!(auto.engine == Engine::Epoll, auto.refusal.is_some());
+        assert_eq!(auto.engine == Engine::UringDirect, auto.refusal.is_none());
     }
 }

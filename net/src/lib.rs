@@ -2,9 +2,10 @@
 //! generator are written against this crate, and only its files name an engine.
 //!
 //! - `engine`: which engine, why not the other, and running a thread on it;
-//! - `uring`: building the ring, and why a system refuses it;
+//! - `direct`: the ring of a thread, driven by this crate;
+//! - `uring`: the same on tokio-uring, and why a system refuses a ring;
 //! - `address`, `connect`, `listener`: how connections come about. They are the
-//!   same on both engines, on the runtime's epoll, since connections are few
+//!   same on all engines, on the runtime's epoll, since connections are few
 //!   and requests are many;
 //! - `passed`: sockets that the service manager has opened;
 //! - `socket`: calls on a socket outside the engines; `stream`: reading and writing, which is where the engines differ;
@@ -22,6 +23,7 @@
 mod address;
 mod bell;
 mod connect;
+mod direct;
 mod engine;
 mod hangup;
 mod listener;

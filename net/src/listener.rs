@@ -92,10 +92,10 @@ mod tests {
     use std::rc::Rc;
 
     #[test]
-    fn connections_of_both_families_are_accepted_and_closing_ends_the_wait_on_both_engines() {
+    fn connections_of_both_families_are_accepted_and_closing_ends_the_wait_on_each_engine() {
         let folder = std::env::temp_dir().join(format!("slotway-net-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        for engine in [Engine::Uring, Engine::Epoll] {
+        for engine in Engine::ALL {
             let path = folder.join(format!("{engine}.sock"));
             let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let tcp_client = std::net::TcpStream::connect(tcp.local_addr().unwrap()).unwrap();

@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFdReadyGuard;
 use tokio_uring::buf::{BoundedBuf, IoBuf};
 
+use crate::direct::RingSocket;
 use crate::engine::Engine;
 use crate::readable::{Watched, registered};
 use crate::socket::{OpenSocket, borrow, reset_on_close, send_now, unacknowledged_bytes};
@@ -27,6 +28,7 @@ enum Socket {
     /// The type says TCP, yet reading and writing know only the descriptor, so
     /// it serves Unix sockets as well.
     Uring(tokio_uring::net::TcpStream),
+    Direct(RingSocket),
     Epoll(Watched),
 }
 
@@ -37,6 +39,7 @@ impl Stream {
         rustix::io::ioctl_fionbio(&socket, engine == Engine::Epoll)?;
         let socket = match engine {
             Engine::Uring => Socket::Uring(tokio_uring::net::TcpStream::from_std(socket.into())),
+            Engine::UringDirect => Socket::Direct(RingSocket::new(socket)?),
             Engine::Epoll => {
                 Socket::Epoll(registered(socket, Interest::READABLE | Interest::WRITABLE)?)
             }
@@ -47,22 +50,59 @@ impl Stream {
         })
     }
 
-    /// Reads once into the spare capacity of `buffer`, of which there must be
-    /// some. 0 is the end of the stream.
+    /// Reads once behind what is in `buffer`, which should have spare capacity for it. 0 is the
+    /// end of the stream.
     pub async fn read(&self, mut buffer: Vec<u8>) -> (io::Result<usize>, Vec<u8>) {
-        debug_assert!(buffer.len() < buffer.capacity(), "no room to read into");
         match &self.socket {
             Socket::Uring(socket) => {
+                debug_assert!(buffer.len() < buffer.capacity(), "no room to read into");
                 let length = buffer.len();
                 let (result, slice) = socket.read(buffer.slice(length..)).await;
                 (result, slice.into_inner())
             }
+            Socket::Direct(socket) => (socket.receive(&mut buffer).await, buffer),
             Socket::Epoll(socket) => (receive(socket, &mut buffer).await, buffer),
         }
     }
 
-    /// Bytes that have arrived and wait to be read (`FIONREAD`); 0 where the
-    /// socket cannot say.
+    /// Whether [`Stream::arrival`] waits, so that a buffer is needed only then.
+    pub fn tells_arrival(&self) -> bool {
+        !matches!(self.socket, Socket::Uring(_))
+    }
+
+    /// Waits until there is something to read, or the stream has ended. On tokio-uring, which
+    /// wants a buffer first, it returns at once.
+    pub async fn arrival(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Uring(_) => Ok(()),
+            Socket::Direct(socket) => socket.arrival().await,
+            Socket::Epoll(socket) => socket.readable().await.map(drop),
+        }
+    }
+
+    /// Leaves in the socket what arrives from now on until it is read: what is received past this
+    /// type would come out of order otherwise, since an engine may read ahead. What has been
+    /// taken before ([`Stream::is_ahead`]) is read first. It lasts for this message at least.
+    pub async fn hold_back(&self) {
+        if let Socket::Direct(socket) = &self.socket {
+            socket.hold_back().await;
+        }
+    }
+
+    /// Whether bytes have been taken from the socket that were not read.
+    pub fn is_ahead(&self) -> bool {
+        matches!(&self.socket, Socket::Direct(socket) if socket.is_ahead())
+    }
+
+    /// A message of the peer's is over: see [`Stream::hold_back`].
+    #[inline]
+    pub fn message_over(&self) {
+        if let Socket::Direct(socket) = &self.socket {
+            socket.message_over();
+        }
+    }
+
+    /// Bytes that have arrived and wait in the socket (`FIONREAD`); 0 where it cannot say.
     pub fn waiting_bytes(&self) -> u64 {
         rustix::io::ioctl_fionread(self).unwrap_or(0)
     }
@@ -117,7 +157,7 @@ impl Stream {
     pub async fn write_all(&self, buffer: Vec<u8>) -> (io::Result<()>, Vec<u8>) {
         match &self.socket {
             Socket::Uring(socket) => self.write_rest(socket, buffer, 0).await,
-            Socket::Epoll(socket) => (self.send_all(socket, &buffer).await, buffer),
+            Socket::Direct(_) | Socket::Epoll(_) => (self.send_all(&buffer).await, buffer),
         }
     }
 
@@ -130,7 +170,7 @@ impl Stream {
                 Err(Errno::AGAIN | Errno::INTR) => self.write_rest(socket, buffer, 0).await,
                 Err(error) => (Err(error.into()), buffer),
             },
-            Socket::Epoll(socket) => (self.send_all(socket, &buffer).await, buffer),
+            Socket::Direct(_) | Socket::Epoll(_) => (self.send_all(&buffer).await, buffer),
         }
     }
 
@@ -146,7 +186,7 @@ impl Stream {
                 };
                 self.write_rest(socket, bytes.clone(), sent).await.0
             }
-            Socket::Epoll(socket) => self.send_all(socket, bytes).await,
+            Socket::Direct(_) | Socket::Epoll(_) => self.send_all(bytes).await,
         }
     }
 
@@ -156,20 +196,25 @@ impl Stream {
         Ok(sent)
     }
 
-    async fn send_all(&self, socket: &Watched, mut bytes: &[u8]) -> io::Result<()> {
+    /// Sends at once what the socket takes, and the rest whenever it takes more.
+    async fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         let mut ready: Option<AsyncFdReadyGuard<'_, OwnedFd>> = None;
         loop {
             match self.send_now(bytes) {
                 Ok(sent) if sent == bytes.len() => return Ok(()),
                 Ok(sent) => bytes = &bytes[sent..],
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => {
-                    // Only readiness that was noted before this try is void now.
-                    if let Some(mut ready) = ready.take() {
-                        ready.clear_ready();
+                Err(Errno::AGAIN) => match &self.socket {
+                    Socket::Direct(socket) => socket.writable().await?,
+                    Socket::Epoll(socket) => {
+                        // Only readiness that was noted before this try is void now.
+                        if let Some(mut ready) = ready.take() {
+                            ready.clear_ready();
+                        }
+                        ready = Some(socket.writable().await?);
                     }
-                    ready = Some(socket.writable().await?);
-                }
+                    Socket::Uring(_) => unreachable!("it sends the rest through its ring"),
+                },
                 Err(error) => return Err(error.into()),
             }
         }
@@ -188,13 +233,13 @@ impl Stream {
         // Fails only where the peer was quicker, which the reader notices.
         let _ = match &self.socket {
             Socket::Uring(socket) => socket.shutdown(how),
-            Socket::Epoll(socket) => {
+            Socket::Direct(_) | Socket::Epoll(_) => {
                 let how = match how {
                     Shutdown::Read => rustix::net::Shutdown::Read,
                     Shutdown::Write => rustix::net::Shutdown::Write,
                     Shutdown::Both => rustix::net::Shutdown::Both,
                 };
-                rustix::net::shutdown(socket, how).map_err(io::Error::from)
+                rustix::net::shutdown(self, how).map_err(io::Error::from)
             }
         };
     }
@@ -214,6 +259,7 @@ impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         match &self.socket {
             Socket::Uring(socket) => socket.as_raw_fd(),
+            Socket::Direct(socket) => socket.as_raw_fd(),
             Socket::Epoll(socket) => socket.as_raw_fd(),
         }
     }
@@ -246,11 +292,9 @@ mod tests {
     use crate::engine::run;
     use std::os::unix::net::UnixStream;
 
-    const ENGINES: [Engine; 2] = [Engine::Uring, Engine::Epoll];
-
     #[test]
-    fn bytes_arrive_whole_and_in_order_though_the_peer_reads_late_on_both_engines() {
-        for engine in ENGINES {
+    fn bytes_arrive_whole_and_in_order_though_the_peer_reads_late_on_each_engine() {
+        for engine in Engine::ALL {
             let (ours, theirs) = UnixStream::pair().unwrap();
             let sent: Vec<u8> = (0..1_000_000_u32)
                 .map(|number| (number % 251) as u8)
@@ -275,8 +319,8 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_came_with_the_last_bytes_is_read_after_them_on_both_engines() {
-        for engine in ENGINES {
+    fn an_end_that_came_with_the_last_bytes_is_read_after_them_on_each_engine() {
+        for engine in Engine::ALL {
             let (ours, theirs) = UnixStream::pair().unwrap();
             io::Write::write_all(&mut &theirs, b"last").unwrap();
             drop(theirs);
@@ -291,8 +335,8 @@ mod tests {
     }
 
     #[test]
-    fn a_shutdown_ends_a_read_that_waits_on_both_engines() {
-        for engine in ENGINES {
+    fn a_shutdown_ends_a_read_that_waits_on_each_engine() {
+        for engine in Engine::ALL {
             let (ours, _theirs) = UnixStream::pair().unwrap();
             run(engine, async move {
                 let stream = std::rc::Rc::new(Stream::new(engine, ours.into()).unwrap());

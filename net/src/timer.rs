@@ -67,8 +67,8 @@ mod tests {
     use crate::engine::{Engine, run};
 
     #[test]
-    fn an_alarm_never_rings_early_and_can_be_set_again_and_again_on_both_engines() {
-        for engine in [Engine::Uring, Engine::Epoll] {
+    fn an_alarm_never_rings_early_and_can_be_set_again_and_again_on_each_engine() {
+        for engine in Engine::ALL {
             run(engine, async {
                 let timer = Timer::new().unwrap();
                 for step_ns in [0, 150_000, 20_000, 1_000_000] {

@@ -19,7 +19,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn explain(error: io::Error) -> Self {
+    pub(crate) fn explain(error: io::Error) -> Self {
         let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
         let disabled = sysctl.is_ok_and(|value| value.trim() != "0");
         let cause = match error
@@ -39,6 +39,9 @@ impl Refusal {
             }
             Some(rustix::io::Errno::NOMEM) => {
                 "the locked-memory limit is too low; raise `ulimit -l`".to_owned()
+            }
+            Some(rustix::io::Errno::INVAL) => {
+                "this kernel lacks what this engine uses; `uring-direct` needs Linux 6.1".to_owned()
             }
             _ => "see io_uring_setup(2)".to_owned(),
         };

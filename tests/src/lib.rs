@@ -55,11 +55,15 @@ pub fn repeats(count: u32) -> u32 {
     count * factor.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
+/// The engines, as `--io` names them.
+pub const ENGINES: [&str; 3] = ["uring", "uring-direct", "epoll"];
+
 /// A test on each engine for each function, which gets the engine's name.
 #[macro_export]
-macro_rules! on_both_engines {
+macro_rules! on_each_engine {
     ($($name:ident)*) => {
         mod on_uring { $(#[test] fn $name() { super::$name("uring"); })* }
+        mod on_uring_direct { $(#[test] fn $name() { super::$name("uring-direct"); })* }
         mod on_epoll { $(#[test] fn $name() { super::$name("epoll"); })* }
     };
 }

@@ -12,7 +12,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_route_whose_worker_has_gone_is_503_and_what_never_was_is_404
     requests_wait_for_a_worker_that_restarts
     a_client_of_an_event_stream_waits_for_a_worker_that_restarts

@@ -44,7 +44,7 @@ fn refusal(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     it_says_how_the_hub_is_and_who_serves_what
     workers_are_drained_and_evicted_by_name_process_or_id
     requests_are_shown_as_they_end

@@ -51,7 +51,7 @@ fn send_requests(url: &str, count: u64) {
 fn a_small_request_allocates_nothing_on_either_engine() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _entered = runtime.enter();
-    for io in ["uring", "epoll"] {
+    for io in slotway_tests::ENGINES {
         let folder = Folder::new();
         let socket = folder.path().join("attach.sock");
         let socket_text = socket.to_str().unwrap();

@@ -14,7 +14,7 @@ use slotway_tests::system::{Folder, HubPart, Over, wait_until};
 use slotway_tests::users::{NOBODY, as_user};
 use slotway_worker_sdk::{HubWorker, SseEvent, SseTarget};
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_named_users_worker_attaches_and_serves_through_an_upgrade
     a_member_of_a_named_group_attaches
     another_users_worker_neither_replaces_nor_joins_one

@@ -14,7 +14,7 @@ use slotway_tests::http::{self, Connection};
 use slotway_tests::successor::Successor;
 use slotway_tests::system::{Folder, HubPart, Over, Part, wait_until};
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_client_is_whom_the_proxy_header_names
     what_begins_without_a_right_header_is_closed_counted_and_said_once
     a_balancer_is_told_of_load_and_of_leaving

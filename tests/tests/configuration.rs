@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use slotway_tests::http;
 use slotway_tests::system::{Folder, HubPart, wait_until};
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_hub_takes_its_configuration_from_a_file
     what_can_change_changes_at_a_signal_and_by_command
     a_configuration_that_is_wrong_changes_nothing

@@ -16,7 +16,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     hub_and_worker_in_separate_pid_namespaces_work_together
     a_hub_that_is_process_1_stays_so_through_upgrades
     a_worker_whose_filter_kills_for_sched_setaffinity_serves

@@ -19,7 +19,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     what_is_emitted_reaches_everyone_at_events_and_at_its_channel
     a_worker_emits_over_its_session_and_pushes_over_http
     the_seeds_api_has_event_streams

@@ -19,7 +19,7 @@ fn maps_sessions(part: &Part) -> bool {
         .contains("memfd:slotway-")
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_killed_worker_leaves_502_no_routes_no_memory_and_no_descriptors
     a_worker_that_does_not_answer_in_time_is_504_and_its_late_answer_reaches_nobody
     a_request_whose_deadline_passed_before_the_worker_came_to_it_is_not_run

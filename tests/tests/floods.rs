@@ -12,7 +12,7 @@ use slotway_tests::fake_worker::connect;
 use slotway_tests::http::{self, Connection};
 use slotway_tests::system::{Folder, HubPart, wait_until, write_script};
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     one_process_cannot_take_the_descriptors_of_the_others
     a_flood_of_leavings_is_one_leaving
     what_the_attach_socket_is_told_cannot_flood_the_log

@@ -19,7 +19,7 @@ fn start(io: &str, role: &str, flags: &[&str]) -> (HubPart, Part) {
     HubPart::start_with_worker(program(), io, role, flags)
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_connection_is_closed_after_its_share_of_requests
     connections_beyond_the_limit_wait_until_there_is_room
     limits_of_line_head_and_fields_are_those_of_the_flags

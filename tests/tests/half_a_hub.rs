@@ -16,7 +16,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_panic_of_the_control_task_ends_the_hub_with_70
     a_panic_of_the_accept_loop_ends_the_hub_with_70
     a_panic_of_a_connection_ends_it_alone_and_a_stop_is_not_held_up

@@ -48,7 +48,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     an_answer_made_by_hand_arrives_so_what_follows_is_about_the_lies
     a_head_that_points_outside_its_arena_is_502_and_the_liar_is_put_out
     fields_that_would_split_the_answer_are_502_and_nothing_of_them_is_sent

@@ -19,7 +19,7 @@ fn start(io: &str, role: &str, flags: &[&str]) -> (HubPart, Part) {
     HubPart::start_with_worker(program(), io, role, flags)
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     case_56_a_body_cut_short_is_no_request_for_the_worker
     case_67_a_chunked_body_without_its_last_chunk_is_no_request_for_the_worker
     case_70_pipelined_requests_are_answered_in_their_order

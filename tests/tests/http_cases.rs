@@ -1,5 +1,5 @@
 //! The HTTP front end over real sockets: every case of the corpus by name, on
-//! both engines.
+//! each engine.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -7,12 +7,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use slotway_tests::ENGINES;
 use slotway_tests::http::{self, Connection};
 use slotway_tests::http_corpus::{Case, Expect, cases};
 use slotway_tests::smuggling::{CANARY, mutations};
 use slotway_tests::system::{HubPart, PATIENCE, Part};
-
-const ENGINES: [&str; 2] = ["uring", "epoll"];
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -82,6 +81,7 @@ fn check(name: &str, io: &str) {
 macro_rules! named {
     ($($name:ident)*) => {
         mod on_uring { $(#[test] fn $name() { super::check(stringify!($name), "uring"); })* }
+        mod on_uring_direct { $(#[test] fn $name() { super::check(stringify!($name), "uring-direct"); })* }
         mod on_epoll { $(#[test] fn $name() { super::check(stringify!($name), "epoll"); })* }
         const NAMED: &[&str] = &[$(stringify!($name)),*];
     };

@@ -13,7 +13,7 @@ use slotway_tests::ledger::{Crowd, Ledger};
 use slotway_tests::system::{Folder, HubPart};
 use slotway_tests::{has_program, repeats};
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     calls_that_are_interrupted_lose_nothing
     a_hub_that_cannot_accept_for_want_of_memory_or_descriptors_accepts_later
 }
@@ -146,14 +146,16 @@ fn no_failure_of_waiting_leaves_half_a_hub(io: &str, call: &str, error: &str) {
 
 #[test]
 fn where_io_uring_enter_fails_the_hub_serves_on_or_ends() {
-    for error in ["ENOMEM", "EAGAIN", "EBUSY"] {
-        no_failure_of_waiting_leaves_half_a_hub("uring", "io_uring_enter", error);
+    for io in ["uring", "uring-direct"] {
+        for error in ["ENOMEM", "EAGAIN", "EBUSY"] {
+            no_failure_of_waiting_leaves_half_a_hub(io, "io_uring_enter", error);
+        }
     }
 }
 
 #[test]
 fn where_epoll_wait_fails_the_hub_serves_on_or_ends() {
-    for io in ["uring", "epoll"] {
+    for io in slotway_tests::ENGINES {
         no_failure_of_waiting_leaves_half_a_hub(io, "epoll_wait", "ENOMEM");
     }
 }

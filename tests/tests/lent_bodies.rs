@@ -11,7 +11,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     any_part_of_a_request_can_be_the_response
     a_client_that_reads_slowly_gets_its_own_bytes_while_others_use_the_slots
 }

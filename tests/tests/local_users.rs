@@ -17,7 +17,7 @@ use slotway_tests::system::{Folder, HubPart, wait_until};
 use slotway_tests::users::{NOBODY, as_user};
 use slotway_worker_sdk::{HubWorker, RunError};
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_worker_registers_and_attaches_in_one_go
     a_wrong_document_is_refused_as_over_http
     a_refused_worker_reads_why_whatever_else_it_has_sent

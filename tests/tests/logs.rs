@@ -54,7 +54,7 @@ impl Logged {
     }
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     every_request_has_a_line_that_says_what_became_of_it
     a_sample_has_all_that_failed
     ids_and_traces_are_kept_where_they_are_sane_and_made_where_not

@@ -11,7 +11,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     workers_that_come_together_all_attach_and_again_after_a_kill
     ten_thousand_routes_of_one_worker_are_found
     a_registration_that_is_too_large_is_refused_in_words

@@ -20,7 +20,7 @@ fn start(io: &str, role: &str, flags: &[&str]) -> (HubPart, Part) {
     HubPart::start_with_worker(program(), io, role, flags)
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     requests_are_counted_by_route_and_status_and_their_durations_with_them
     phases_are_measured_for_a_share_of_requests
     who_waits_and_how_long_is_told_while_it_waits

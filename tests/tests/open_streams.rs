@@ -11,7 +11,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_thousand_open_streams_of_a_service_stop_none_of_its_other_requests
     streams_beyond_their_number_are_503_and_the_others_stay
     a_worker_with_open_streams_gets_its_share_of_the_requests

@@ -29,7 +29,7 @@ fn is_page(response: &Response) -> bool {
     response.status == 200 && response.text().contains("<title>Slotway")
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_listener_for_operations_answers_them_and_nothing_else_and_takes_them_from_clients
     operators_find_room_when_clients_have_taken_all
     a_probe_finds_room_among_all_who_hold_connections_to_the_listener_for_operations

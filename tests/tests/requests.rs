@@ -24,7 +24,7 @@ fn pattern(bytes: usize) -> Vec<u8> {
         .collect()
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_request_travels_to_the_worker_and_back
     the_handler_sees_the_request_as_it_was_sent_and_its_parameters_decoded
     a_parameter_that_is_no_utf_8_is_400_and_the_slot_comes_back

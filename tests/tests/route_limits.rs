@@ -11,7 +11,7 @@ use slotway_tests::system::{Folder, HubPart, wait_until};
 use slotway_worker_sdk::response::Response;
 use slotway_worker_sdk::{HubWorker, Method, Request, Route, RunningWorker};
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_routes_time_is_its_own
     a_slow_route_is_no_hanging_worker
     a_routes_bodies_have_a_limit_of_their_own

@@ -11,7 +11,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     the_order_in_which_workers_come_and_go_refuses_nobody_and_ends_nothing
     a_catch_all_stands_beside_parameters_and_the_more_specific_route_wins
 }

@@ -23,7 +23,7 @@ fn ask(hub: &HubPart, method: &str, path: &str, fields: &str, body: &str) -> Res
     connection.read_response(method).expect("a response")
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_worker_on_the_seeds_api_answers_as_it_did_there
 }
 

@@ -9,7 +9,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_route_of_another_service_is_refused_and_the_other_is_named
     services_share_a_hub_by_path
     services_share_a_hub_by_host

@@ -14,7 +14,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     slow_uploads_leave_slots_to_others_and_are_ended_with_a_clear_answer
     slow_readers_leave_slots_to_others_and_make_room_for_those_that_are_quick
     slow_clients_are_served_while_nobody_waits_for_their_slots

@@ -19,7 +19,7 @@ fn start(io: &str) -> (HubPart, Part) {
     (hub, worker)
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_body_of_any_size_is_read_piece_by_piece
     blocking_code_reads_and_writes_bodies_too
     a_handler_gets_the_first_of_a_body_before_the_rest_is_sent

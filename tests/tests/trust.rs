@@ -15,7 +15,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_client_cannot_strip_what_a_proxy_says_of_it
     internal_paths_are_answered_under_names_of_this_host_alone
     without_the_secret_nothing_but_401_can_be_learnt

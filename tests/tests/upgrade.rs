@@ -18,7 +18,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     upgrades_under_load_refuse_and_lose_nothing
     an_upgrade_that_fails_leaves_the_hub_as_it_was
     after_an_upgrade_the_sockets_are_the_new_hub_s

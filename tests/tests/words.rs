@@ -10,7 +10,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_worker_without_a_log_says_on_stderr_that_it_has_attached_lost_its_hub_and_is_back
     the_hub_says_which_route_of_which_worker_timed_out_or_failed
     the_hub_says_that_a_queue_is_full

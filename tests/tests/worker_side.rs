@@ -27,7 +27,7 @@ fn worker(hub: &HubPart, name: &str) -> HubWorker<()> {
     HubWorker::new(&hub.url(), name, ()).hub_socket(&hub.socket)
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     a_worker_counts_its_requests_the_time_they_took_and_its_sessions
 }
 

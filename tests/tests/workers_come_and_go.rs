@@ -16,7 +16,7 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
 }
 
-slotway_tests::on_both_engines! {
+slotway_tests::on_each_engine! {
     the_instance_with_the_fewest_requests_gets_the_next
     workers_of_different_names_share_a_route
     a_request_that_a_killed_worker_had_not_begun_goes_to_another_instance

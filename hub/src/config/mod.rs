@@ -210,7 +210,7 @@ pub struct Config {
     #[arg(long, value_name = "CORES", default_value_t = Affinity::Off)]
     pub affinity: Affinity,
 
-    /// I/O engine: uring, epoll, or auto for the first that the
+    /// I/O engine: uring-direct, uring, epoll, or auto for the first that the
     /// system allows
     #[arg(long, value_name = "ENGINE", default_value_t)]
     pub io: IoChoice,

@@ -106,6 +106,7 @@ async fn run(wire: &mut Wire, call: &mut Call) {
 /// Reads until a whole head is there; false when the client has no more.
 async fn read_head(wire: &mut Wire, call: &mut Call) -> Result<bool, HeadError> {
     call.begin();
+    wire.state.stream().message_over();
     wire.status = 0;
     if wire.reactor.identifies {
         wire.state.request_id.borrow_mut().clear();

@@ -218,7 +218,7 @@ impl Hub {
         let reactor_count = geometry.lane_count();
         let Chosen { engine, refusal } = choose(config.io)?;
         if let Some(refusal) = refusal {
-            tracing::warn!("using epoll: {refusal}");
+            tracing::warn!("using {engine}: {refusal}");
         }
         let (mut listeners, attach) = if let Some((description, fds)) = inherited {
             inherit(&description, fds, reactor_count).map_err(StartError::Handover)?

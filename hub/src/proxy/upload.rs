@@ -52,6 +52,8 @@ pub async fn run(
     let ring = ByteRing::new(place.bytes);
     let mut produced = 0;
     let mut deadline = BodyDeadline::start();
+    // What an engine has read ahead gives its client time as well.
+    deadline.add(wire.input.len());
     loop {
         let step = move_bytes(wire, exchange, place.offset, ring, produced, &mut source)?;
         produced = ring.advance(produced, step.moved);

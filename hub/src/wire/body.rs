@@ -81,6 +81,9 @@ async fn read_known(
         length as usize
     };
     let buffered = call.head.bytes + wanted;
+    if ((wire.input.len() - call.head.bytes) as u64) < length {
+        hold_back(wire, &mut deadline).await?;
+    }
     // What has arrived need not go through the input.
     let waiting_bytes = loop {
         let missing = buffered.saturating_sub(wire.input.len());
@@ -129,6 +132,15 @@ async fn read_chunked(
         send_continue_if_expected(wire, call, !body.is_empty()).await?;
         read_step(wire, READ_STEP_BYTES, &mut deadline).await?;
     }
+}
+
+/// Leaves the rest of the body in the socket, from which it goes into its slot.
+async fn hold_back(wire: &mut Wire, deadline: &mut BodyDeadline) -> Result<(), EarlyEnd> {
+    wire.state.stream().hold_back().await;
+    while wire.state.stream().is_ahead() {
+        read_step(wire, 0, deadline).await?;
+    }
+    Ok(())
 }
 
 /// Reads more of a body; a client that is slower than it may be gets 408.

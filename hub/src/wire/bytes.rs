@@ -49,6 +49,11 @@ pub struct Wire {
 impl Wire {
     /// A new connection, entered into the reactor's list.
     pub fn new(reactor: Rc<Reactor>, stream: Stream, peer: Peer, is_operator: bool) -> Self {
+        let input = if stream.tells_arrival() {
+            Vec::new()
+        } else {
+            Vec::with_capacity(IDLE_BUFFER_BYTES)
+        };
         let state = reactor.connections.add(stream, is_operator);
         Self {
             reactor,
@@ -57,7 +62,7 @@ impl Wire {
                 peer,
                 is_https: false,
             },
-            input: Vec::with_capacity(IDLE_BUFFER_BYTES),
+            input,
             output: Vec::new(),
             pending_read: None,
             state,
@@ -75,6 +80,11 @@ impl Wire {
 
     /// Reads once behind the input, with room for at least `spare_bytes`.
     pub async fn read_input(&mut self, spare_bytes: usize) -> io::Result<usize> {
+        if self.input.capacity() == 0 {
+            // An idle connection has no buffer.
+            self.state.stream().arrival().await?;
+            self.input = self.reactor.buffers.take();
+        }
         let mut buffer = std::mem::take(&mut self.input);
         buffer.reserve(spare_bytes);
         let (result, buffer) = self.state.stream().read(buffer).await;
@@ -98,6 +108,12 @@ impl Wire {
     /// Drops a request's bytes from the input. What is left is the next one's.
     pub fn consume_input(&mut self, bytes: usize) {
         if bytes == self.input.len() {
+            if self.state.stream().tells_arrival() {
+                return self
+                    .reactor
+                    .buffers
+                    .put_back(std::mem::take(&mut self.input));
+            }
             self.input.clear();
             // A client whose heads are large keeps its buffer; one that has sent
             // a body does not.

@@ -34,7 +34,7 @@ pub struct LoadFlags {
     #[arg(long, value_name = "TIME", default_value_t = format!("{TIMEOUT_SECONDS_DEFAULT}s"))]
     pub timeout: String,
 
-    /// I/O engine: uring, epoll, or auto for the first that the system allows
+    /// I/O engine: uring-direct, uring, epoll, or auto for the first that the system allows
     #[arg(long, value_name = "ENGINE", default_value_t)]
     pub io: IoChoice,
 
@@ -123,16 +123,16 @@ impl LoadFlags {
 
     /// The engine, and how reports name it.
     pub fn engine(&self) -> Result<(Engine, String), String> {
-        // A spinning thread never parks, which is when tokio-uring submits.
+        // A spinning thread never parks, which is when a ring is entered.
         let choice = match (self.io, self.spin) {
-            (IoChoice::Uring, true) => {
-                return Err("--spin works on epoll only; leave out --io uring".to_owned());
+            (IoChoice::Uring | IoChoice::UringDirect, true) => {
+                return Err("--spin works on epoll only; leave out --io".to_owned());
             }
             (_, true) => IoChoice::Epoll,
             (choice, false) => choice,
         };
         let Chosen { engine, refusal } = choose(choice)
-            .map_err(|refusal| format!("--io uring: {refusal}; --io epoll does without"))?;
+            .map_err(|refusal| format!("--io {choice}: {refusal}; --io epoll does without"))?;
         let name = match refusal {
             Some(refusal) => format!("{engine}, since {refusal}"),
             None => engine.to_string(),

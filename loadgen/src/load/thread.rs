@@ -431,7 +431,7 @@ mod tests {
             let rate = Rate::parse("20000").unwrap();
             Some(Schedule::new(rate, Duration::ZERO, 1e6, Some(count)))
         };
-        for engine in [Engine::Uring, Engine::Epoll] {
+        for engine in Engine::ALL {
             for schedule_of in [|_| None, open as fn(u64) -> Option<Schedule>] {
                 let few = allocations(engine, 2_000, schedule_of(2_000));
                 let many = allocations(engine, 6_000, schedule_of(6_000));

@@ -61,12 +61,21 @@ type Started = Result<System, Missing>;
 type Start = fn(&Path) -> Started;
 
 /// Every system, in the order of showing: its name, what it is, and how it is started.
-const ALL: [(&str, Start); 8] = [
+const ALL: [(&str, Start); 9] = [
     ("floor", |program| Ok(floor(program))),
     ("axum", |program| Ok(axum(program))),
     ("slotway", |program| {
-        let what = "tokio-uring, the default";
-        Ok(slotway(program, ("slotway", what), "uring", "echo"))
+        let what = "io_uring driven by the hub, the default";
+        Ok(slotway(program, ("slotway", what), "uring-direct", "echo"))
+    }),
+    ("slotway-tokio-uring", |program| {
+        let what = "the same on tokio-uring";
+        Ok(slotway(
+            program,
+            ("slotway-tokio-uring", what),
+            "uring",
+            "echo",
+        ))
     }),
     ("slotway-epoll", |program| {
         let what = "the same on epoll";
@@ -77,7 +86,7 @@ const ALL: [(&str, Start); 8] = [
         Ok(slotway(
             program,
             ("slotway-spin", what),
-            "uring",
+            "uring-direct",
             "echo-spin",
         ))
     }),

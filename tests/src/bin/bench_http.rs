@@ -155,7 +155,7 @@ fn workload(url: &str) -> Workload {
 
 fn idle_clients() {
     allow_descriptors(IDLE_COUNT, 8).expect("the hard limit of open files is high enough");
-    for io in ["uring", "epoll"] {
+    for io in slotway_tests::ENGINES {
         let hub = HubPart::start(&program(), &["--io", io, "--idle-timeout", "600"]);
         let _worker = hub.start_worker("echo", "echo");
         let (alone, _) = busy_connection(hub.address);

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     set_child_subreaper(Some(rustix::process::getpid())).expect("any process may adopt orphans");
     println!("chaos for {seconds} s, seed {seed}");
     let mut is_well = true;
-    for io in ["uring", "epoll"] {
+    for io in slotway_tests::ENGINES {
         is_well &= run(io, Duration::from_secs(seconds) / 2, seed);
     }
     if is_well {

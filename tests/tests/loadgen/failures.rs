@@ -39,7 +39,7 @@ fn every_dead_target_is_said_in_a_sentence_with_what_to_do() {
         ),
     ];
     for (url, expected) in cases {
-        for io in ["uring", "epoll"] {
+        for io in slotway_tests::ENGINES {
             let flags = ["-d", "200ms", "-c", "2", "--timeout", "150ms", "--io", io];
             let output = loadgen(&[&[url], &flags[..], &SHORT].concat());
             let errors = errors_of(&output);
@@ -57,7 +57,7 @@ fn ctrl_c_ends_a_run_with_its_report_so_far_which_says_that_it_is_partial() {
     let folder = Folder::new();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (html, hgrm, hlog) = (file("r.html"), file("r.hgrm"), file("r.hlog"));
-    for io in ["uring", "epoll"] {
+    for io in slotway_tests::ENGINES {
         let flags = [
             &url, "-d", "60", "-c", "4", "--rate", "500", "--io", io, "--html", &html, "--hgrm",
             &hgrm, "--hlog", &hlog,
@@ -153,7 +153,7 @@ fn a_body_that_drips_without_end_is_a_timeout_not_an_answer() {
             }
         });
     });
-    for io in ["uring", "epoll"] {
+    for io in slotway_tests::ENGINES {
         let flags = ["-c", "2", "-d", "500ms", "--timeout", "150ms", "--io", io];
         let output = loadgen(&[&[&url[..]], &flags[..], &SHORT].concat());
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -70,11 +70,11 @@ fn answering(bytes: &'static [u8]) -> String {
 }
 
 #[test]
-fn a_count_of_requests_is_sent_and_answered_exactly_on_both_engines() {
+fn a_count_of_requests_is_sent_and_answered_exactly_on_each_engine() {
     let hub = HubPart::start(program(), &[]);
     let _worker = hub.start_worker("echo", "echo");
     let url = format!("{}/api/items/7", hub.url());
-    for io in ["uring", "epoll"] {
+    for io in slotway_tests::ENGINES {
         for rate in [&["--rate", "5000"][..], &[]] {
             let flags = [
                 &[
@@ -162,7 +162,7 @@ fn chunked_and_close_delimited_answers_are_read_to_their_end() {
     );
     let until_close = answering(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabcde");
     for url in [chunked, until_close] {
-        for io in ["uring", "epoll"] {
+        for io in slotway_tests::ENGINES {
             let flags = ["-n", "10", "-c", "2", "--io", io, "--expect-bytes", "5"];
             assert_eq!(report(&url, &flags)["requests"], 10, "{io}");
         }
@@ -259,7 +259,7 @@ fn a_unix_socket_is_asked_like_any_other_target() {
         }
     });
     let url = format!("unix:{}:/some/path", path.display());
-    for io in ["uring", "epoll"] {
+    for io in slotway_tests::ENGINES {
         assert_eq!(
             report(&url, &["-n", "50", "-c", "4", "--io", io])["requests"],
             50
@@ -294,7 +294,7 @@ fn wrong_flags_are_named_and_end_with_2() {
         ),
         (&[url, "--body-file", "/nonexistent"], "--body-file"),
         (&[url, "-H", "nonsense"], "Name: value"),
-        (&[url, "--io", "fast"], "auto, uring or epoll"),
+        (&[url, "--io", "fast"], "auto, uring-direct, uring or epoll"),
         (&[url, "--spin", "--io", "uring"], "epoll only"),
         (&[url, "--fail-if", "p99"], "p99>2ms"),
         (&[url, "--expect-sha256", "12"], "64 hexadecimal"),
