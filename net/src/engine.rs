@@ -118,7 +118,7 @@ pub enum RunError {
     #[error(transparent)]
     Uring(#[from] Refusal),
     /// No epoll.
-    #[error("cannot create an epoll runtime: {0}")]
+    #[error("cannot create a runtime on epoll: {0}")]
     Epoll(#[source] io::Error),
     /// The engine, or the future itself, panicked.
     #[error("the {0} engine panicked")]
@@ -147,7 +147,12 @@ pub fn run<F: Future>(engine: Engine, future: F) -> Result<F::Output, RunError> 
             let mut output = None;
             let run = || output = Some(direct::run(take()));
             catch_unwind(AssertUnwindSafe(run)).map_err(|_| RunError::Panicked(engine))?;
-            output.expect("it has run")
+            output
+                .expect("it has run")
+                .map_err(|failure| match failure {
+                    direct::Failure::Ring(refusal) => RunError::Uring(refusal),
+                    direct::Failure::Runtime(error) => RunError::Epoll(error),
+                })
         }
         Engine::Epoll => {
             let runtime = tokio::runtime::Builder::new_current_thread()

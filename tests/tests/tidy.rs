@@ -62,6 +62,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
         "net",
         &[
             &["address", "readable", "uring", "local_peer"],
+            &["direct"],
             &["engine", "socket", "timer"],
             &["bell", "hangup", "stream"],
             &["connect", "listener"],
@@ -77,7 +78,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
             &["echo", "environment"],
             &["noise", "gate"],
             &["report"],
-            &["compare"],
+            &["compare", "curve"],
             &["cli"],
         ],
     ),

@@ -16,5 +16,5 @@ mod operations;
 mod runtime;
 mod socket;
 
-pub use runtime::{probe, run};
+pub use runtime::{Failure, probe, run};
 pub use socket::RingSocket;

@@ -15,7 +15,6 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use super::buffers::{Buffers, GROUP};
 use super::operations::{Completion, NOBODY, Operations, Received};
-use crate::engine::{Engine, RunError};
 use crate::readable::registered;
 use crate::uring::Refusal;
 
@@ -55,9 +54,18 @@ pub fn probe() -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Why a thread cannot run on its ring.
+#[derive(Debug)]
+pub enum Failure {
+    /// No ring.
+    Ring(Refusal),
+    /// No runtime around it.
+    Runtime(io::Error),
+}
+
 /// Runs a future on this thread until it is done.
-pub fn run<F: Future>(future: F) -> Result<F::Output, RunError> {
-    let ring = Rc::new(Ring::new().map_err(Refusal::explain)?);
+pub fn run<F: Future>(future: F) -> Result<F::Output, Failure> {
+    let ring = Rc::new(Ring::new().map_err(|error| Failure::Ring(Refusal::explain(error)))?);
     CURRENT.set(Some(Rc::clone(&ring)));
     // Also when the future panics, and after all that it has spawned is gone.
     let _closing = Closing;
@@ -66,13 +74,13 @@ pub fn run<F: Future>(future: F) -> Result<F::Output, RunError> {
         .on_thread_park(|| with_current(Ring::turn))
         .on_thread_unpark(|| with_current(Ring::take_deferred))
         .build_local(LocalOptions::default())
-        .map_err(RunError::Epoll)?;
+        .map_err(Failure::Runtime)?;
     runtime.block_on(async {
         let eventfd = ring.eventfd.try_clone().and_then(|eventfd| {
             // Never waited on: that it ends the sleep of the thread is enough.
             registered(eventfd, Interest::READABLE)
         });
-        let _woken = eventfd.map_err(RunError::Epoll)?;
+        let _woken = eventfd.map_err(Failure::Runtime)?;
         Ok(future.await)
     })
 }
@@ -90,8 +98,7 @@ impl Drop for Closing {
 fn with_current(work: impl Fn(&Ring) -> io::Result<()>) {
     CURRENT.with_borrow(|ring| {
         if let Some(ring) = ring {
-            work(ring)
-                .unwrap_or_else(|error| panic!("{}: io_uring_enter: {error}", Engine::UringDirect));
+            work(ring).unwrap_or_else(|error| panic!("io_uring_enter: {error}"));
         }
     });
 }
