@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::limits::RIGHT_SHARE_MIN;
 use crate::load::outcome::Outcome;
 use crate::units::{self, duration};
 
@@ -92,6 +93,16 @@ impl Gate {
         let Some(seen) = self.metric.of(outcome) else {
             return Some(format!("--fail-if '{self}': there is nothing to judge"));
         };
+        if self.metric.is_of_right_responses()
+            && let Some(share) = outcome
+                .right_share()
+                .filter(|share| *share < RIGHT_SHARE_MIN)
+        {
+            return Some(format!(
+                "--fail-if '{self}': not judged, since only {} of the responses due were right; see --expect-status, or what is wrong",
+                units::share(share)
+            ));
+        }
         let holds = match self.operator {
             Operator::Greater => seen > self.value,
             Operator::GreaterOrEqual => seen >= self.value,
@@ -134,6 +145,14 @@ impl Metric {
 
     fn is_time(self) -> bool {
         matches!(self, Self::Quantile(..) | Self::Mean(_))
+    }
+
+    fn is_of_right_responses(self) -> bool {
+        matches!(
+            self,
+            Self::Quantile(Source::Latency | Source::Service, _)
+                | Self::Mean(Source::Latency | Source::Service)
+        )
     }
 
     fn parse_value(self, text: &str) -> Option<f64> {
@@ -234,6 +253,24 @@ mod tests {
         outcome.total = crate::load::Interval::new();
         let gate: Gate = "p99>2ms".parse().unwrap();
         assert!(gate.failure(&outcome).unwrap().contains("nothing to judge"));
+    }
+
+    #[test]
+    fn the_latencies_of_half_of_the_responses_are_not_judged() {
+        let mut outcome = sample::outcome();
+        for _ in 0..6_000 {
+            outcome
+                .total
+                .errors
+                .add(crate::load::ErrorKind::Status(404));
+        }
+        let fails = |text: &str| text.parse::<Gate>().unwrap().failure(&outcome);
+        for gate in ["p99>2ms", "p99>100s", "service.mean>1s"] {
+            let why = fails(gate).unwrap();
+            assert!(why.contains("only 53.1 %"), "{why}");
+        }
+        assert_eq!(fails("lag.p99>1s"), None);
+        assert_eq!(fails("error-share>50%"), None);
     }
 
     #[test]

@@ -7,7 +7,8 @@
 //!        schedule ───────────┴▶ load (threads, connections, recorders) ─▶ outcome
 //!                                                        noise ─▶ trust ─┤
 //!                              report (terminal, HTML, .hgrm, .hlog, JSON), gate
-//!                              compare (rounds, statistics, verdicts)
+//!                              compare (rounds, statistics, verdicts, gates)
+//!                              curve (steps, search for a limit)
 //! ```
 //!
 //! `echo` is a server of its own to measure the noise of the machine by, `environment` says
@@ -21,6 +22,7 @@
 
 pub mod cli;
 pub mod compare;
+pub mod curve;
 pub mod echo;
 pub mod environment;
 pub mod gate;

@@ -93,6 +93,14 @@ pub const BUSY_SHARE_MAX: f64 = 0.9;
 /// An open loop has reached its rate when so much of it was sent.
 pub const RATE_REACHED_SHARE: f64 = 0.99;
 
+/// Of what was due, so much must have got a right response for the latencies of those to be
+/// judged.
+pub const RIGHT_SHARE_MIN: f64 = 0.99;
+
+/// Requests without a response when a run ends are said from this share of all on: a few are
+/// always under way.
+pub const WAITED_SHARE_SAID: f64 = 0.001;
+
 /// Rounds of a comparison unless told otherwise, and the least that gives a
 /// confidence interval.
 pub const ROUND_COUNT_DEFAULT: u32 = 8;

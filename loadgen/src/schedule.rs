@@ -24,15 +24,10 @@ impl Rate {
 
     /// Parses `20000` or `1000:50000`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let number = |text: &str| {
-            text.parse::<f64>()
-                .ok()
-                .filter(|rate| *rate > 0.0 && *rate <= RATE_MAX)
-                .ok_or(format!(
-                    "expected requests per second, like 20000, or a ramp, like 1000:50000; at most {RATE_MAX:.0}"
-                ))
-        };
         let (from, to) = text.split_once(':').unwrap_or((text, text));
+        let number = |text: &str| {
+            parse_rate(text).map_err(|why| format!("{why}; or a ramp, like 1000:50000"))
+        };
         Ok(Self {
             from: number(from)?,
             to: number(to)?,
@@ -53,6 +48,23 @@ impl std::fmt::Display for Rate {
             write!(f, "{}", self.from)
         }
     }
+}
+
+/// Parses requests per second: `20000`, `20k`, `1.5M`.
+pub fn parse_rate(text: &str) -> Result<f64, String> {
+    let (number, factor) = match text.strip_suffix(['k', 'M']) {
+        Some(number) if text.ends_with('k') => (number, 1e3),
+        Some(number) => (number, 1e6),
+        None => (text, 1.0),
+    };
+    number
+        .parse::<f64>()
+        .ok()
+        .map(|number| number * factor)
+        .filter(|rate| *rate > 0.0 && *rate <= RATE_MAX)
+        .ok_or_else(|| {
+            format!("expected requests per second, like 20000 or 20k; at most {RATE_MAX:.0}")
+        })
 }
 
 /// Intended times, in nanoseconds from the start of the load.
@@ -163,5 +175,7 @@ mod tests {
             assert!(Rate::parse(bad).unwrap_err().contains("20000"), "{bad}");
         }
         assert_eq!(Rate::parse("1000:50000").unwrap().to_string(), "1000:50000");
+        assert_eq!(Rate::parse("1k:1.5M").unwrap().to_string(), "1000:1500000");
+        assert!(parse_rate("k").is_err() && parse_rate("1kk").is_err());
     }
 }

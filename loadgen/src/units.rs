@@ -1,5 +1,38 @@
 //! Numbers as people read them.
 
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Percentiles that tables show, with their names and quantiles.
+pub const PERCENTILES: [(&str, f64); 5] = [
+    ("p50", 0.5),
+    ("p90", 0.9),
+    ("p99", 0.99),
+    ("p99.9", 0.999),
+    ("p99.99", 0.9999),
+];
+
+/// A moment, as `2026-11-29 04:20 UTC`.
+pub fn date(unix_s: u64) -> String {
+    let moment = UNIX_EPOCH + Duration::from_secs(unix_s);
+    let text = humantime::format_rfc3339_seconds(moment).to_string();
+    format!("{} {} UTC", &text[..10], &text[11..16])
+}
+
+/// Bytes per second with three figures.
+pub fn bytes_per_s(value: f64) -> String {
+    let (value, unit) = match value {
+        ..1e3 => (value, "B/s"),
+        ..1e6 => (value / 1e3, "kB/s"),
+        ..1e9 => (value / 1e6, "MB/s"),
+        _ => (value / 1e9, "GB/s"),
+    };
+    match value {
+        ..9.995 => format!("{value:.2} {unit}"),
+        ..99.95 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    }
+}
+
 /// A duration with three figures and its unit.
 pub fn duration(nanoseconds: u64) -> String {
     let value = nanoseconds as f64;
@@ -47,6 +80,16 @@ pub fn rate(per_second: f64) -> String {
     }
 }
 
+/// A share as per cent, with so many figures that what is not all does not look like it.
+pub fn share(share: f64) -> String {
+    let percent = share * 100.0;
+    match percent {
+        0.1..99.0 => format!("{percent:.1} %"),
+        _ if (share - share.round()).abs() < 1e-12 => format!("{percent:.0} %"),
+        _ => format!("{percent:.3} %"),
+    }
+}
+
 /// `1 thread`, `2 threads`.
 pub fn plural(number: u64, noun: &str) -> String {
     format!(
@@ -72,6 +115,18 @@ mod tests {
         ] {
             assert_eq!(duration(nanoseconds), expected);
         }
+    }
+
+    #[test]
+    fn moments_byte_rates_and_shares_are_short() {
+        assert_eq!(date(1_700_000_000), "2023-11-14 22:13 UTC");
+        assert_eq!(bytes_per_s(12_345_678.0), "12.3 MB/s");
+        assert_eq!(bytes_per_s(0.0), "0.00 B/s");
+        assert_eq!((share(1.0), share(0.0)), ("100 %".into(), "0 %".into()));
+        assert_eq!(
+            (share(0.5), share(0.99999)),
+            ("50.0 %".into(), "99.999 %".into())
+        );
     }
 
     #[test]

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
-use crate::cli::output::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, fail, show};
+use crate::cli::output::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail, show};
 use crate::cli::signals;
 use crate::compare::baseline::Baseline;
+use crate::compare::gate::{self, Gate};
 use crate::compare::process::Process;
 use crate::compare::render::{self, Page, Pair};
 use crate::compare::rounds::{Contestant, CpuTime, Measured, Rounds, measure};
+use crate::compare::verdict::judge;
 use crate::environment::Environment;
 use crate::limits::{LAG_SHARE_MAX_DEFAULT, ROUND_COUNT_DEFAULT, ROUND_COUNT_MIN, START_PATIENCE};
 use crate::load::Stop;
@@ -19,18 +21,19 @@ use crate::load::plan::{Length, Plan};
 use crate::load::run::run as run_load;
 use crate::noise::Trust;
 use crate::report::progress::Progress;
+use crate::schedule::Rate;
 use crate::units;
 use crate::workload::Workload;
 
 /// Flags of a comparison. The first target is the reference of the others.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CompareFlags {
-    /// URL of the reference, named "a"
-    #[arg(long = "a", value_name = "URL")]
+    /// URL of the reference, which is named "a" unless a name is given
+    #[arg(long = "a", value_name = "[NAME=]URL")]
     first: Option<String>,
 
-    /// URL of the target named "b"
-    #[arg(long = "b", value_name = "URL")]
+    /// URL of the target, which is named "b" unless a name is given
+    #[arg(long = "b", value_name = "[NAME=]URL")]
     second: Option<String>,
 
     /// A further target; the first of all is the reference
@@ -55,6 +58,10 @@ pub struct CompareFlags {
     #[arg(long, value_name = "TIME", default_value = "300ms")]
     warmup: String,
 
+    /// Open loop: requests per second in all, like 20k, or a ramp FROM:TO
+    #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
+    rate: Option<Rate>,
+
     #[command(flatten)]
     load: LoadFlags,
 
@@ -70,6 +77,11 @@ pub struct CompareFlags {
     /// with the first's
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
+
+    /// Exit with 3 if the rounds show this, like 'p99 worse > 5%' or 'any worse'; may be given
+    /// again
+    #[arg(long, value_name = "CONDITION")]
+    fail_if: Vec<Gate>,
 
     /// Write a page with the ratios
     #[arg(long, value_name = "FILE")]
@@ -93,31 +105,47 @@ pub fn run(flags: &CompareFlags, arguments: &[String]) -> u8 {
         Ok(prepared) => prepared,
         Err(why) => return fail(EXIT_USAGE, why),
     };
-    let stop = match signals::watch() {
-        Ok(stop) => stop,
+    let signals = match signals::watch() {
+        Ok(signals) => signals,
         Err(error) => return fail(EXIT_FAILURE, error),
     };
     let environment = Environment::look(engine_name, arguments.iter().cloned());
     let load = load_line(flags, &targets[0].plan);
-    match contest(flags, targets, &stop) {
-        Ok(measured) => match report(flags, &environment, &load, baseline.as_ref(), &measured) {
-            Ok(()) => exit_code(&measured),
-            Err(why) => fail(EXIT_FAILURE, why),
-        },
+    let measured = contest(flags, targets, &signals.stop);
+    let reported = measured.and_then(|measured| {
+        let failures = report(flags, &environment, &load, baseline.as_ref(), &measured)?;
+        Ok((measured, failures))
+    });
+    if let Some(code) = signals.exit_code() {
+        return match reported {
+            Ok(_) if flags.fail_if.is_empty() => code,
+            Ok(_) => fail(code, "ended by a signal: --fail-if was not judged"),
+            Err(why) => fail(code, why),
+        };
+    }
+    match reported {
+        Ok((measured, failures)) => exit_code(&measured, &failures),
         Err(why) => fail(EXIT_FAILURE, why),
     }
 }
 
-fn exit_code(measured: &Measured) -> u8 {
-    match measured.all.iter().find(|rounds| !rounds.has_answers()) {
-        Some(silent) => fail(
+fn exit_code(measured: &Measured, failures: &[String]) -> u8 {
+    if let Some(silent) = measured.all.iter().find(|rounds| !rounds.has_answers()) {
+        return fail(
             EXIT_FAILURE,
             format_args!(
                 "{} gave no right response; see its URL, and --expect-status",
                 silent.name
             ),
-        ),
-        None => EXIT_OK,
+        );
+    }
+    for failure in failures {
+        fail(EXIT_GATE, failure);
+    }
+    if failures.is_empty() {
+        EXIT_OK
+    } else {
+        EXIT_GATE
     }
 }
 
@@ -125,7 +153,7 @@ fn prepare(flags: &CompareFlags) -> Result<(Vec<Named>, Option<Baseline>, String
     let mut urls = Vec::new();
     for (name, url) in [("a", &flags.first), ("b", &flags.second)] {
         if let Some(url) = url {
-            urls.push((name.to_owned(), url.clone()));
+            urls.push(named_or(name, url));
         }
     }
     for text in &flags.target {
@@ -176,7 +204,9 @@ fn prepare(flags: &CompareFlags) -> Result<(Vec<Named>, Option<Baseline>, String
             .map_err(|error| error.to_string())?;
         let command = commands.iter().find(|(target, _)| *target == name);
         targets.push(Named {
-            plan: flags.load.plan(workload, engine, warmup, duration)?,
+            plan: flags
+                .load
+                .plan(workload, engine, flags.rate, warmup, duration)?,
             command: command.map(|(_, command)| command.clone()),
             name,
         });
@@ -190,6 +220,17 @@ fn named(flag: &str, text: &str, expected: &str) -> Result<(String, String), Str
             Ok((name.to_owned(), rest.to_owned()))
         }
         _ => Err(format!("{flag} {text}: expected {expected}")),
+    }
+}
+
+/// `NAME=URL`, or a URL alone. A name has no slash and no colon, which every URL has before
+/// the first `=` that it may hold.
+fn named_or(name: &str, text: &str) -> (String, String) {
+    match text.split_once('=') {
+        Some((own, url)) if !own.is_empty() && !own.contains(['/', ':']) => {
+            (own.to_owned(), url.to_owned())
+        }
+        _ => (name.to_owned(), text.to_owned()),
     }
 }
 
@@ -275,13 +316,14 @@ fn wait_for_an_answer(target: &Named, stop: &Arc<Stop>) -> Result<(), String> {
     }
 }
 
+/// Writes what came of it, and returns which conditions hold.
 fn report(
     flags: &CompareFlags,
     environment: &Environment,
     load: &str,
     baseline: Option<&Baseline>,
     measured: &Measured,
-) -> Result<(), String> {
+) -> Result<Vec<String>, String> {
     let mut warnings = warnings(flags, measured);
     let mut all: Vec<&Rounds> = measured.all.iter().collect();
     let mut pairs: Vec<Pair<'_>> = measured.all[1..]
@@ -295,11 +337,13 @@ fn report(
         warnings.extend(baseline.doubts(environment, load));
         for rounds in &measured.all {
             let reference = baseline.rounds_for(&rounds.name);
-            let name = format!("{} (baseline)", reference.name);
+            let name = format!("{} {}", reference.name, baseline.when());
             pairs.push(Pair::new(rounds, reference, name, false));
         }
-        all.extend(&baseline.targets);
     }
+    judge(pairs.iter_mut().flat_map(|pair| &mut pair.comparisons));
+    let then = baseline.map_or(Vec::new(), Baseline::named_targets);
+    all.extend(&then);
     let page = Page {
         all: &all,
         pairs: &pairs,
@@ -328,7 +372,7 @@ fn report(
     } else {
         format!("\n{}\n", render::terminal(&page))
     });
-    Ok(())
+    Ok(gate::failures(&flags.fail_if, &pairs))
 }
 
 fn warnings(flags: &CompareFlags, measured: &Measured) -> Vec<String> {
@@ -356,7 +400,7 @@ fn warnings(flags: &CompareFlags, measured: &Measured) -> Vec<String> {
         }
     }
     let trust = Trust::judge(&measured.latency, &measured.lag, flags.lag_share_max);
-    if let Some(why) = trust.distrust {
+    if let Some(why) = trust.distrust() {
         warnings.push(format!(
             "the latencies hold the generator's lag, the same for every target: {why}"
         ));

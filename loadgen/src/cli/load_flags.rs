@@ -1,5 +1,5 @@
-//! Flags that say what load to make, for one run or for the rounds of a
-//! comparison.
+//! Flags that say what load to make, for one run, the rounds of a comparison, or the
+//! steps of a curve.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::load::plan::{Length, Plan};
 use crate::schedule::Rate;
 use crate::workload::{Expected, Template, Workload};
 
-/// The flags that both commands share.
+/// The flags that all commands share.
 #[derive(Clone, Debug, clap::Args)]
 pub struct LoadFlags {
     /// Connections in all
@@ -25,10 +25,6 @@ pub struct LoadFlags {
     /// Threads; each has its share of the connections and of the rate
     #[arg(short = 't', long, value_name = "N", default_value_t = 1)]
     pub threads: usize,
-
-    /// Open loop: requests per second in all, or a ramp FROM:TO
-    #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
-    pub rate: Option<Rate>,
 
     /// Time a request may take before it counts as an error
     #[arg(long, value_name = "TIME", default_value_t = format!("{TIMEOUT_SECONDS_DEFAULT}s"))]
@@ -145,6 +141,7 @@ impl LoadFlags {
         &self,
         workload: Workload,
         engine: Engine,
+        rate: Option<Rate>,
         warmup: Duration,
         length: Length,
     ) -> Result<Plan, String> {
@@ -186,7 +183,7 @@ impl LoadFlags {
             engine,
             thread_count: self.threads,
             connection_count: connections,
-            rate: self.rate,
+            rate,
             connect_rate: self.connect_rate,
             requests_per_connection: self.requests_per_connection,
             warmup,

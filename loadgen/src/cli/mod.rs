@@ -1,12 +1,17 @@
-//! The command line of `slotway-loadgen`: `run_command` and `compare_command`, with the
-//! flags of both (`load_flags`), what they say (`output`) and what Ctrl-C does
-//! (`signals`).
+//! The command line of `slotway-loadgen`: `run_command`, `compare_command`, `find_command` and
+//! `sweep_command`, with the flags that they share (`load_flags`), `report_command` for reports that were
+//! written (`files`, `curve_files`), what they say (`output`) and what Ctrl-C does (`signals`).
 
 mod compare_command;
+mod curve_files;
+mod files;
+mod find_command;
 mod load_flags;
 mod output;
+mod report_command;
 mod run_command;
 mod signals;
+mod sweep_command;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -40,10 +45,18 @@ struct Arguments {
 enum Command {
     /// Compare targets in interleaved rounds, with confidence intervals
     Compare(compare_command::CompareFlags),
+    /// Find the highest rate that holds a goal
+    Find(find_command::FindFlags),
+    /// Measure latency over chosen rates, of one target or several
+    Sweep(sweep_command::SweepFlags),
+    /// Draw a report again that --json has written
+    Report(report_command::ReportFlags),
+    /// Add reports of several runs, or of machines that ran at once
+    Merge(report_command::ReportFlags),
 }
 
 /// Runs the command. Exit codes: 0; 1 when nothing could be measured; 2 for
-/// wrong arguments; 3 when a `--fail-if` condition held.
+/// wrong arguments; 3 when a `--fail-if` condition held; 130 and 143 after a signal.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
     let shown = arguments
@@ -53,6 +66,10 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let code = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => match arguments.command {
             Some(Command::Compare(flags)) => compare_command::run(&flags, &shown),
+            Some(Command::Find(flags)) => find_command::run(&flags, &shown),
+            Some(Command::Sweep(flags)) => sweep_command::run(&flags, &shown),
+            Some(Command::Report(flags)) => report_command::run_report(&flags),
+            Some(Command::Merge(flags)) => report_command::run_merge(&flags),
             None => run_command::run(&arguments.run, &shown),
         },
         Err(error) => {

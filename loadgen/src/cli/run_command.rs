@@ -1,13 +1,14 @@
 //! One run: load, report, files, gates.
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::BufWriter;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cli::files::{self, FileFlags};
 use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
-use crate::cli::output::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail, show};
+use crate::cli::output::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail};
 use crate::cli::signals;
 use crate::environment::Environment;
 use crate::gate::Gate;
@@ -20,9 +21,11 @@ use crate::load::plan::{Length, Observer, Plan};
 use crate::load::run::run as run_load;
 use crate::load::{ErrorKind, Interval, RunFailure, Stop};
 use crate::noise::{self, NoiseFloor, Trust};
+use crate::report::Report;
+use crate::report::described::DescribedPlan;
 use crate::report::hlog::HistogramLog;
 use crate::report::progress::Progress;
-use crate::report::{Report, hgrm, html, json, terminal};
+use crate::schedule::Rate;
 use crate::units::duration;
 use crate::workload::Workload;
 
@@ -52,6 +55,10 @@ pub struct RunFlags {
     #[arg(long, value_name = "TIME", default_value_t = format!("{WARMUP_SECONDS_DEFAULT}s"))]
     warmup: String,
 
+    /// Open loop: requests per second in all, like 20k, or a ramp FROM:TO
+    #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
+    rate: Option<Rate>,
+
     #[command(flatten)]
     load: LoadFlags,
 
@@ -64,17 +71,8 @@ pub struct RunFlags {
     #[arg(long, value_name = "SHARE", default_value_t = LAG_SHARE_MAX_DEFAULT)]
     lag_share_max: f64,
 
-    /// Write a page with charts
-    #[arg(long, value_name = "FILE", help_heading = "Reports")]
-    html: Option<PathBuf>,
-
-    /// Write the figures as JSON; - is standard output, in place of the table
-    #[arg(long, value_name = "FILE", help_heading = "Reports")]
-    json: Option<PathBuf>,
-
-    /// Write the percentiles for the HDR histogram plotter
-    #[arg(long, value_name = "FILE", help_heading = "Reports")]
-    hgrm: Option<PathBuf>,
+    #[command(flatten)]
+    files: FileFlags,
 
     /// Write a log of interval histograms for the tools of HDR histograms
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
@@ -85,35 +83,6 @@ pub struct RunFlags {
     fail_if: Vec<Gate>,
 }
 
-/// Files opened before the run, so that a wrong path is known at once.
-struct Files {
-    html: Option<File>,
-    json: Option<File>,
-    hgrm: Option<File>,
-    hlog: Option<File>,
-}
-
-impl Files {
-    fn create(flags: &RunFlags) -> Result<Self, String> {
-        let create = |path: &Option<PathBuf>| match path {
-            Some(path) => File::create(path)
-                .map(Some)
-                .map_err(|error| format!("cannot write {}: {error}", path.display())),
-            None => Ok(None),
-        };
-        Ok(Self {
-            html: create(&flags.html)?,
-            json: create(&flags.json.clone().filter(|path| !is_stdout(path)))?,
-            hgrm: create(&flags.hgrm)?,
-            hlog: create(&flags.hlog)?,
-        })
-    }
-}
-
-fn is_stdout(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
 /// Runs the command; returns the exit code.
 pub fn run(flags: &RunFlags, arguments: &[String]) -> u8 {
     let prepared = prepare(flags);
@@ -121,26 +90,32 @@ pub fn run(flags: &RunFlags, arguments: &[String]) -> u8 {
         Ok(prepared) => prepared,
         Err(why) => return fail(EXIT_USAGE, why),
     };
-    let (mut files, stop) = match (Files::create(flags), signals::watch()) {
-        (Ok(files), Ok(stop)) => (files, stop),
-        (Err(why), _) => return fail(EXIT_USAGE, why),
-        (_, Err(error)) => return fail(EXIT_FAILURE, error),
+    let opened = flags
+        .files
+        .create()
+        .and_then(|files| Ok((files, files::create(flags.hlog.as_deref())?)));
+    let (files, log) = match opened {
+        Ok(opened) => opened,
+        Err(why) => return fail(EXIT_USAGE, why),
     };
-    let noise = match measure_noise(&plan, noise_time, &stop) {
+    let signals = match signals::watch() {
+        Ok(signals) => signals,
+        Err(error) => return fail(EXIT_FAILURE, error),
+    };
+    let unmeasured =
+        |failure: RunFailure| fail(signals.exit_code().unwrap_or(EXIT_FAILURE), failure);
+    let noise = match measure_noise(&plan, noise_time, &signals.stop) {
         Ok(noise) => noise,
-        Err(failure) => return fail(EXIT_FAILURE, failure),
+        Err(failure) => return unmeasured(failure),
     };
     let mut observer = RunObserver {
         progress: Progress::new(&plan),
-        log: files
-            .hlog
-            .take()
-            .map(|file| HistogramLog::new(BufWriter::new(file))),
+        log: log.map(|file| HistogramLog::new(BufWriter::new(file))),
         log_error: None,
     };
-    let outcome = match run_load(&plan, &stop, &mut observer) {
+    let outcome = match run_load(&plan, &signals.stop, &mut observer) {
         Ok(outcome) => outcome,
-        Err(failure) => return fail(EXIT_FAILURE, failure),
+        Err(failure) => return unmeasured(failure),
     };
     let log_error = observer.log_error.take();
     drop(observer);
@@ -153,8 +128,7 @@ pub fn run(flags: &RunFlags, arguments: &[String]) -> u8 {
     });
     let environment = Environment::look(engine_name, arguments.iter().cloned());
     let report = Report {
-        target: &target,
-        plan: &plan,
+        plan: &DescribedPlan::of(&plan, &target),
         outcome: &outcome,
         noise: noise.as_ref(),
         trust: &Trust::judge(
@@ -164,7 +138,7 @@ pub fn run(flags: &RunFlags, arguments: &[String]) -> u8 {
         ),
         environment: &environment,
     };
-    if let Err(error) = write_reports(flags, files, &report) {
+    if let Err(error) = files.write(&report) {
         return fail(EXIT_FAILURE, format_args!("cannot write a report: {error}"));
     }
     if let Some(error) = log_error {
@@ -173,7 +147,11 @@ pub fn run(flags: &RunFlags, arguments: &[String]) -> u8 {
             format_args!("cannot write the --hlog file: {error}"),
         );
     }
-    judge(flags, &plan, &outcome)
+    match signals.exit_code() {
+        Some(code) if flags.fail_if.is_empty() => code,
+        Some(code) => fail(code, "ended by a signal: --fail-if was not judged"),
+        None => judge(flags, &plan, &outcome),
+    }
 }
 
 fn prepare(flags: &RunFlags) -> Result<(Plan, Duration, String), String> {
@@ -195,7 +173,9 @@ fn prepare(flags: &RunFlags) -> Result<(Plan, Duration, String), String> {
     let warmup = parse_time("--warmup", &flags.warmup, DURATION_SECONDS_MAX)?;
     let noise_time = parse_time("--noise-floor", &flags.noise_floor, 60.0)?;
     let (engine, engine_name) = flags.load.engine()?;
-    let plan = flags.load.plan(workload, engine, warmup, length)?;
+    let plan = flags
+        .load
+        .plan(workload, engine, flags.rate, warmup, length)?;
     Ok((plan, noise_time, engine_name))
 }
 
@@ -244,27 +224,6 @@ impl Observer for RunObserver {
     }
 }
 
-fn write_reports(flags: &RunFlags, files: Files, report: &Report<'_>) -> std::io::Result<()> {
-    let pieces = [
-        (files.html, html::render as fn(&Report<'_>) -> String),
-        (files.json, json::render),
-        (files.hgrm, |report| {
-            hgrm::render(&report.outcome.total.latency)
-        }),
-    ];
-    for (file, render) in pieces {
-        if let Some(mut file) = file {
-            file.write_all(render(report).as_bytes())?;
-        }
-    }
-    show(&if flags.json.as_deref().is_some_and(is_stdout) {
-        json::render(report)
-    } else {
-        format!("\n{}\n", terminal::render(report))
-    });
-    Ok(())
-}
-
 fn judge(flags: &RunFlags, plan: &Plan, outcome: &Outcome) -> u8 {
     let failures: Vec<_> = flags
         .fail_if
@@ -274,7 +233,7 @@ fn judge(flags: &RunFlags, plan: &Plan, outcome: &Outcome) -> u8 {
     for failure in &failures {
         eprintln!("slotway-loadgen: {failure}");
     }
-    if outcome.total.latency.is_empty() {
+    if outcome.right_share().unwrap_or(0.0) <= 0.0 {
         return fail(EXIT_FAILURE, nothing_answered(plan, outcome));
     }
     if failures.is_empty() {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::compare::rounds::Rounds;
 use crate::environment::Environment;
+use crate::units;
 
 /// Name and version of the file's format.
 const SCHEMA: &str = "slotway-loadgen-rounds/1";
@@ -66,6 +67,20 @@ impl Baseline {
     pub fn rounds_for(&self, name: &str) -> &Rounds {
         let same = self.targets.iter().find(|target| target.name == name);
         same.unwrap_or(&self.targets[0])
+    }
+
+    /// When it was measured, for names.
+    pub fn when(&self) -> String {
+        format!("then ({})", units::date(self.measured_unix_s))
+    }
+
+    /// Its rounds under names that say so.
+    pub fn named_targets(&self) -> Vec<Rounds> {
+        let named = |rounds: &Rounds| Rounds {
+            name: format!("{} {}", rounds.name, self.when()),
+            ..rounds.clone()
+        };
+        self.targets.iter().map(named).collect()
     }
 
     /// What makes it a doubtful reference here and now.

@@ -3,10 +3,11 @@
 //! intervals from the rounds; a verdict in words.
 //!
 //! `process` (a target's command) and `rounds` (measuring) → `statistics`
-//! (ratios) → `verdict` (words) → `render` (table, page, JSON); `baseline` keeps
-//! rounds for another day.
+//! (ratios) → `verdict` (words) → `render` (table, page, JSON) and `gate` (the exit
+//! code of a build); `baseline` keeps rounds for another day.
 
 pub mod baseline;
+pub mod gate;
 pub mod process;
 pub mod render;
 pub mod rounds;

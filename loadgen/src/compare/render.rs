@@ -112,11 +112,20 @@ pub fn terminal(page: &Page<'_>) -> String {
             ));
         }
     }
-    text.push_str("\n  ratios with their 95 % confidence intervals\n");
+    text.push_str(&format!("\n  {}\n", confidence(page)));
     for warning in page.warnings {
         text.push_str(&format!("\n  ! {warning}\n"));
     }
     text
+}
+
+/// How sure intervals and verdicts are.
+fn confidence(page: &Page<'_>) -> String {
+    let count: usize = page.pairs.iter().map(|pair| pair.comparisons.len()).sum();
+    format!(
+        "ratios with their 95 % confidence intervals; verdicts at 5 % for all {count} together (Holm), so an interval \
+         that leaves out 1 may still be chance"
+    )
 }
 
 /// For programs.
@@ -134,6 +143,7 @@ pub fn json(page: &Page<'_>) -> String {
                         "ratio": ratio.map(|ratio| ratio.value),
                         "low": ratio.map(|ratio| ratio.low),
                         "high": ratio.map(|ratio| ratio.high),
+                        "chance_if_equal": ratio.map(|ratio| ratio.chance_if_equal()),
                         "verdict": comparison.to_string(),
                     });
                     (comparison.metric.name().to_owned(), value)
@@ -168,17 +178,9 @@ pub fn page(page: &Page<'_>) -> String {
         );
         body.push_str(&html::figure(&heading, &forest(pair)));
     }
+    body.push_str(&format!("<p class=\"note\">{}</p>\n", confidence(page)));
     body.push_str(&medians(page));
-    body.push_str(&format!(
-        "<section><h2>Environment</h2><table><tr><td>command</td><td class=\"text\">{}</td></tr>\
-         <tr><td>machine</td><td class=\"text\">{}, {}, Linux {}</td></tr>\
-         <tr><td>engine</td><td class=\"text\">{}</td></tr></table></section>\n",
-        escape(&page.environment.command),
-        escape(&page.environment.cpu),
-        units::plural(page.environment.cores as u64, "core"),
-        escape(&page.environment.kernel),
-        escape(&page.environment.engine),
-    ));
+    body.push_str(&html::environment(page.environment));
     html::page("Comparison", page.load, &body)
 }
 
@@ -280,6 +282,7 @@ fn medians(page: &Page<'_>) -> String {
 mod tests {
     use super::*;
     use crate::compare::rounds::Round;
+    use crate::compare::verdict::judge;
     use crate::report::sample;
 
     fn with_page<R>(look: impl FnOnce(&Page<'_>) -> R) -> R {
@@ -300,7 +303,8 @@ mod tests {
         };
         let (a, b) = (rounds("a", 1.0), rounds("b", 1.25));
         let all = [&a, &b];
-        let pairs = [Pair::new(&b, &a, "a".to_owned(), true)];
+        let mut pairs = [Pair::new(&b, &a, "a".to_owned(), true)];
+        judge(pairs.iter_mut().flat_map(|pair| &mut pair.comparisons));
         look(&Page {
             all: &all,
             pairs: &pairs,

@@ -1,4 +1,9 @@
-//! Ratios of two targets' rounds and how sure they are.
+//! Ratios of two targets' rounds, how sure they are, and which of many differences stand together.
+
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+/// A chance of error that is taken: of intervals, and of all verdicts of a comparison together.
+pub const LEVEL: f64 = 0.05;
 
 /// A ratio with its 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -9,6 +14,9 @@ pub struct Ratio {
     pub low: f64,
     /// Upper bound.
     pub high: f64,
+    log_mean: f64,
+    standard_error: f64,
+    freedom: f64,
 }
 
 impl Ratio {
@@ -51,11 +59,42 @@ impl Ratio {
     }
 
     fn around(log_mean: f64, standard_error: f64, freedom: f64) -> Self {
-        let reach = t_975(freedom) * standard_error;
+        let reach = student(freedom).inverse_cdf(1.0 - LEVEL / 2.0) * standard_error;
         Self {
             value: log_mean.exp(),
             low: (log_mean - reach).exp(),
             high: (log_mean + reach).exp(),
+            log_mean,
+            standard_error,
+            freedom,
+        }
+    }
+
+    /// The chance of rounds that differ as much as these, or more, though the true ratio is 1.
+    pub fn chance_if_equal(&self) -> f64 {
+        (2.0 * self
+            .chance_if_not_above(1.0)
+            .min(self.chance_if_not_below(1.0)))
+        .min(1.0)
+    }
+
+    /// The chance of rounds like these, or clearer ones, though the true ratio is at most `bound`.
+    pub fn chance_if_not_above(&self, bound: f64) -> f64 {
+        self.tail(self.log_mean - bound.ln())
+    }
+
+    /// The chance of rounds like these, or clearer ones, though the true ratio is at least `bound`.
+    pub fn chance_if_not_below(&self, bound: f64) -> f64 {
+        self.tail(bound.ln() - self.log_mean)
+    }
+
+    fn tail(&self, distance: f64) -> f64 {
+        if self.standard_error > 0.0 {
+            student(self.freedom).sf(distance / self.standard_error)
+        } else if distance > 0.0 {
+            0.0
+        } else {
+            1.0
         }
     }
 }
@@ -74,19 +113,23 @@ fn moments(values: &[f64]) -> Option<(f64, f64)> {
     Some((mean, squares / (count - 1.0)))
 }
 
-/// The 97.5 % quantile of Student's t distribution: tabulated where it bends,
-/// then by the expansion of Cornish and Fisher, which is good to 0.002 there.
-fn t_975(freedom: f64) -> f64 {
-    const TABLE: [f64; 10] = [
-        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    ];
-    if freedom < 11.0 {
-        // Between two whole numbers the lower is the more careful.
-        return TABLE[(freedom.floor().max(1.0) as usize - 1).min(TABLE.len() - 1)];
+fn student(freedom: f64) -> StudentsT {
+    StudentsT::new(0.0, 1.0, freedom).expect("a freedom above 0")
+}
+
+/// Which of several hypotheses are refuted so that the chance to refute any that is true is at
+/// most `level` (Holm's step-down procedure). In the order of `chances`.
+pub fn refuted(chances: &[f64], level: f64) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..chances.len()).collect();
+    order.sort_by(|a, b| chances[*a].total_cmp(&chances[*b]));
+    let mut refuted = vec![false; chances.len()];
+    for (rank, index) in order.into_iter().enumerate() {
+        if chances[index] > level / (chances.len() - rank) as f64 {
+            break;
+        }
+        refuted[index] = true;
     }
-    let z: f64 = 1.959_964;
-    let (z3, z5) = (z.powi(3), z.powi(5));
-    z + (z3 + z) / (4.0 * freedom) + (5.0 * z5 + 16.0 * z3 + 3.0 * z) / (96.0 * freedom * freedom)
+    refuted
 }
 
 /// The middle of some values; 0 for none.
@@ -109,20 +152,29 @@ mod tests {
     }
 
     #[test]
-    fn student_s_quantiles_are_those_of_the_tables() {
-        for (freedom, expected) in [
-            (1.0, 12.706),
-            (5.0, 2.571),
-            (10.0, 2.228),
-            (20.0, 2.086),
-            (60.0, 2.000),
-        ] {
-            assert!(
-                near(t_975(freedom), expected),
-                "{freedom}: {}",
-                t_975(freedom)
-            );
-        }
+    fn a_chance_agrees_with_the_interval_s_end() {
+        let ratio = Ratio::paired(&[1.1, 1.2, 1.3, 1.15], &[1.0; 4]).unwrap();
+        assert!(near(ratio.chance_if_not_above(ratio.low), LEVEL / 2.0));
+        assert!(near(ratio.chance_if_not_below(ratio.high), LEVEL / 2.0));
+        assert!(ratio.chance_if_equal() < LEVEL && ratio.low > 1.0);
+        assert!(near(ratio.chance_if_not_above(ratio.value), 0.5));
+        let equal = Ratio::paired(&[1.0; 3], &[1.0; 3]).unwrap();
+        assert!(near(equal.chance_if_equal(), 1.0));
+        let sure = Ratio::paired(&[2.0; 3], &[1.0; 3]).unwrap();
+        assert!(near(sure.chance_if_equal(), 0.0));
+    }
+
+    #[test]
+    fn many_hypotheses_need_clearer_rounds_than_one() {
+        assert_eq!(refuted(&[0.04], 0.05), [true]);
+        assert_eq!(refuted(&[0.04, 0.5], 0.05), [false, false]);
+        // Holm's own example: 0.01, then 0.005 is less, then 0.03 stops it.
+        assert_eq!(
+            refuted(&[0.01, 0.04, 0.03, 0.005], 0.05),
+            [true, false, false, true]
+        );
+        assert_eq!(refuted(&[0.001, 0.02, 0.03], 0.05), [true, true, true]);
+        assert!(refuted(&[], 0.05).is_empty());
     }
 
     #[test]

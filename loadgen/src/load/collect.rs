@@ -10,6 +10,7 @@ use crate::load::message::{Message, Times};
 use crate::load::outcome::{Outcome, Point};
 use crate::load::plan::{Length, Observer, Plan, Stop};
 use crate::load::recorder::Interval;
+use crate::load::steps::steps;
 
 /// Gathers intervals until every thread has ended.
 pub struct Collector<'a> {
@@ -95,6 +96,7 @@ impl<'a> Collector<'a> {
                 p50_ns: interval.latency.value_at_quantile(0.5),
                 p99_ns: interval.latency.value_at_quantile(0.99),
                 max_ns: interval.latency.max(),
+                steps: steps(&interval.latency),
             };
             self.merged_until_ns = until_ns;
             self.outcome.total.merge(&interval);
@@ -104,7 +106,7 @@ impl<'a> Collector<'a> {
             let planned = self.times.end_ns.saturating_sub(self.times.measure_ns) as f64 / 1e9;
             let is_behind = point.from_seconds + point.seconds / 2.0 > planned;
             if !(is_stub || is_behind) || self.outcome.points.is_empty() {
-                self.outcome.points.push(point);
+                self.outcome.points.push(point.clone());
             }
             self.outcome.elapsed =
                 Duration::from_nanos(until_ns.min(self.times.end_ns) - self.times.measure_ns);
@@ -133,7 +135,7 @@ impl<'a> Collector<'a> {
         outcome.elapsed = Duration::from_nanos(end_ns.saturating_sub(times.measure_ns));
         outcome.asked_rate = plan.rate.map(|rate| rate.mean());
         if stop.is_requested() {
-            outcome.partial = Some("ended by a signal");
+            outcome.partial = Some("ended by a signal".to_owned());
         }
         outcome
     }

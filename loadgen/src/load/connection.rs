@@ -28,6 +28,17 @@ pub struct Response {
     pub keep_alive: bool,
     /// From Server-Timing.
     pub phases: Option<Phases>,
+    /// What it was.
+    pub seen: Seen,
+}
+
+/// What a whole response was, right or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Its status.
+    pub status: u16,
+    /// Bytes of its head and body.
+    pub bytes: u64,
 }
 
 /// An exchange without a right response.
@@ -37,6 +48,8 @@ pub struct Failure {
     pub kind: ErrorKind,
     /// Whether the connection serves another request.
     pub keep_alive: bool,
+    /// The response, if it was whole.
+    pub seen: Option<Seen>,
 }
 
 impl Failure {
@@ -44,6 +57,7 @@ impl Failure {
         Self {
             kind,
             keep_alive: false,
+            seen: None,
         }
     }
 }
@@ -101,14 +115,20 @@ impl Connection {
                 "bytes behind the response",
             )));
         }
+        let seen = Seen {
+            status: head.status,
+            bytes: head.bytes as u64 + body.bytes,
+        };
         match judge(&head, body, expected) {
             None => Ok(Response {
                 keep_alive: head.keep_alive,
                 phases: head.phases,
+                seen,
             }),
             Some(kind) => Err(Failure {
                 kind,
                 keep_alive: head.keep_alive,
+                seen: Some(seen),
             }),
         }
     }

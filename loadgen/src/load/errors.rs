@@ -57,6 +57,8 @@ impl fmt::Display for ErrorKind {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Errors {
     counts: BTreeMap<ErrorKind, u64>,
+    /// Those of a report that was read back, by the names of their kinds.
+    read: BTreeMap<String, u64>,
 }
 
 impl Errors {
@@ -65,8 +67,19 @@ impl Errors {
         *self.counts.entry(kind).or_default() += 1;
     }
 
+    /// Of a report that was read back.
+    pub fn of_names(read: BTreeMap<String, u64>) -> Self {
+        Self {
+            counts: BTreeMap::new(),
+            read,
+        }
+    }
+
     /// Adds those of another.
     pub fn merge(&mut self, other: &Self) {
+        for (name, count) in &other.read {
+            *self.read.entry(name.clone()).or_default() += count;
+        }
         for (kind, count) in &other.counts {
             *self.counts.entry(*kind).or_default() += count;
         }
@@ -74,18 +87,23 @@ impl Errors {
 
     /// Errors of all kinds.
     pub fn count(&self) -> u64 {
-        self.counts.values().sum()
+        self.counts.values().chain(self.read.values()).sum()
     }
 
-    /// Kinds and how many of each.
-    pub fn iter(&self) -> impl Iterator<Item = (ErrorKind, u64)> {
-        self.counts.iter().map(|(kind, count)| (*kind, *count))
+    /// Names of kinds, and how many of each.
+    pub fn by_name(&self) -> BTreeMap<String, u64> {
+        let mut all = self.read.clone();
+        for (kind, count) in &self.counts {
+            *all.entry(kind.to_string()).or_default() += count;
+        }
+        all
     }
 
     /// The kind that there is most of.
     pub fn foremost(&self) -> Option<ErrorKind> {
-        self.iter()
-            .max_by_key(|(_, count)| *count)
-            .map(|(kind, _)| kind)
+        self.counts
+            .iter()
+            .max_by_key(|(_, count)| **count)
+            .map(|(kind, _)| *kind)
     }
 }

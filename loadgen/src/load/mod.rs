@@ -7,7 +7,7 @@
 //! A thread has its connections, each a local task with a `place` of its own; what its recorder has
 //! gathered goes to `collect`, which merges the threads' intervals into an
 //! `outcome`. `plan` is what to do, `setup` a thread's part of it, `opening` opens its connections, `message` what threads say; `supervise` looks after timeouts, intervals and the end; `run` starts
-//! it all. `errors` are what can go wrong with a request, and `self_watch` says what the
+//! it all. `errors` are what can go wrong with a request, `statuses` counts what came, `steps` sorts latencies for drawings, and `self_watch` says what the
 //! generator itself takes.
 
 mod chunked;
@@ -26,6 +26,8 @@ pub mod run;
 mod self_watch;
 mod server_timing;
 mod setup;
+mod statuses;
+pub mod steps;
 mod supervise;
 mod thread;
 
@@ -35,3 +37,4 @@ pub use plan::{Length, Observer, Plan, Stop};
 pub use recorder::{Interval, new_histogram};
 pub use run::{RunFailure, run};
 pub use server_timing::PHASE_NAMES;
+pub use statuses::Statuses;

@@ -3,21 +3,25 @@
 use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::RATE_REACHED_SHARE;
 use crate::load::errors::Errors;
 use crate::load::recorder::Interval;
 
 /// One interval, in figures.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Its start, from the start of measuring, in seconds.
+    #[serde(rename = "from_s")]
     pub from_seconds: f64,
     /// Its length in seconds.
     pub seconds: f64,
     /// Right responses.
+    #[serde(rename = "requests")]
     pub response_count: u64,
     /// Wrong and missing responses.
+    #[serde(rename = "errors")]
     pub error_count: u64,
     /// Median latency in nanoseconds.
     pub p50_ns: u64,
@@ -25,6 +29,9 @@ pub struct Point {
     pub p99_ns: u64,
     /// Longest.
     pub max_ns: u64,
+    /// How many latencies were in which [`crate::load::steps`].
+    #[serde(default)]
+    pub steps: Vec<(u16, u64)>,
 }
 
 /// What came of a run. All times are in nanoseconds unless named otherwise.
@@ -49,7 +56,7 @@ pub struct Outcome {
     /// The generator's threads.
     pub thread_count: usize,
     /// Why the run is shorter than planned, if it is.
-    pub partial: Option<&'static str>,
+    pub partial: Option<String>,
 }
 
 impl Outcome {
@@ -86,6 +93,18 @@ impl Outcome {
     /// Errors.
     pub fn errors(&self) -> &Errors {
         &self.total.errors
+    }
+
+    /// Which part of what was due got a right response, from 0 to 1; `None` if nothing was due.
+    pub fn right_share(&self) -> Option<f64> {
+        let right = self.total.latency.len() - self.total.waited_count;
+        let all = self.due_count();
+        (all > 0).then(|| right as f64 / all as f64)
+    }
+
+    /// Received bytes per second.
+    pub fn bytes_per_s(&self) -> f64 {
+        self.total.received_bytes as f64 / self.elapsed.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// Requests that came due in the time measured, answered rightly or not.

@@ -4,8 +4,10 @@
 use hdrhistogram::Histogram;
 
 use crate::limits::{HISTOGRAM_DIGITS, LATENCY_NS_MAX};
+use crate::load::connection::Seen;
 use crate::load::errors::Errors;
 use crate::load::server_timing::Phases;
+use crate::load::statuses::Statuses;
 
 /// What happened in an interval, on one thread or, merged, on all.
 #[derive(Clone, Debug)]
@@ -29,6 +31,10 @@ pub struct Interval {
     pub waited_count: u64,
     /// Wrong and missing responses.
     pub errors: Errors,
+    /// Statuses of the responses whose latencies or errors were counted.
+    pub statuses: Statuses,
+    /// Bytes of those responses, heads and bodies.
+    pub received_bytes: u64,
 }
 
 /// An empty histogram of times in nanoseconds.
@@ -53,6 +59,8 @@ impl Interval {
             response_count: 0,
             waited_count: 0,
             errors: Errors::default(),
+            statuses: Statuses::default(),
+            received_bytes: 0,
         }
     }
 
@@ -66,6 +74,12 @@ impl Interval {
                 histogram.saturating_record(*nanoseconds);
             }
         }
+    }
+
+    /// Notes what a response was.
+    pub fn note(&mut self, seen: Seen) {
+        self.statuses.add(seen.status, 1);
+        self.received_bytes += seen.bytes;
     }
 
     /// Adds what another thread, or a later interval, has.
@@ -89,5 +103,7 @@ impl Interval {
         self.response_count += other.response_count;
         self.waited_count += other.waited_count;
         self.errors.merge(&other.errors);
+        self.statuses.merge(&other.statuses);
+        self.received_bytes += other.received_bytes;
     }
 }

@@ -11,7 +11,7 @@ use slotway_net::{Stream, Timer, monotonic_ns};
 use tokio::sync::{Notify, oneshot};
 
 use crate::limits::RECONNECT_PAUSE;
-use crate::load::connection::{Connection, Failure, Response};
+use crate::load::connection::{Connection, Failure, Response, Seen};
 use crate::load::errors::ErrorKind;
 use crate::load::message::{Message, Times};
 use crate::load::opening::{connect_within, open};
@@ -185,7 +185,7 @@ impl Thread {
                         connection.insert(fresh)
                     }
                     Some(Err(kind)) => {
-                        self.record_error(due_ns, kind);
+                        self.record_error(due_ns, kind, None);
                         let pause = tokio::time::sleep(RECONNECT_PAUSE);
                         self.setup.unless_stopped(pause).await;
                         now_ns = monotonic_ns();
@@ -209,15 +209,19 @@ impl Thread {
             let is_late = place.timed_out.replace(false) || now_ns - sent_ns > self.timeout_ns();
             let keep_alive = match outcome {
                 _ if is_late => {
-                    self.record_error(due_ns, ErrorKind::Timeout);
+                    self.record_error(due_ns, ErrorKind::Timeout, None);
                     false
                 }
                 Ok(response) => {
                     self.record(due_ns, sent_ns, now_ns, &response);
                     response.keep_alive
                 }
-                Err(Failure { kind, keep_alive }) => {
-                    self.record_error(due_ns, kind);
+                Err(Failure {
+                    kind,
+                    keep_alive,
+                    seen,
+                }) => {
+                    self.record_error(due_ns, kind, seen);
                     keep_alive
                 }
             };
@@ -343,6 +347,7 @@ impl Thread {
         }
         let mut interval = self.interval.borrow_mut();
         interval.latency.saturating_record(responded_ns - due_ns);
+        interval.note(response.seen);
         if self.pacer.is_some() {
             interval.service.saturating_record(responded_ns - sent_ns);
         }
@@ -355,9 +360,13 @@ impl Thread {
         self.last_response_ns.set(responded_ns);
     }
 
-    fn record_error(&self, due_ns: u64, kind: ErrorKind) {
+    fn record_error(&self, due_ns: u64, kind: ErrorKind, seen: Option<Seen>) {
         if self.is_measured(due_ns) && !self.is_stopped.get() {
-            self.interval.borrow_mut().errors.add(kind);
+            let mut interval = self.interval.borrow_mut();
+            interval.errors.add(kind);
+            if let Some(seen) = seen {
+                interval.note(seen);
+            }
             self.last_response_ns.set(monotonic_ns());
         }
     }

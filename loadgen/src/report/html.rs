@@ -2,10 +2,10 @@
 
 use hdrhistogram::Histogram;
 
-use crate::load::plan::Length;
+use crate::environment::Environment;
+use crate::report::Report;
 use crate::report::chart::{self, Axis, Series, escape};
-use crate::report::{PERCENTILES, Report};
-use crate::units::{self, duration};
+use crate::units::{self, PERCENTILES, duration};
 
 /// Points of a curve or of a time line; more could not be told apart.
 const POINT_COUNT_MAX: usize = 600;
@@ -26,12 +26,13 @@ pub fn render(report: &Report<'_>) -> String {
     body.push_str(&figure("Latency by percentile", &percentile_curve(report)));
     body.push_str(&figure("Latency over time", &latency_over_time(report)));
     body.push_str(&figure("Responses over time", &rate_over_time(report)));
+    body.push_str(&statuses(report));
     body.push_str(&errors(report));
     body.push_str(&percentile_table(report));
     body.push_str(&environment_table(report));
     page(
-        &format!("Load on {}", report.target),
-        &report.load_line(),
+        &format!("Load on {}", report.plan.target),
+        &report.plan.load_line(),
         &body,
     )
 }
@@ -47,6 +48,35 @@ pub fn page(title: &str, subtitle: &str, body: &str) -> String {
     )
 }
 
+/// Where something was measured.
+pub fn environment(environment: &Environment) -> String {
+    let machine = format!(
+        "{}, {}, Linux {}",
+        environment.cpu,
+        units::plural(environment.cores as u64, "core"),
+        environment.kernel
+    );
+    facts(&[
+        ("command", environment.command.clone()),
+        ("slotway-loadgen", environment.version.clone()),
+        ("machine", machine),
+        ("engine", environment.engine.clone()),
+        ("started", units::date(environment.started_unix_s)),
+    ])
+}
+
+/// Names and what they are, as a table.
+fn facts(facts: &[(&str, String)]) -> String {
+    let rows: String = facts
+        .iter()
+        .map(|(name, value)| {
+            let value = escape(value);
+            format!("<tr><td>{name}</td><td class=\"text\">{value}</td></tr>")
+        })
+        .collect();
+    format!("<section><h2>Environment</h2><table>{rows}</table></section>\n")
+}
+
 /// A drawing under its heading.
 pub fn figure(heading: &str, svg: &str) -> String {
     format!("<section><h2>{heading}</h2>{svg}</section>\n")
@@ -60,6 +90,9 @@ fn tiles(report: &Report<'_>) -> String {
         tiles.push((name, duration(latency.value_at_quantile(quantile))));
     }
     tiles.push(("errors", units::count(outcome.errors().count())));
+    if let Some(share) = outcome.right_share() {
+        tiles.push(("right responses", units::share(share)));
+    }
     let tiles: String = tiles
         .iter()
         .map(|(name, value)| {
@@ -180,18 +213,18 @@ fn rate_over_time(report: &Report<'_>) -> String {
         class: "c1",
         points: over_time(report, rate),
     }];
-    if let (Some(rate), Some(last)) = (report.plan.rate, report.outcome.points.last()) {
+    if let (Some((from, to)), Some(last)) = (report.plan.rates(), report.outcome.points.last()) {
         let end = last.from_seconds + last.seconds;
         // A run that was ended early has got only so far on its ramp.
-        let share = match report.plan.length {
-            Length::Time(time) => (end / time.as_secs_f64()).min(1.0),
-            Length::Count(_) => 1.0,
+        let share = match report.plan.duration_s {
+            Some(seconds) => (end / seconds).min(1.0),
+            None => 1.0,
         };
-        let at_end = rate.from + (rate.to - rate.from) * share;
+        let at_end = from + (to - from) * share;
         lines.push(Series {
             name: "asked for/s".to_owned(),
             class: "c4",
-            points: vec![(0.0, rate.from), (end, at_end)],
+            points: vec![(0.0, from), (end, at_end)],
         });
     }
     let high = lines
@@ -204,15 +237,37 @@ fn rate_over_time(report: &Report<'_>) -> String {
     chart::lines("Responses over time", &seconds_axis(report), &y, &lines)
 }
 
+fn statuses(report: &Report<'_>) -> String {
+    let statuses = report.outcome.total.statuses.sorted();
+    let all: u64 = statuses.iter().map(|(_, count)| count).sum();
+    let rows: String = statuses
+        .iter()
+        .map(|(status, count)| {
+            format!(
+                "<tr><td>{status}</td><td>{}</td><td>{}</td></tr>",
+                units::count(*count),
+                units::share(*count as f64 / all.max(1) as f64)
+            )
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<section><h2>Statuses</h2><table><tr><th>status</th><th>responses</th><th>share</th></tr>{rows}</table></section>\n"
+    )
+}
+
 fn errors(report: &Report<'_>) -> String {
     let errors = report.outcome.errors();
     if errors.count() == 0 {
         return "<section><h2>Errors</h2><p>None.</p></section>\n".to_owned();
     }
     let rows: String = errors
-        .iter()
+        .by_name()
+        .into_iter()
         .map(|(kind, count)| {
-            let kind = escape(&kind.to_string());
+            let kind = escape(&kind);
             format!("<tr><td>{kind}</td><td>{}</td></tr>", units::count(count))
         })
         .collect();
@@ -274,6 +329,13 @@ fn percentile_table(report: &Report<'_>) -> String {
             "<tr><td>{}</td>{cells}{max}{mean}</tr>",
             row.meaning
         ));
+        if row.name == "latency" && report.trust.distrust().is_some() {
+            let bounds = report.trust.bounds.iter();
+            let cells: String = bounds.map(|bound| cell(bound.at_least_ns)).collect();
+            rows.push_str(&format!(
+                "<tr><td>at least, without the generator's own lag</td>{cells}<td></td><td></td></tr>"
+            ));
+        }
     }
     format!(
         "<section><h2>Percentiles</h2><table><tr><th></th>{head}<th>max</th><th>mean</th></tr>{rows}</table></section>\n"
@@ -284,7 +346,7 @@ fn environment_table(report: &Report<'_>) -> String {
     let environment = report.environment;
     let outcome = report.outcome;
     let answered = outcome.total.response_count;
-    let rows: String = [
+    facts(&[
         ("command", environment.command.clone()),
         ("slotway-loadgen", environment.version.clone()),
         ("engine", environment.engine.clone()),
@@ -297,10 +359,7 @@ fn environment_table(report: &Report<'_>) -> String {
                 units::plural(environment.cores as u64, "core")
             ),
         ),
-        (
-            "started",
-            format!("{} (Unix time)", environment.started_unix_s),
-        ),
+        ("started", units::date(environment.started_unix_s)),
         (
             "requests",
             format!(
@@ -316,21 +375,13 @@ fn environment_table(report: &Report<'_>) -> String {
                 duration(outcome.cpu.as_nanos() as u64 / answered.max(1))
             ),
         ),
-    ]
-    .iter()
-    .map(|(name, value)| {
-        format!(
-            "<tr><td>{name}</td><td class=\"text\">{}</td></tr>",
-            escape(value)
-        )
-    })
-    .collect();
-    format!("<section><h2>Environment</h2><table>{rows}</table></section>\n")
+    ])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::described::DescribedPlan;
     use crate::report::sample;
 
     #[test]
@@ -340,13 +391,13 @@ mod tests {
 
     #[test]
     fn a_run_in_which_nothing_was_answered_has_its_page_too() {
-        let (plan, environment) = (sample::plan(), sample::environment());
+        let plan = DescribedPlan::of(&sample::plan(), "t");
+        let environment = sample::environment();
         let mut outcome = sample::outcome();
         outcome.total = crate::load::Interval::new();
         outcome.points.clear();
         let trust = crate::noise::Trust::judge(&outcome.total.latency, &outcome.total.lag, 0.25);
         let page = render(&Report {
-            target: "t",
             plan: &plan,
             outcome: &outcome,
             noise: None,

@@ -1,67 +1,122 @@
 //! The report for programs. Its names and units are promised: fields may be
 //! added, none is changed or taken away without a new `schema`. The document is
-//! described in `loadgen/README.md`.
+//! described in `loadgen/README.md`. It holds all that [`super::saved`] needs to draw the report
+//! again.
 
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
 use crate::load::PHASE_NAMES;
-use crate::load::plan::Length;
+use crate::load::outcome::Point;
+use crate::noise::Bound;
 use crate::report::Report;
+use crate::report::described::DescribedPlan;
+use crate::report::encoded;
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "slotway-loadgen/1";
 
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: &'static str,
-    environment: &'a Environment,
-    plan: PlanPart<'a>,
+/// The document.
+#[derive(Serialize, Deserialize)]
+pub struct Document {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Where it ran.
+    pub environment: Environment,
+    /// What was to be done.
+    pub plan: DescribedPlan,
     warnings: Vec<String>,
     partial: bool,
+    /// Why it is partial.
+    #[serde(default)]
+    pub partial_reason: Option<String>,
     trustworthy: bool,
-    requests: u64,
+    #[serde(default)]
+    trust: Vec<TrustPart>,
+    /// The generator's lag may be this share of a latency.
+    #[serde(default)]
+    pub lag_share_max: f64,
+    #[serde(default)]
+    right_share: Option<f64>,
+    /// Right responses.
+    pub requests: u64,
     requests_per_s: f64,
-    unsent: u64,
-    waited: u64,
-    elapsed_s: f64,
-    generator_cpu_s: f64,
-    generator_busy_share: f64,
+    /// Due and never sent.
+    pub unsent: u64,
+    /// Without a response at the end.
+    pub waited: u64,
+    /// When measuring began, in seconds since 1970.
+    #[serde(default)]
+    pub began_unix_s: f64,
+    /// Time measured.
+    pub elapsed_s: f64,
+    /// Processor time of the generator's threads.
+    pub generator_cpu_s: f64,
+    /// Which part of the time they were on a core or waiting for one.
+    pub generator_busy_share: f64,
     errors: u64,
-    errors_by_kind: BTreeMap<String, u64>,
+    /// By the names of their kinds.
+    pub errors_by_kind: BTreeMap<String, u64>,
+    /// Responses by their status, right ones or not.
+    #[serde(default)]
+    pub statuses: BTreeMap<u16, u64>,
+    /// Bytes of those.
+    #[serde(default)]
+    pub received_bytes: u64,
+    #[serde(default)]
+    received_bytes_per_s: f64,
     latency_ns: Summary,
     service_ns: Summary,
     lag_ns: Summary,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    phases_ns: BTreeMap<&'static str, Summary>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    noise_floor: Option<NoisePart>,
-    intervals: Vec<IntervalPart>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    phases_ns: BTreeMap<String, Summary>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// What was measured before the run.
+    pub noise_floor: Option<NoisePart>,
+    /// Figures of each interval.
+    pub intervals: Vec<Point>,
+    /// All histograms, whole.
+    #[serde(default)]
+    pub histograms: Histograms,
 }
 
-#[derive(Serialize)]
-struct PlanPart<'a> {
-    target: &'a str,
-    address: String,
-    #[serde(rename = "loop")]
-    kind: &'static str,
-    rate_from: Option<f64>,
-    rate_to: Option<f64>,
-    connections: usize,
-    threads: usize,
-    engine: String,
-    spin: bool,
-    warmup_s: f64,
-    duration_s: Option<f64>,
-    count: Option<u64>,
-    timeout_s: f64,
+/// A percentile, and between what the true one lies.
+#[derive(Serialize, Deserialize)]
+struct TrustPart {
+    percentile: String,
+    at_least_ns: u64,
+    at_most_ns: u64,
+    sound: bool,
+}
+
+/// Histograms in the encoding of `HdrHistogram`, V2, compressed, as base64.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Histograms {
+    /// Latencies.
+    #[serde(default)]
+    pub latency: String,
+    /// Service times; empty in a closed loop.
+    #[serde(default)]
+    pub service: String,
+    /// The generator's own lag.
+    #[serde(default)]
+    pub lag: String,
+    /// Phases of the server, in the order of [`PHASE_NAMES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<String>,
+    /// An idle thread's lag, before the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_lag: Option<String>,
+    /// The echo's latencies, before the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo_latency: Option<String>,
 }
 
 /// A histogram in figures, nanoseconds.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Summary {
     count: u64,
     min: u64,
@@ -77,22 +132,13 @@ struct Summary {
     max: u64,
 }
 
-#[derive(Serialize)]
-struct NoisePart {
+/// What was measured before the run.
+#[derive(Serialize, Deserialize)]
+pub struct NoisePart {
     idle_lag_ns: Summary,
     echo_latency_ns: Summary,
-    echo_requests_per_s: f64,
-}
-
-#[derive(Serialize)]
-struct IntervalPart {
-    from_s: f64,
-    seconds: f64,
-    requests: u64,
-    errors: u64,
-    p50_ns: u64,
-    p99_ns: u64,
-    max_ns: u64,
+    /// What the echo answered per second.
+    pub echo_requests_per_s: f64,
 }
 
 impl Summary {
@@ -117,79 +163,74 @@ impl Summary {
 
 /// Renders the document.
 pub fn render(report: &Report<'_>) -> String {
-    let (plan, outcome) = (report.plan, report.outcome);
-    let document = Document {
-        schema: SCHEMA,
-        environment: report.environment,
-        plan: PlanPart {
-            target: report.target,
-            address: plan.workload.address.to_string(),
-            kind: if plan.rate.is_some() {
-                "open"
-            } else {
-                "closed"
-            },
-            rate_from: plan.rate.map(|rate| rate.from),
-            rate_to: plan.rate.map(|rate| rate.to),
-            connections: plan.connection_count,
-            threads: plan.thread_count,
-            engine: plan.engine.to_string(),
-            spin: plan.spin,
-            warmup_s: plan.warmup.as_secs_f64(),
-            duration_s: match plan.length {
-                Length::Time(time) => Some(time.as_secs_f64()),
-                Length::Count(_) => None,
-            },
-            count: match plan.length {
-                Length::Time(_) => None,
-                Length::Count(count) => Some(count),
-            },
-            timeout_s: plan.timeout.as_secs_f64(),
-        },
+    serde_json::to_string_pretty(&document(report)).expect("plain data") + "\n"
+}
+
+fn document(report: &Report<'_>) -> Document {
+    let outcome = report.outcome;
+    let phases = || outcome.total.phases.iter().flat_map(|phases| phases.iter());
+    Document {
+        schema: SCHEMA.to_owned(),
+        environment: report.environment.clone(),
+        plan: report.plan.clone(),
         warnings: report.warnings(),
         partial: outcome.partial.is_some(),
-        trustworthy: report.trust.distrust.is_none(),
+        partial_reason: outcome.partial.clone(),
+        trustworthy: report.trust.is_trustworthy(),
+        trust: trust(report),
+        lag_share_max: report.trust.share_max,
+        right_share: outcome.right_share(),
         requests: outcome.total.response_count,
         requests_per_s: outcome.rate(),
         unsent: outcome.unsent_count,
         waited: outcome.total.waited_count,
+        began_unix_s: outcome
+            .began
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0.0, |time| time.as_secs_f64()),
         elapsed_s: outcome.elapsed.as_secs_f64(),
         generator_cpu_s: outcome.cpu.as_secs_f64(),
         generator_busy_share: outcome.busy_share(),
         errors: outcome.errors().count(),
-        errors_by_kind: outcome
-            .errors()
-            .iter()
-            .map(|(kind, count)| (kind.to_string(), count))
-            .collect(),
+        errors_by_kind: outcome.errors().by_name(),
+        statuses: outcome.total.statuses.sorted().into_iter().collect(),
+        received_bytes: outcome.total.received_bytes,
+        received_bytes_per_s: outcome.bytes_per_s(),
         latency_ns: Summary::of(&outcome.total.latency),
         service_ns: Summary::of(outcome.service()),
         lag_ns: Summary::of(&outcome.total.lag),
         phases_ns: PHASE_NAMES
             .into_iter()
-            .zip(outcome.total.phases.iter().flat_map(|phases| phases.iter()))
-            .map(|(name, histogram)| (name, Summary::of(histogram)))
+            .zip(phases())
+            .map(|(name, histogram)| (name.to_owned(), Summary::of(histogram)))
             .collect(),
         noise_floor: report.noise.map(|noise| NoisePart {
             idle_lag_ns: Summary::of(&noise.idle_lag),
             echo_latency_ns: Summary::of(&noise.echo_latency),
             echo_requests_per_s: noise.echo_rate,
         }),
-        intervals: outcome
-            .points
-            .iter()
-            .map(|point| IntervalPart {
-                from_s: point.from_seconds,
-                seconds: point.seconds,
-                requests: point.response_count,
-                errors: point.error_count,
-                p50_ns: point.p50_ns,
-                p99_ns: point.p99_ns,
-                max_ns: point.max_ns,
-            })
-            .collect(),
+        intervals: outcome.points.clone(),
+        histograms: Histograms {
+            latency: encoded::encode(&outcome.total.latency),
+            service: encoded::encode(&outcome.total.service),
+            lag: encoded::encode(&outcome.total.lag),
+            phases: phases().map(encoded::encode).collect(),
+            idle_lag: report.noise.map(|noise| encoded::encode(&noise.idle_lag)),
+            echo_latency: report
+                .noise
+                .map(|noise| encoded::encode(&noise.echo_latency)),
+        },
+    }
+}
+
+fn trust(report: &Report<'_>) -> Vec<TrustPart> {
+    let part = |bound: &Bound| TrustPart {
+        percentile: bound.name.to_owned(),
+        at_least_ns: bound.at_least_ns,
+        at_most_ns: bound.measured_ns,
+        sound: report.trust.is_sound(bound),
     };
-    serde_json::to_string_pretty(&document).expect("plain data") + "\n"
+    report.trust.bounds.iter().map(part).collect()
 }
 
 #[cfg(test)]

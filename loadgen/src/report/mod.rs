@@ -1,34 +1,37 @@
 //! What people and programs get to see of a run.
 //!
 //! People: [`terminal`], [`html`] with its [`chart`], and [`progress`] while it goes on.
-//! Programs: [`json`], [`hgrm`] and [`hlog`]. `sample` is a run for the tests of all.
+//! Programs: [`json`], [`hgrm`] and [`hlog`]. `described` is what was to be done, in words; `encoded` are histograms as text; `saved` is a
+//! report as a file keeps it, and `merge` adds several; `sample` is a run for the tests of all.
 
 pub mod chart;
+pub mod described;
+pub mod encoded;
 pub mod hgrm;
 pub mod hlog;
 pub mod html;
 pub mod json;
+pub mod merge;
 pub mod progress;
 #[cfg(test)]
 pub mod sample;
+pub mod saved;
 pub mod terminal;
 
 use hdrhistogram::Histogram;
 
 use crate::environment::Environment;
-use crate::limits::BUSY_SHARE_MAX;
+use crate::limits::{BUSY_SHARE_MAX, RIGHT_SHARE_MIN, WAITED_SHARE_SAID};
 use crate::load::PHASE_NAMES;
 use crate::load::outcome::Outcome;
-use crate::load::plan::{Length, Plan};
 use crate::noise::{NoiseFloor, Trust};
+use crate::report::described::DescribedPlan;
 use crate::units;
 
 /// Everything there is to say about a run.
 pub struct Report<'a> {
-    /// What was asked, as the user named it.
-    pub target: &'a str,
     /// What was to be done.
-    pub plan: &'a Plan,
+    pub plan: &'a DescribedPlan,
     /// What came of it.
     pub outcome: &'a Outcome,
     /// What was measured before, unless that was left out.
@@ -38,15 +41,6 @@ pub struct Report<'a> {
     /// Where it ran.
     pub environment: &'a Environment,
 }
-
-/// Percentiles that tables show, with their names.
-pub const PERCENTILES: [(&str, f64); 5] = [
-    ("p50", 0.5),
-    ("p90", 0.9),
-    ("p99", 0.99),
-    ("p99.9", 0.999),
-    ("p99.99", 0.9999),
-];
 
 /// A line of the tables.
 pub struct Row<'a> {
@@ -70,7 +64,11 @@ impl Report<'_> {
                 histogram,
             });
         };
-        add("latency", "latency, from the intended time", &total.latency);
+        let from = match self.plan.rates() {
+            Some(_) => "latency, from the intended time",
+            None => "latency, from sending",
+        };
+        add("latency", from, &total.latency);
         add("service", "service time, from sending", &total.service);
         let phases = total.phases.iter().flat_map(|phases| phases.iter());
         for (name, histogram) in PHASE_NAMES.iter().zip(phases) {
@@ -89,37 +87,11 @@ impl Report<'_> {
         rows
     }
 
-    /// The plan in a line.
-    pub fn load_line(&self) -> String {
-        let plan = self.plan;
-        let load = match plan.rate {
-            Some(rate) if rate.from < rate.to || rate.to < rate.from => format!(
-                "open loop, from {} to {} requests/s",
-                units::count(rate.from.round() as u64),
-                units::count(rate.to.round() as u64)
-            ),
-            Some(rate) => format!("open loop, {} requests/s", units::number(rate.from)),
-            None => "closed loop".to_owned(),
-        };
-        let length = match plan.length {
-            Length::Time(time) => units::duration(time.as_nanos() as u64),
-            Length::Count(count) => format!("{} requests", units::count(count)),
-        };
-        format!(
-            "{load}, {}, {}, {length} after {} of warm-up, {}{}",
-            units::plural(plan.connection_count as u64, "connection"),
-            units::plural(plan.thread_count as u64, "thread"),
-            units::duration(plan.warmup.as_nanos() as u64),
-            plan.engine,
-            if plan.spin { ", spinning" } else { "" },
-        )
-    }
-
     /// What a reader has to know before the figures, each in a sentence.
     pub fn warnings(&self) -> Vec<String> {
         let outcome = self.outcome;
         let mut warnings = Vec::new();
-        if let Some(why) = outcome.partial {
+        if let Some(why) = &outcome.partial {
             warnings.push(format!(
                 "PARTIAL: {why} after {} of measuring",
                 units::duration(outcome.elapsed.as_nanos() as u64)
@@ -130,10 +102,22 @@ impl Report<'_> {
         {
             warnings.push(self.missed_rate(asked));
         }
-        if outcome.total.waited_count > 0 {
+        if let Some(share) = outcome
+            .right_share()
+            .filter(|share| *share < RIGHT_SHARE_MIN)
+        {
             warnings.push(format!(
-                "{} had no response when the run ended, {} of them never sent; they count with the time they had waited until then",
-                units::plural(outcome.total.waited_count, "request"),
+                "ONLY {} OF WHAT WAS ASKED GOT A RIGHT RESPONSE: the latencies are of those alone",
+                units::share(share)
+            ));
+        }
+        // Whatever goes on when a run ends has no response; a few of them are no queue.
+        let waited = outcome.total.waited_count;
+        if waited as f64 > WAITED_SHARE_SAID * outcome.total.latency.len() as f64 {
+            warnings.push(format!(
+                "{} ({} of all) had no response when the run ended, {} of them never sent; they count with the time they had waited until then",
+                units::plural(waited, "request"),
+                units::share(waited as f64 / outcome.total.latency.len() as f64),
                 units::count(outcome.unsent_count),
             ));
         }
@@ -143,8 +127,8 @@ impl Report<'_> {
                 (outcome.busy_share() * 100.0).min(100.0)
             ));
         }
-        if let Some(why) = &self.trust.distrust {
-            warnings.push(format!("UNTRUSTWORTHY LATENCIES: {why}"));
+        if let Some(why) = self.trust.distrust() {
+            warnings.push(format!("UNTRUSTWORTHY {why}"));
         }
         warnings
     }
@@ -155,7 +139,7 @@ impl Report<'_> {
     }
 
     fn missed_rate(&self, asked: f64) -> String {
-        let remedy = if self.generator_was_busy() || self.trust.p99_share > self.trust.share_max {
+        let remedy = if self.generator_was_busy() || !self.trust.is_trustworthy() {
             "the generator could not keep up: give it more threads (-t) or a quieter machine"
         } else {
             "every connection was waiting for a response: the target is slower than the rate, or needs more connections (-c)"

@@ -8,9 +8,11 @@ use slotway_net::Engine;
 use crate::environment::Environment;
 use crate::load::outcome::{Outcome, Point};
 use crate::load::plan::{Length, Plan};
+use crate::load::steps::steps;
 use crate::load::{ErrorKind, Interval, new_histogram};
 use crate::noise::{NoiseFloor, Trust};
 use crate::report::Report;
+use crate::report::described::DescribedPlan;
 use crate::schedule::Rate;
 use crate::workload::{Expected, Template, Workload};
 
@@ -49,6 +51,8 @@ pub fn interval(error_count: u64) -> Interval {
     interval.lag.record_n(5_000, 3_400).unwrap();
     interval.record_phases(&[Some(2_000), Some(11_000), Some(3_000), Some(14_000)]);
     interval.response_count = 3_400;
+    interval.statuses.add(200, 3_400);
+    interval.received_bytes = 3_400 * 120;
     for _ in 0..error_count {
         interval.errors.add(ErrorKind::Status(503));
     }
@@ -67,6 +71,7 @@ pub fn outcome() -> Outcome {
         p50_ns: 80_000,
         p99_ns: 9_000_000,
         max_ns: 9_000_000,
+        steps: steps(&interval(0).latency),
     };
     Outcome {
         total,
@@ -109,9 +114,9 @@ pub fn environment() -> Environment {
 
 /// Calls `look` with all of it.
 pub fn with_report<R>(look: impl FnOnce(&Report<'_>) -> R) -> R {
-    let (plan, outcome, noise, environment) = (plan(), outcome(), noise(), environment());
+    let plan = DescribedPlan::of(&plan(), "http://127.0.0.1:3200/items");
+    let (outcome, noise, environment) = (outcome(), noise(), environment());
     look(&Report {
-        target: "http://127.0.0.1:3200/items",
         plan: &plan,
         outcome: &outcome,
         noise: Some(&noise),

@@ -4,15 +4,16 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
-use crate::report::{PERCENTILES, Report};
-use crate::units::{self, duration};
+use crate::load::steps::{start_ns, steps};
+use crate::report::Report;
+use crate::units::{self, PERCENTILES, duration};
 
 /// Width of the longest bar.
 const BAR_WIDTH: usize = 48;
 
 /// All of it.
 pub fn render(report: &Report<'_>) -> String {
-    let mut text = format!("{}\n  {}\n\n", report.target, report.load_line());
+    let mut text = format!("{}\n  {}\n\n", report.plan.target, report.plan.load_line());
     text.push_str(&table(report));
     text.push('\n');
     text.push_str(&histogram(&report.outcome.total.latency));
@@ -39,10 +40,23 @@ pub fn table(report: &Report<'_>) -> String {
         let (max, mean) = (row.histogram.max(), row.histogram.mean() as u64);
         text.push_str(&format!("{:>10}{:>10}\n", duration(max), duration(mean)));
     }
+    if report.trust.distrust().is_some() {
+        text.push_str(&format!("  {:<12}", "at least"));
+        for bound in &report.trust.bounds {
+            text.push_str(&format!("{:>10}", duration(bound.at_least_ns)));
+        }
+        text.push_str("   without the generator's own lag\n");
+    }
     text.push('\n');
     let mut fact = |name: &str, value: String| {
         writeln!(text, "  {name:<12} {value}").expect("a String takes everything");
     };
+    if let Some(share) = outcome.right_share() {
+        fact(
+            "right",
+            format!("{} of the responses due", units::share(share)),
+        );
+    }
     let asked = outcome.asked_rate.map_or(String::new(), |rate| {
         format!(" of {} asked for", units::number(rate))
     });
@@ -60,9 +74,21 @@ pub fn table(report: &Report<'_>) -> String {
             duration(outcome.cpu.as_nanos() as u64 / answered.max(1)),
         ),
     );
+    let statuses: Vec<_> = outcome
+        .total
+        .statuses
+        .sorted()
+        .into_iter()
+        .map(|(status, count)| format!("{} × {status}", units::count(count)))
+        .collect();
+    if !statuses.is_empty() {
+        fact("statuses", statuses.join(", "));
+    }
+    fact("received", units::bytes_per_s(outcome.bytes_per_s()));
     let kinds: Vec<_> = outcome
         .errors()
-        .iter()
+        .by_name()
+        .into_iter()
         .map(|(kind, count)| format!("{} × {kind}", units::count(count)))
         .collect();
     if outcome.unsent_count > 0 {
@@ -81,22 +107,19 @@ pub fn table(report: &Report<'_>) -> String {
 
 /// A histogram on a logarithmic scale: eight steps to a factor of ten.
 pub fn histogram(latencies: &Histogram<u64>) -> String {
-    const STEPS_PER_DECADE: f64 = 8.0;
     if latencies.is_empty() {
         return "  (no request was answered)\n".to_owned();
     }
-    let bucket_of = |value: u64| ((value.max(1) as f64).log10() * STEPS_PER_DECADE).floor() as i32;
-    let first = bucket_of(latencies.min());
-    let last = bucket_of(latencies.max());
-    let mut counts = vec![0_u64; (last - first + 1) as usize];
-    for step in latencies.iter_recorded() {
-        let bucket = bucket_of(step.value_iterated_to()).clamp(first, last);
-        counts[(bucket - first) as usize] += step.count_since_last_iteration();
+    let steps = steps(latencies);
+    let (first, last) = (steps[0].0, steps[steps.len() - 1].0);
+    let mut counts = vec![0_u64; usize::from(last - first) + 1];
+    for (step, count) in steps {
+        counts[usize::from(step - first)] += count;
     }
     let most = counts.iter().copied().max().unwrap_or(1).max(1);
     let mut text = String::new();
     for (index, count) in counts.iter().enumerate() {
-        let low = 10_f64.powf(f64::from(first + index as i32) / STEPS_PER_DECADE);
+        let low = start_ns(first + index as u16);
         let share = *count as f64 / latencies.len() as f64 * 100.0;
         writeln!(
             text,

@@ -12,6 +12,7 @@ use slotway_loadgen::load::outcome::Outcome;
 use slotway_loadgen::load::plan::{Length, Plan, Stop};
 use slotway_loadgen::load::run::{RunFailure, run as run_load};
 use slotway_loadgen::noise::{self, Trust};
+use slotway_loadgen::report::described::DescribedPlan;
 use slotway_loadgen::report::progress::Progress;
 use slotway_loadgen::report::{Report, html, terminal};
 use slotway_loadgen::schedule::Rate;
@@ -166,8 +167,7 @@ fn load(url: &str, plan: &Plan, page: Option<&Path>) -> Result<Outcome, RunFailu
     drop(progress);
     let environment = Environment::look(plan.engine.to_string(), std::env::args());
     let report = Report {
-        target: url,
-        plan,
+        plan: &DescribedPlan::of(plan, url),
         outcome: &outcome,
         noise: noise.as_ref(),
         trust: &Trust::judge(

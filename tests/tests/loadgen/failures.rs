@@ -79,7 +79,7 @@ fn ctrl_c_ends_a_run_with_its_report_so_far_which_says_that_it_is_partial() {
             std::thread::sleep(Duration::from_millis(5));
         }
         let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{io} {log}");
+        assert_eq!(output.status.code(), Some(130), "{io} {log}");
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report["partial"], true);
         assert_eq!(report["errors"], 0, "what was under way is not counted");
@@ -129,8 +129,7 @@ fn what_hangs_when_a_run_is_ended_counts_with_the_time_it_has_waited() {
         "--timeout",
         "90",
     ];
-    let child = command(&[&flags[..], &SHORT, &["--fail-if", "p50>100ms"]].concat());
-    let child = { child }.spawn().unwrap();
+    let child = command(&[&flags[..], &SHORT].concat()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -140,7 +139,7 @@ fn what_hangs_when_a_run_is_ended_counts_with_the_time_it_has_waited() {
         report["latency_ns"]["p50"].as_u64().unwrap() > 100_000_000,
         "{report}"
     );
-    assert_eq!(output.status.code(), Some(3), "{}", errors_of(&output));
+    assert_eq!(output.status.code(), Some(130), "{}", errors_of(&output));
 }
 
 #[test]
@@ -175,7 +174,7 @@ fn ctrl_c_ends_a_run_that_is_still_connecting() {
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(start.elapsed() < PATIENCE, "it waited for its next turn");
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(130));
     assert!(errors_of(&output).contains("before anything was measured"));
 }
 

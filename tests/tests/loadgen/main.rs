@@ -13,6 +13,7 @@ use slotway_tests::system::{Folder, HubPart, Part, address_in};
 /// Flags of a short run without its noise floor.
 const SHORT: [&str; 6] = ["--noise-floor", "0", "--warmup", "0", "--json", "-"];
 
+mod deciding;
 mod failures;
 
 fn program() -> &'static Path {
@@ -392,7 +393,7 @@ fn a_comparison_starts_its_targets_gives_ratios_and_keeps_them_for_another_day()
     let output = loadgen(&[&again[..], &load].concat());
     assert_eq!(output.status.code(), Some(0), "{}", errors_of(&output));
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(shown.contains("bare / bare (baseline)"), "{shown}");
+    assert!(shown.contains("bare / bare then ("), "{shown}");
     assert!(shown.contains("measured in another run"), "{shown}");
 }
 
