@@ -1,11 +1,12 @@
 //! Where and how a run was made: what a reader needs to judge its figures.
 
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 /// What a report says of the machine and the program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
     /// This program's version.
     pub version: String,
@@ -19,8 +20,79 @@ pub struct Environment {
     pub cores: usize,
     /// Engine, and why it is not the one wanted first.
     pub engine: String,
+    /// What of the machine's settings matters.
+    #[serde(default)]
+    pub settings: Settings,
     /// When the run was started, in seconds since 1970.
     pub started_unix_s: u64,
+}
+
+/// Settings that move latencies; `None` where the system does not say.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    /// What chooses the cores' frequencies.
+    pub governor: Option<String>,
+    /// Whether cores may run above their nominal frequency.
+    pub turbo: Option<bool>,
+    /// Whether two threads share a core.
+    pub smt: Option<bool>,
+    /// Cores that this cgroup may use.
+    pub cpu_quota_cores: Option<f64>,
+}
+
+impl Settings {
+    /// Looks around below `root`.
+    fn look(root: &Path) -> Self {
+        let read = |path: &str| {
+            let text = std::fs::read_to_string(root.join(path)).ok()?;
+            Some(text.trim().to_owned())
+        };
+        let cpu = "sys/devices/system/cpu";
+        let no_turbo = read(&format!("{cpu}/intel_pstate/no_turbo")).map(|text| text == "0");
+        let boost = read(&format!("{cpu}/cpufreq/boost")).map(|text| text == "1");
+        Self {
+            governor: read(&format!("{cpu}/cpu0/cpufreq/scaling_governor")),
+            turbo: no_turbo.or(boost),
+            smt: read(&format!("{cpu}/smt/active")).map(|text| text == "1"),
+            cpu_quota_cores: read("sys/fs/cgroup/cpu.max").and_then(|text| {
+                let (quota, period) = text.split_once(' ')?;
+                Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
+            }),
+        }
+    }
+
+    /// Those that are known, in words.
+    pub fn words(&self) -> String {
+        let on = |is_on: bool| if is_on { "on" } else { "off" };
+        let known = [
+            self.governor
+                .as_ref()
+                .map(|name| format!("governor {name}")),
+            self.turbo.map(|turbo| format!("turbo {}", on(turbo))),
+            self.smt.map(|smt| format!("SMT {}", on(smt))),
+            self.cpu_quota_cores
+                .map(|cores| format!("quota of {cores:.2} cores")),
+        ];
+        let known: Vec<_> = known.into_iter().flatten().collect();
+        if known.is_empty() {
+            "not told by the system".to_owned()
+        } else {
+            known.join(", ")
+        }
+    }
+
+    /// What spoils latencies, each in a sentence.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(governor) = &self.governor
+            && governor != "performance"
+        {
+            warnings.push(format!(
+                "the governor is {governor}: cores that idle get slow, and latencies hold the time until they are quick again; cpupower frequency-set -g performance"
+            ));
+        }
+        warnings
+    }
 }
 
 impl Environment {
@@ -41,6 +113,7 @@ impl Environment {
             cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             engine,
+            settings: Settings::look(Path::new("/")),
             started_unix_s: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |time| time.as_secs()),
@@ -132,5 +205,34 @@ mod tests {
             command_line(arguments.map(str::to_owned).into_iter()),
             "slotway-loadgen 'http://h/?a=b' --fail-if 'p99>2ms' 'it'\\''s'"
         );
+    }
+
+    #[test]
+    fn settings_are_read_where_the_system_has_them() {
+        let name = format!("slotway-settings-{}", std::process::id());
+        let root = std::env::temp_dir().join(name);
+        let cpu = root.join("sys/devices/system/cpu");
+        for folder in ["cpu0/cpufreq", "cpufreq", "smt"] {
+            std::fs::create_dir_all(cpu.join(folder)).unwrap();
+        }
+        std::fs::create_dir_all(root.join("sys/fs/cgroup")).unwrap();
+        let write = |path: &str, text: &str| std::fs::write(root.join(path), text).unwrap();
+        write(
+            "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+            "powersave\n",
+        );
+        write("sys/devices/system/cpu/cpufreq/boost", "1\n");
+        write("sys/devices/system/cpu/smt/active", "0\n");
+        write("sys/fs/cgroup/cpu.max", "150000 100000\n");
+        let settings = Settings::look(&root);
+        assert_eq!(
+            settings.words(),
+            "governor powersave, turbo on, SMT off, quota of 1.50 cores"
+        );
+        assert!(settings.warnings()[0].contains("powersave"));
+        write("sys/fs/cgroup/cpu.max", "max 100000\n");
+        assert_eq!(Settings::look(&root).cpu_quota_cores, None);
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(Settings::look(&root), Settings::default());
     }
 }

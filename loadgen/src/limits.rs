@@ -101,6 +101,9 @@ pub const RIGHT_SHARE_MIN: f64 = 0.99;
 /// always under way.
 pub const WAITED_SHARE_SAID: f64 = 0.001;
 
+/// A hypervisor that takes more than this share of the cores' time spoils latencies.
+pub const STEAL_SHARE_MAX: f64 = 0.01;
+
 /// Rounds of a comparison unless told otherwise, and the least that gives a
 /// confidence interval.
 pub const ROUND_COUNT_DEFAULT: u32 = 8;

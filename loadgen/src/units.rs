@@ -11,6 +11,25 @@ pub const PERCENTILES: [(&str, f64); 5] = [
     ("p99.99", 0.9999),
 ];
 
+/// A time: `10`, `10s`, `500ms`, `2m`, `1h`; a bare number is seconds. `None` for what is none, or
+/// longer than `seconds_max`.
+pub fn parse_time(text: &str, seconds_max: f64) -> Option<Duration> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" | "s" => 1.0,
+        "us" | "µs" => 1e-6,
+        "ms" => 1e-3,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    let seconds = number.parse::<f64>().ok()? * factor;
+    (seconds <= seconds_max).then(|| Duration::from_secs_f64(seconds))
+}
+
 /// A moment, as `2026-11-29 04:20 UTC`.
 pub fn date(unix_s: u64) -> String {
     let moment = UNIX_EPOCH + Duration::from_secs(unix_s);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
 use crate::cli::output::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail, show};
+use crate::cli::rate_flags::RateFlags;
 use crate::cli::signals;
 use crate::compare::baseline::Baseline;
 use crate::compare::gate::{self, Gate};
@@ -21,7 +22,6 @@ use crate::load::plan::{Length, Plan};
 use crate::load::run::run as run_load;
 use crate::noise::Trust;
 use crate::report::progress::Progress;
-use crate::schedule::Rate;
 use crate::units;
 use crate::workload::Workload;
 
@@ -58,9 +58,8 @@ pub struct CompareFlags {
     #[arg(long, value_name = "TIME", default_value = "300ms")]
     warmup: String,
 
-    /// Open loop: requests per second in all, like 20k, or a ramp FROM:TO
-    #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
-    rate: Option<Rate>,
+    #[command(flatten)]
+    rate: RateFlags,
 
     #[command(flatten)]
     load: LoadFlags,
@@ -192,6 +191,7 @@ fn prepare(flags: &CompareFlags) -> Result<(Vec<Named>, Option<Baseline>, String
         }
     }
     let duration = Length::Time(parse_duration(&flags.duration)?);
+    let duration = flags.rate.length(duration);
     let warmup = parse_time("--warmup", &flags.warmup, 3600.0)?;
     let (template, expected) = (flags.load.template()?, flags.load.expected());
     let (engine, engine_name) = flags.load.engine()?;
@@ -206,7 +206,7 @@ fn prepare(flags: &CompareFlags) -> Result<(Vec<Named>, Option<Baseline>, String
         targets.push(Named {
             plan: flags
                 .load
-                .plan(workload, engine, flags.rate, warmup, duration)?,
+                .plan(workload, engine, flags.rate.rate()?, warmup, duration)?,
             command: command.map(|(_, command)| command.clone()),
             name,
         });
@@ -235,7 +235,7 @@ fn named_or(name: &str, text: &str) -> (String, String) {
 }
 
 fn load_line(flags: &CompareFlags, plan: &Plan) -> String {
-    let load = match plan.rate {
+    let load = match &plan.rate {
         Some(rate) => format!("open loop at {rate} requests/s"),
         None => "closed loop".to_owned(),
     };

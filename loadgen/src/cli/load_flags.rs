@@ -13,6 +13,7 @@ use crate::limits::{
 };
 use crate::load::plan::{Length, Plan};
 use crate::schedule::Rate;
+use crate::units;
 use crate::workload::{Expected, Template, Workload};
 
 /// The flags that all commands share.
@@ -196,28 +197,9 @@ impl LoadFlags {
 
 /// A time: `10`, `10s`, `500ms`, `2m`, `1h`; a bare number is seconds.
 pub fn parse_time(flag: &str, text: &str, seconds_max: f64) -> Result<Duration, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit {
-        "" | "s" => Some(1.0),
-        "us" | "µs" => Some(1e-6),
-        "ms" => Some(1e-3),
-        "m" => Some(60.0),
-        "h" => Some(3600.0),
-        _ => None,
-    };
-    number
-        .parse::<f64>()
-        .ok()
-        .zip(factor)
-        .map(|(number, factor)| number * factor)
-        .filter(|seconds| *seconds <= seconds_max)
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| {
-            format!("{flag} {text}: expected a time, like 10, 500ms or 2m, at most {seconds_max} s")
-        })
+    units::parse_time(text, seconds_max).ok_or_else(|| {
+        format!("{flag} {text}: expected a time, like 10, 500ms or 2m, at most {seconds_max} s")
+    })
 }
 
 /// `-d`.

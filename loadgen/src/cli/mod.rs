@@ -1,5 +1,5 @@
 //! The command line of `slotway-loadgen`: `run_command`, `compare_command`, `find_command` and
-//! `sweep_command`, with the flags that they share (`load_flags`), `report_command` for reports that were
+//! `sweep_command`, with the flags that they share (`load_flags`, `rate_flags`), `report_command` for reports that were
 //! written (`files`, `curve_files`), what they say (`output`) and what Ctrl-C does (`signals`).
 
 mod compare_command;
@@ -8,6 +8,7 @@ mod files;
 mod find_command;
 mod load_flags;
 mod output;
+mod rate_flags;
 mod report_command;
 mod run_command;
 mod signals;
@@ -16,9 +17,14 @@ mod sweep_command;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use clap_mangen::Man;
 
-use output::{EXIT_OK, EXIT_USAGE};
+use output::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, fail, show};
+
+/// What it is called.
+const NAME: &str = "slotway-loadgen";
 
 /// HTTP load with latencies that an engineer would sign.
 ///
@@ -27,7 +33,7 @@ use output::{EXIT_OK, EXIT_USAGE};
 /// times, and latency counts from there.
 #[derive(Debug, Parser)]
 #[command(
-    name = "slotway-loadgen",
+    name = NAME,
     version,
     max_term_width = 100,
     args_conflicts_with_subcommands = true,
@@ -53,6 +59,14 @@ enum Command {
     Report(report_command::ReportFlags),
     /// Add reports of several runs, or of machines that ran at once
     Merge(report_command::ReportFlags),
+    /// Write the man page to standard output
+    #[command(hide = true)]
+    Man,
+    /// Write completions for a shell to standard output
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
 }
 
 /// Runs the command. Exit codes: 0; 1 when nothing could be measured; 2 for
@@ -70,6 +84,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             Some(Command::Sweep(flags)) => sweep_command::run(&flags, &shown),
             Some(Command::Report(flags)) => report_command::run_report(&flags),
             Some(Command::Merge(flags)) => report_command::run_merge(&flags),
+            Some(Command::Man) => manual(|page| Man::new(Arguments::command()).render(page)),
+            Some(Command::Completions { shell }) => manual(|script| {
+                clap_complete::generate(shell, &mut Arguments::command(), NAME, script);
+                Ok(())
+            }),
             None => run_command::run(&arguments.run, &shown),
         },
         Err(error) => {
@@ -83,4 +102,16 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// Shows what clap makes of the flags.
+fn manual(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> u8 {
+    let mut text = Vec::new();
+    match write(&mut text) {
+        Ok(()) => {
+            show(&String::from_utf8_lossy(&text));
+            EXIT_OK
+        }
+        Err(error) => fail(EXIT_FAILURE, error),
+    }
 }

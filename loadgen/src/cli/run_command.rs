@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cli::files::{self, FileFlags};
 use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
 use crate::cli::output::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail};
+use crate::cli::rate_flags::RateFlags;
 use crate::cli::signals;
 use crate::environment::Environment;
 use crate::gate::Gate;
@@ -25,7 +26,6 @@ use crate::report::Report;
 use crate::report::described::DescribedPlan;
 use crate::report::hlog::HistogramLog;
 use crate::report::progress::Progress;
-use crate::schedule::Rate;
 use crate::units::duration;
 use crate::workload::Workload;
 
@@ -48,16 +48,15 @@ pub struct RunFlags {
     duration: String,
 
     /// Measure so many requests instead of a time
-    #[arg(short = 'n', long, value_name = "N", conflicts_with = "duration")]
+    #[arg(short = 'n', long, value_name = "N", conflicts_with_all = ["duration", "profile"])]
     requests: Option<u64>,
 
     /// Time before measuring
     #[arg(long, value_name = "TIME", default_value_t = format!("{WARMUP_SECONDS_DEFAULT}s"))]
     warmup: String,
 
-    /// Open loop: requests per second in all, like 20k, or a ramp FROM:TO
-    #[arg(long, value_name = "RATE", value_parser = Rate::parse)]
-    rate: Option<Rate>,
+    #[command(flatten)]
+    rate: RateFlags,
 
     #[command(flatten)]
     load: LoadFlags,
@@ -170,12 +169,13 @@ fn prepare(flags: &RunFlags) -> Result<(Plan, Duration, String), String> {
         Some(count) => Length::Count(count),
         None => Length::Time(parse_duration(&flags.duration)?),
     };
+    let length = flags.rate.length(length);
     let warmup = parse_time("--warmup", &flags.warmup, DURATION_SECONDS_MAX)?;
     let noise_time = parse_time("--noise-floor", &flags.noise_floor, 60.0)?;
     let (engine, engine_name) = flags.load.engine()?;
     let plan = flags
         .load
-        .plan(workload, engine, flags.rate, warmup, length)?;
+        .plan(workload, engine, flags.rate.rate()?, warmup, length)?;
     Ok((plan, noise_time, engine_name))
 }
 

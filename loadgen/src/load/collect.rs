@@ -11,6 +11,7 @@ use crate::load::outcome::{Outcome, Point};
 use crate::load::plan::{Length, Observer, Plan, Stop};
 use crate::load::recorder::Interval;
 use crate::load::steps::steps;
+use crate::schedule::Rate;
 
 /// Gathers intervals until every thread has ended.
 pub struct Collector<'a> {
@@ -133,7 +134,7 @@ impl<'a> Collector<'a> {
         };
         outcome.thread_count = plan.thread_count;
         outcome.elapsed = Duration::from_nanos(end_ns.saturating_sub(times.measure_ns));
-        outcome.asked_rate = plan.rate.map(|rate| rate.mean());
+        outcome.asked_rate = plan.rate.as_ref().map(Rate::mean);
         if stop.is_requested() {
             outcome.partial = Some("ended by a signal".to_owned());
         }

@@ -8,11 +8,12 @@
 //! gathered goes to `collect`, which merges the threads' intervals into an
 //! `outcome`. `plan` is what to do, `setup` a thread's part of it, `opening` opens its connections, `message` what threads say; `supervise` looks after timeouts, intervals and the end; `run` starts
 //! it all. `errors` are what can go wrong with a request, `statuses` counts what came, `steps` sorts latencies for drawings, and `self_watch` says what the
-//! generator itself takes.
+//! generator itself takes, `disturbance` what others take from it.
 
 mod chunked;
 mod collect;
 mod connection;
+pub mod disturbance;
 mod errors;
 mod message;
 mod opening;

@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::RATE_REACHED_SHARE;
+use crate::load::disturbance::Disturbance;
 use crate::load::errors::Errors;
 use crate::load::recorder::Interval;
 
@@ -55,6 +56,8 @@ pub struct Outcome {
     pub busy: Duration,
     /// The generator's threads.
     pub thread_count: usize,
+    /// What others took from the generator meanwhile.
+    pub disturbance: Disturbance,
     /// Why the run is shorter than planned, if it is.
     pub partial: Option<String>,
 }
@@ -72,6 +75,7 @@ impl Outcome {
             cpu: Duration::ZERO,
             busy: Duration::ZERO,
             thread_count: 1,
+            disturbance: Disturbance::default(),
             partial: None,
         }
     }

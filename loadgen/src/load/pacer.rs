@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn every_ticket_goes_once_and_never_early() {
         let schedule = Schedule::new(
-            Rate::parse("2000").unwrap(),
+            &Rate::parse("2000").unwrap(),
             std::time::Duration::ZERO,
             0.05,
             None,
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn threads_share_the_tickets_without_a_gap() {
         let schedule = Schedule::new(
-            Rate::parse("1000").unwrap(),
+            &Rate::parse("1000").unwrap(),
             std::time::Duration::ZERO,
             0.01,
             None,
@@ -224,7 +224,7 @@ mod tests {
         let mut all = run(Engine::Epoll, async {
             let mut all = Vec::new();
             for index in 0..3 {
-                let pacer = Pacer::new(schedule, index, 3, 1, false).unwrap();
+                let pacer = Pacer::new(schedule.clone(), index, 3, 1, false).unwrap();
                 all.extend(std::iter::from_fn(|| pacer.take()));
                 assert_eq!(pacer.untaken_count(u64::MAX), 0);
             }

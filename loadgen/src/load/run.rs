@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::limits::{INTERVAL, INTERVAL_COUNT_MIN, INTERVAL_MIN, OTHER_FD_COUNT, THREAD_FD_COUNT};
 use crate::load::collect::Collector;
+use crate::load::disturbance::Counters;
 use crate::load::errors::ErrorKind;
 use crate::load::message::{Message, Times};
 use crate::load::outcome::Outcome;
@@ -102,6 +103,7 @@ fn setup(plan: &Plan, index: usize, stop: &Arc<Stop>, give_up: &Arc<Stop>) -> Se
         // A ramp over a count ends when its area is the count.
         Length::Count(count) => (
             plan.rate
+                .as_ref()
                 .map_or(f64::MAX, |rate| count as f64 / rate.mean()),
             Some(count),
         ),
@@ -116,6 +118,7 @@ fn setup(plan: &Plan, index: usize, stop: &Arc<Stop>, give_up: &Arc<Stop>) -> Se
         requests_per_connection: plan.requests_per_connection,
         schedule: plan
             .rate
+            .as_ref()
             .map(|rate| Schedule::new(rate, plan.warmup, seconds, count)),
         count: count.map(share),
         timeout: plan.timeout,
@@ -184,7 +187,10 @@ fn collect(
         let _ = start.send(times);
     }
     observer.started(plan);
-    Ok(Collector::new(plan, times).collect(stop, messages, observer))
+    let before = Counters::now();
+    let mut outcome = Collector::new(plan, times).collect(stop, messages, observer);
+    outcome.disturbance = Counters::now().since(before);
+    Ok(outcome)
 }
 
 fn times(plan: &Plan) -> Times {

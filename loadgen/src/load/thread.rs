@@ -59,9 +59,9 @@ pub async fn run(
     let Ok(times) = start.await else {
         return Ok(());
     };
-    let pacer = match setup.schedule {
+    let pacer = match &setup.schedule {
         Some(schedule) => Some(Pacer::new(
-            schedule,
+            schedule.clone(),
             setup.index,
             setup.thread_count,
             setup.connection_count,
@@ -438,7 +438,7 @@ mod tests {
     fn a_request_allocates_nothing_in_either_loop_on_either_engine() {
         let open = |count| {
             let rate = Rate::parse("20000").unwrap();
-            Some(Schedule::new(rate, Duration::ZERO, 1e6, Some(count)))
+            Some(Schedule::new(&rate, Duration::ZERO, 1e6, Some(count)))
         };
         for engine in Engine::ALL {
             for schedule_of in [|_| None, open as fn(u64) -> Option<Schedule>] {

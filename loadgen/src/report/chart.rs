@@ -224,6 +224,36 @@ pub fn bars(name: &str, x: &Axis, y: &Axis, series: &Series, width: f64) -> Stri
     svg
 }
 
+/// A rectangle of a heat map.
+pub struct Cell {
+    /// From where to where along the x axis.
+    pub x: (f64, f64),
+    /// And along the y axis.
+    pub y: (f64, f64),
+    /// How much of its colour it has, from 0 to 1.
+    pub share: f64,
+    /// Shown at the pointer.
+    pub title: String,
+}
+
+/// Draws a heat map.
+pub fn heat(name: &str, x: &Axis, y: &Axis, cells: &[Cell]) -> String {
+    let mut svg = start(name, x, y, &[]);
+    for cell in cells {
+        let (left, right) = (x_of(x.place(cell.x.0)), x_of(x.place(cell.x.1)));
+        let (bottom, top) = (y_of(y.place(cell.y.0)), y_of(y.place(cell.y.1)));
+        svg.push_str(&format!(
+            "<rect class=\"c1\" x=\"{left:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill-opacity=\"{:.2}\"><title>{}</title></rect>",
+            (right - left).max(0.5),
+            (bottom - top).max(0.5),
+            cell.share.clamp(0.05, 1.0),
+            escape(&cell.title)
+        ));
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
 fn x_of(place: f64) -> f64 {
     LEFT + place * (WIDTH - LEFT - RIGHT)
 }

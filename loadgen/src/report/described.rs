@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::load::plan::{Length, Plan};
+use crate::schedule::{Rate, Segment};
 use crate::units;
 
 /// A plan in words and figures.
@@ -19,6 +20,12 @@ pub struct DescribedPlan {
     pub rate_from: Option<f64>,
     /// And at its end.
     pub rate_to: Option<f64>,
+    /// Parts of the rate: from, to, and seconds; empty if it is all of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profile: Vec<(f64, f64, f64)>,
+    /// How requests were spread: `even` or `poisson`.
+    #[serde(default)]
+    pub arrivals: Option<String>,
     /// Connections in all.
     pub connections: usize,
     /// Threads.
@@ -37,6 +44,12 @@ pub struct DescribedPlan {
     pub timeout_s: f64,
 }
 
+/// Parts of a profile.
+fn profile(rate: &Rate) -> Vec<(f64, f64, f64)> {
+    let part = |segment: &Segment| Some((segment.from, segment.to, segment.seconds?));
+    rate.segments().iter().filter_map(part).collect()
+}
+
 impl DescribedPlan {
     /// Describes a plan for a target that the user named so.
     pub fn of(plan: &Plan, target: &str) -> Self {
@@ -53,8 +66,10 @@ impl DescribedPlan {
                 "closed"
             }
             .to_owned(),
-            rate_from: plan.rate.map(|rate| rate.from),
-            rate_to: plan.rate.map(|rate| rate.to),
+            rate_from: plan.rate.as_ref().map(Rate::from),
+            rate_to: plan.rate.as_ref().map(Rate::to),
+            profile: plan.rate.as_ref().map(profile).unwrap_or_default(),
+            arrivals: plan.rate.as_ref().map(|rate| rate.arrivals().to_string()),
             connections: plan.connection_count,
             threads: plan.thread_count,
             engine: plan.engine.to_string(),
@@ -71,9 +86,45 @@ impl DescribedPlan {
         self.rate_from.zip(self.rate_to)
     }
 
+    /// Its mean rate, of an open loop.
+    pub fn mean_rate(&self) -> Option<f64> {
+        if self.profile.is_empty() {
+            return self.rates().map(|(from, to)| f64::midpoint(from, to));
+        }
+        let seconds: f64 = self.profile.iter().map(|part| part.2).sum();
+        let count = |part: &(f64, f64, f64)| f64::midpoint(part.0, part.1) * part.2;
+        Some(self.profile.iter().map(count).sum::<f64>() / seconds)
+    }
+
+    /// Requests per second that are asked for over time: points of a line until `end_s`.
+    pub fn asked_for(&self, end_s: f64) -> Vec<(f64, f64)> {
+        let Some((from, to)) = self.rates() else {
+            return Vec::new();
+        };
+        if self.profile.is_empty() {
+            // A run that was ended early has got only so far on its ramp.
+            let share = self
+                .duration_s
+                .map_or(1.0, |seconds| (end_s / seconds).min(1.0));
+            return vec![(0.0, from), (end_s, from + (to - from) * share)];
+        }
+        let mut points = Vec::new();
+        let mut at_s = 0.0;
+        for (from, to, seconds) in &self.profile {
+            points.extend([(at_s, *from), (at_s + seconds, *to)]);
+            at_s += seconds;
+        }
+        points
+    }
+
     /// All of it in a line.
     pub fn load_line(&self) -> String {
         let load = match self.rates() {
+            Some(_) if !self.profile.is_empty() => format!(
+                "open loop, a profile of {}, {} requests/s in the mean",
+                units::plural(self.profile.len() as u64, "part"),
+                units::count(self.mean_rate().unwrap_or(0.0).round() as u64)
+            ),
             Some((from, to)) if from < to || to < from => format!(
                 "open loop, from {} to {} requests/s",
                 units::count(from.round() as u64),
@@ -82,12 +133,16 @@ impl DescribedPlan {
             Some((from, _)) => format!("open loop, {} requests/s", units::number(from)),
             None => "closed loop".to_owned(),
         };
+        let arrivals = match self.arrivals.as_deref() {
+            Some("poisson") => " (Poisson arrivals)",
+            _ => "",
+        };
         let length = match (self.duration_s, self.count) {
             (_, Some(count)) => format!("{} requests", units::count(count)),
             (seconds, None) => units::duration((seconds.unwrap_or(0.0) * 1e9) as u64),
         };
         format!(
-            "{load}, {}, {}, {length} after {} of warm-up, {}{}",
+            "{load}{arrivals}, {}, {}, {length} after {} of warm-up, {}{}",
             units::plural(self.connections as u64, "connection"),
             units::plural(self.threads as u64, "thread"),
             units::duration((self.warmup_s * 1e9) as u64),

@@ -3,8 +3,10 @@
 use hdrhistogram::Histogram;
 
 use crate::environment::Environment;
+use crate::load::PHASE_NAMES;
+use crate::load::steps::{self, start_ns};
 use crate::report::Report;
-use crate::report::chart::{self, Axis, Series, escape};
+use crate::report::chart::{self, Axis, Cell, Series, escape};
 use crate::units::{self, PERCENTILES, duration};
 
 /// Points of a curve or of a time line; more could not be told apart.
@@ -18,14 +20,16 @@ const LAG_CLASS: &str = "c3";
 
 /// Renders the page.
 pub fn render(report: &Report<'_>) -> String {
-    let mut body = String::new();
+    let mut body = format!("<p class=\"verdict\">{}</p>\n", escape(&report.sentence()));
     for warning in report.warnings() {
         body.push_str(&format!("<p class=\"warning\">{}</p>", escape(&warning)));
     }
     body.push_str(&tiles(report));
     body.push_str(&figure("Latency by percentile", &percentile_curve(report)));
     body.push_str(&figure("Latency over time", &latency_over_time(report)));
+    body.push_str(&figure("All latencies over time", &heat_map(report)));
     body.push_str(&figure("Responses over time", &rate_over_time(report)));
+    body.push_str(&phases(report));
     body.push_str(&statuses(report));
     body.push_str(&errors(report));
     body.push_str(&percentile_table(report));
@@ -61,6 +65,7 @@ pub fn environment(environment: &Environment) -> String {
         ("slotway-loadgen", environment.version.clone()),
         ("machine", machine),
         ("engine", environment.engine.clone()),
+        ("settings", environment.settings.words()),
         ("started", units::date(environment.started_unix_s)),
     ])
 }
@@ -204,6 +209,77 @@ fn latency_over_time(report: &Report<'_>) -> String {
     chart::lines("Latency over time", &seconds_axis(report), &y, &lines)
 }
 
+/// How many latencies were how long, and when: what percentiles alone do not show, like two
+/// groups of responses, or a pause now and then.
+fn heat_map(report: &Report<'_>) -> String {
+    let points = &report.outcome.points;
+    let all = || points.iter().flat_map(|point| &point.steps);
+    let (low, high) = all().fold((u16::MAX, 0), |(low, high), (step, _)| {
+        (low.min(*step), high.max(*step))
+    });
+    if low > high {
+        return String::new();
+    }
+    let y = Axis::logarithmic(start_ns(low), start_ns(high + 1), "latency", |value| {
+        duration(value as u64)
+    });
+    let size = points.len().div_ceil(POINT_COUNT_MAX / 3).max(1);
+    let mut cells = Vec::new();
+    for chunk in points.chunks(size) {
+        let (first, last) = (&chunk[0], &chunk[chunk.len() - 1]);
+        let mut sum = Vec::new();
+        for point in chunk {
+            steps::add(&mut sum, &point.steps);
+        }
+        let most = sum.iter().map(|(_, count)| *count).max().unwrap_or(1);
+        for (step, count) in sum {
+            cells.push(Cell {
+                x: (first.from_seconds, last.from_seconds + last.seconds),
+                y: (start_ns(step), start_ns(step + 1)),
+                // A root, so that one in ten thousand is still seen.
+                share: (count as f64 / most as f64).powf(0.3),
+                title: format!(
+                    "{} from {} to {}",
+                    units::count(count),
+                    duration(start_ns(step) as u64),
+                    duration(start_ns(step + 1) as u64)
+                ),
+            });
+        }
+    }
+    chart::heat("All latencies over time", &seconds_axis(report), &y, &cells)
+}
+
+/// Where the server says that the time went.
+fn phases(report: &Report<'_>) -> String {
+    const CLASSES: [&str; 4] = ["c1", "c2", "c3", "c4"];
+    let Some(phases) = &report.outcome.total.phases else {
+        return String::new();
+    };
+    let mut lines = Vec::new();
+    for ((name, class), histogram) in PHASE_NAMES.into_iter().zip(CLASSES).zip(phases.iter()) {
+        let count = histogram.len().max(1) as f64;
+        let share = |(step, of): &(u16, u64)| (start_ns(*step), *of as f64 / count * 100.0);
+        lines.push(Series {
+            name: name.to_owned(),
+            class,
+            points: steps::steps(histogram).iter().map(share).collect(),
+        });
+    }
+    let all = || lines.iter().flat_map(|line: &Series| &line.points);
+    let low = all().map(|point| point.0).fold(f64::INFINITY, f64::min);
+    let high = all().map(|point| point.0).fold(1.0, f64::max);
+    let most = all().map(|point| point.1).fold(0.0, f64::max);
+    let x = Axis::logarithmic(low, high * 1.4, "time of the phase", |value| {
+        duration(value as u64)
+    });
+    let y = Axis::linear(most, "% of the responses", trimmed);
+    figure(
+        "Phases of the server",
+        &chart::lines("Phases of the server", &x, &y, &lines),
+    )
+}
+
 fn rate_over_time(report: &Report<'_>) -> String {
     let rate = |point: &crate::load::outcome::Point| {
         point.response_count as f64 / point.seconds.max(f64::MIN_POSITIVE)
@@ -213,18 +289,13 @@ fn rate_over_time(report: &Report<'_>) -> String {
         class: "c1",
         points: over_time(report, rate),
     }];
-    if let (Some((from, to)), Some(last)) = (report.plan.rates(), report.outcome.points.last()) {
-        let end = last.from_seconds + last.seconds;
-        // A run that was ended early has got only so far on its ramp.
-        let share = match report.plan.duration_s {
-            Some(seconds) => (end / seconds).min(1.0),
-            None => 1.0,
-        };
-        let at_end = from + (to - from) * share;
+    if let Some(last) = report.outcome.points.last()
+        && report.plan.rates().is_some()
+    {
         lines.push(Series {
             name: "asked for/s".to_owned(),
             class: "c4",
-            points: vec![(0.0, from), (end, at_end)],
+            points: report.plan.asked_for(last.from_seconds + last.seconds),
         });
     }
     let high = lines
@@ -359,6 +430,7 @@ fn environment_table(report: &Report<'_>) -> String {
                 units::plural(environment.cores as u64, "core")
             ),
         ),
+        ("settings", environment.settings.words()),
         ("started", units::date(environment.started_unix_s)),
         (
             "requests",
@@ -422,7 +494,7 @@ mod tests {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
         assert!(page.contains("A &lt;fast&gt; CPU"));
-        assert_eq!(page.matches("<svg").count(), 4);
+        assert_eq!(page.matches("<svg").count(), 6);
         assert!(!page.contains("NaN") && !page.contains("inf"));
     }
 }

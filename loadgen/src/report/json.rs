@@ -57,6 +57,12 @@ pub struct Document {
     pub generator_cpu_s: f64,
     /// Which part of the time they were on a core or waiting for one.
     pub generator_busy_share: f64,
+    /// Which part of the cores' time a hypervisor gave to other machines.
+    #[serde(default)]
+    pub steal_share: Option<f64>,
+    /// How long the generator's cgroup was held back for its quota.
+    #[serde(default)]
+    pub throttled_s: Option<f64>,
     errors: u64,
     /// By the names of their kinds.
     pub errors_by_kind: BTreeMap<String, u64>,
@@ -191,6 +197,8 @@ fn document(report: &Report<'_>) -> Document {
         elapsed_s: outcome.elapsed.as_secs_f64(),
         generator_cpu_s: outcome.cpu.as_secs_f64(),
         generator_busy_share: outcome.busy_share(),
+        steal_share: outcome.disturbance.steal_share,
+        throttled_s: outcome.disturbance.throttled.map(|time| time.as_secs_f64()),
         errors: outcome.errors().count(),
         errors_by_kind: outcome.errors().by_name(),
         statuses: outcome.total.statuses.sorted().into_iter().collect(),

@@ -27,6 +27,14 @@ pub fn merge(all: &[Saved]) -> Result<Saved, String> {
             merged.outcome.partial = Some(why.clone());
         }
         merge_noise(&mut merged, other);
+        let (own, more) = (&mut merged.outcome.disturbance, &other.outcome.disturbance);
+        // Of several machines the most disturbed one counts.
+        own.steal_share = own
+            .steal_share
+            .into_iter()
+            .chain(more.steal_share)
+            .reduce(f64::max);
+        own.throttled = own.throttled.max(more.throttled);
         merged.lag_share_max = merged.lag_share_max.min(other.lag_share_max);
     }
     let began = all.iter().map(|saved| saved.outcome.began).min();

@@ -21,7 +21,7 @@ pub mod terminal;
 use hdrhistogram::Histogram;
 
 use crate::environment::Environment;
-use crate::limits::{BUSY_SHARE_MAX, RIGHT_SHARE_MIN, WAITED_SHARE_SAID};
+use crate::limits::{BUSY_SHARE_MAX, RIGHT_SHARE_MIN, STEAL_SHARE_MAX, WAITED_SHARE_SAID};
 use crate::load::PHASE_NAMES;
 use crate::load::outcome::Outcome;
 use crate::noise::{NoiseFloor, Trust};
@@ -128,9 +128,62 @@ impl Report<'_> {
             ));
         }
         if let Some(why) = self.trust.distrust() {
-            warnings.push(format!("UNTRUSTWORTHY {why}"));
+            warnings.push(format!("BOUNDS ONLY: {why}"));
+        }
+        warnings.extend(self.disturbances());
+        warnings
+    }
+
+    /// What of the machine spoils the result.
+    fn disturbances(&self) -> Vec<String> {
+        let disturbance = &self.outcome.disturbance;
+        let mut warnings = self.environment.settings.warnings();
+        if let Some(share) = disturbance
+            .steal_share
+            .filter(|share| *share > STEAL_SHARE_MAX)
+        {
+            warnings.push(format!(
+                "the hypervisor gave {} of this machine's time to others meanwhile: the highest percentiles are theirs",
+                units::share(share)
+            ));
+        }
+        if let Some(time) = disturbance.throttled.filter(|time| !time.is_zero()) {
+            warnings.push(format!(
+                "the generator was held back for {} by the quota of its cgroup: give it more CPU",
+                units::duration(time.as_nanos() as u64)
+            ));
         }
         warnings
+    }
+
+    /// What came of it, in a sentence.
+    pub fn sentence(&self) -> String {
+        let outcome = self.outcome;
+        let errors = match outcome.errors().count() {
+            0 => "no errors".to_owned(),
+            count => units::plural(count, "error"),
+        };
+        let rate = units::rate(outcome.rate());
+        let load = if self.plan.rates().is_some() {
+            format!("At {rate} requests/s,")
+        } else {
+            let connections = units::plural(self.plan.connections as u64, "connection");
+            format!("Over {connections}, always busy, {rate} requests/s, of which")
+        };
+        let Some(p99) = self.trust.bounds.iter().find(|bound| bound.name == "p99") else {
+            return format!("{load}: no response, {errors}.");
+        };
+        let lag = match p99.measured_ns - p99.at_least_ns {
+            0 => String::new(),
+            lag_ns => format!(
+                " (at most {} of that is the generator's own lag)",
+                units::duration(lag_ns)
+            ),
+        };
+        format!(
+            "{load} 99 % came within {}{lag}; {errors}.",
+            units::duration(p99.measured_ns)
+        )
     }
 
     /// A thread that spins is always busy, which says nothing.

@@ -5,7 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use slotway_net::Engine;
 
-use crate::environment::Environment;
+use crate::environment::{Environment, Settings};
+use crate::load::disturbance::Disturbance;
 use crate::load::outcome::{Outcome, Point};
 use crate::load::plan::{Length, Plan};
 use crate::load::steps::steps;
@@ -83,6 +84,7 @@ pub fn outcome() -> Outcome {
         cpu: Duration::from_millis(340),
         busy: Duration::from_millis(360),
         thread_count: 1,
+        disturbance: Disturbance::default(),
         partial: None,
     }
 }
@@ -108,6 +110,12 @@ pub fn environment() -> Environment {
         cpu: "A <fast> CPU".to_owned(),
         cores: 2,
         engine: "epoll".to_owned(),
+        settings: Settings {
+            governor: Some("performance".to_owned()),
+            turbo: Some(true),
+            smt: Some(false),
+            cpu_quota_cores: None,
+        },
         started_unix_s: 1_700_000_000,
     }
 }

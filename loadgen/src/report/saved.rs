@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::environment::Environment;
+use crate::load::disturbance::Disturbance;
 use crate::load::outcome::Outcome;
 use crate::load::{Errors, Interval};
 use crate::noise::{NoiseFloor, Trust};
@@ -61,10 +62,7 @@ impl Saved {
             points: document.intervals,
             began: UNIX_EPOCH + seconds(document.began_unix_s, "began_unix_s")?,
             elapsed,
-            asked_rate: document
-                .plan
-                .rates()
-                .map(|(from, to)| f64::midpoint(from, to)),
+            asked_rate: document.plan.mean_rate(),
             unsent_count: document.unsent,
             cpu: seconds(document.generator_cpu_s, "generator_cpu_s")?,
             busy: seconds(
@@ -72,6 +70,13 @@ impl Saved {
                 "generator_busy_share",
             )?,
             thread_count: document.plan.threads,
+            disturbance: Disturbance {
+                steal_share: document.steal_share,
+                throttled: match document.throttled_s {
+                    Some(throttled_s) => Some(seconds(throttled_s, "throttled_s")?),
+                    None => None,
+                },
+            },
             partial: document.partial_reason,
         };
         Ok(Self {

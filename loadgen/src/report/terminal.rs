@@ -13,7 +13,12 @@ const BAR_WIDTH: usize = 48;
 
 /// All of it.
 pub fn render(report: &Report<'_>) -> String {
-    let mut text = format!("{}\n  {}\n\n", report.plan.target, report.plan.load_line());
+    let mut text = format!(
+        "{}\n  {}\n\n  {}\n\n",
+        report.plan.target,
+        report.plan.load_line(),
+        report.sentence()
+    );
     text.push_str(&table(report));
     text.push('\n');
     text.push_str(&histogram(&report.outcome.total.latency));

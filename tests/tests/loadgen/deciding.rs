@@ -71,7 +71,9 @@ fn half_of_the_answers_are_said_first_and_their_latencies_are_not_judged() {
 
 #[test]
 fn statuses_are_shown_though_all_of_them_are_right() {
-    let url = answering(b"HTTP/1.1 307 Away\r\nConnection: close\r\nLocation: /\r\nContent-Length: 0\r\n\r\n");
+    let url = answering(
+        b"HTTP/1.1 307 Away\r\nConnection: close\r\nLocation: /\r\nContent-Length: 0\r\n\r\n",
+    );
     let report = report(&url, &["-n", "5", "-c", "1"]);
     assert_eq!(report["statuses"]["307"], 5, "{report}");
     assert_eq!(report["right_share"], 1.0);
