@@ -23,6 +23,8 @@ pub struct Workload {
 /// One request, ready to be sent any number of times.
 #[derive(Clone, Debug)]
 pub struct Request {
+    /// Method and path.
+    pub name: String,
     /// Head and body.
     pub bytes: Bytes,
     /// Its response has no body, whatever its fields say (RFC 9110 section 9.3.2).
@@ -270,6 +272,7 @@ fn encode(method: &str, target: &Target, template: &Template) -> Result<Request,
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(&template.body);
     Ok(Request {
+        name: format!("{method} {}", target.path),
         bytes: bytes.into(),
         is_head: method == "HEAD",
     })

@@ -7,7 +7,7 @@
 //! A thread has its connections, each a local task with a `place` of its own; what its recorder has
 //! gathered goes to `collect`, which merges the threads' intervals into an
 //! `outcome`. `plan` is what to do, `setup` a thread's part of it, `opening` opens its connections, `message` what threads say; `supervise` looks after timeouts, intervals and the end; `run` starts
-//! it all. `errors` are what can go wrong with a request, `statuses` counts what came, `steps` sorts latencies for drawings, and `self_watch` says what the
+//! it all. `errors` are what can go wrong with a request, `statuses` counts what came, `groups` tells latencies apart, `steps` sorts latencies for drawings, and `self_watch` says what the
 //! generator itself takes, `disturbance` what others take from it.
 
 mod chunked;
@@ -15,6 +15,7 @@ mod collect;
 mod connection;
 pub mod disturbance;
 mod errors;
+pub mod groups;
 mod message;
 mod opening;
 pub mod outcome;

@@ -4,14 +4,19 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use slotway_net::{Stream, connect};
+use hdrhistogram::Histogram;
+use slotway_net::{Stream, connect, monotonic_ns};
 
 use super::errors::ErrorKind;
+use super::groups::record_grown;
 use super::setup::Setup;
 
-/// Opens the thread's connections, one after the other. What cannot be opened
+/// Opens the thread's connections, one after the other, and notes how long each takes. What cannot be opened
 /// is tried again when its turn to send comes.
-pub async fn open(setup: &Setup) -> (Vec<Option<Rc<Stream>>>, Result<(), (ErrorKind, io::Error)>) {
+pub async fn open(
+    setup: &Setup,
+    times: &mut Histogram<u64>,
+) -> (Vec<Option<Rc<Stream>>>, Result<(), (ErrorKind, io::Error)>) {
     let mut streams = Vec::with_capacity(setup.connection_count);
     let mut result = Ok(());
     let start = tokio::time::Instant::now();
@@ -24,8 +29,12 @@ pub async fn open(setup: &Setup) -> (Vec<Option<Rc<Stream>>>, Result<(), (ErrorK
             streams.push(None);
             continue;
         }
+        let start_ns = monotonic_ns();
         match setup.unless_stopped(connect_within(setup)).await {
-            Some(Ok(stream)) => streams.push(Some(Rc::new(stream))),
+            Some(Ok(stream)) => {
+                record_grown(times, monotonic_ns() - start_ns);
+                streams.push(Some(Rc::new(stream)));
+            }
             Some(Err(error)) => {
                 result = Err(error);
                 streams.push(None);

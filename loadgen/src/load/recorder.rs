@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use crate::limits::{HISTOGRAM_DIGITS, LATENCY_NS_MAX};
 use crate::load::connection::Seen;
 use crate::load::errors::Errors;
+use crate::load::groups::{Groups, new_group};
 use crate::load::server_timing::Phases;
 use crate::load::statuses::Statuses;
 
@@ -35,6 +36,10 @@ pub struct Interval {
     pub statuses: Statuses,
     /// Bytes of those responses, heads and bodies.
     pub received_bytes: u64,
+    /// How long connecting took, of every connection of the run.
+    pub connect: Histogram<u64>,
+    /// Latencies told apart.
+    pub groups: Groups,
 }
 
 /// An empty histogram of times in nanoseconds.
@@ -61,6 +66,8 @@ impl Interval {
             errors: Errors::default(),
             statuses: Statuses::default(),
             received_bytes: 0,
+            connect: new_group(),
+            groups: Groups::default(),
         }
     }
 
@@ -76,10 +83,11 @@ impl Interval {
         }
     }
 
-    /// Notes what a response was.
-    pub fn note(&mut self, seen: Seen) {
+    /// Notes what a whole response was, and how long it took.
+    pub fn note(&mut self, seen: Seen, nanoseconds: u64) {
         self.statuses.add(seen.status, 1);
         self.received_bytes += seen.bytes;
+        self.groups.note_status(seen.status, nanoseconds);
     }
 
     /// Adds what another thread, or a later interval, has.
@@ -105,5 +113,9 @@ impl Interval {
         self.errors.merge(&other.errors);
         self.statuses.merge(&other.statuses);
         self.received_bytes += other.received_bytes;
+        self.groups.merge(&other.groups);
+        self.connect
+            .add(&other.connect)
+            .expect("it grows as it must");
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::limits::RECONNECT_PAUSE;
 use crate::load::connection::{Connection, Failure, Response, Seen};
 use crate::load::errors::ErrorKind;
+use crate::load::groups::record_grown;
 use crate::load::message::{Message, Times};
 use crate::load::opening::{connect_within, open};
 use crate::load::pacer::Pacer;
@@ -54,7 +55,8 @@ pub async fn run(
     let index = setup.index;
     // Nobody listens any more if the run has been given up.
     let tell = |message| report.send((index, message)).is_ok();
-    let (connections, opened) = open(&setup).await;
+    let mut first = Interval::new();
+    let (connections, opened) = open(&setup, &mut first.connect).await;
     tell(Message::Ready(opened));
     let Ok(times) = start.await else {
         return Ok(());
@@ -72,12 +74,12 @@ pub async fn run(
     if let Some(pacer) = &pacer {
         pacer.start_at(times.start_ns);
     }
-    let thread = Rc::new(Thread::new(setup, times, pacer, &connections));
+    let thread = Rc::new(Thread::new(setup, times, pacer, &connections, first));
     let helpers = thread.start_helpers();
-    let first = Timer::new()?;
-    first.set(times.start_ns)?;
+    let start = Timer::new()?;
+    start.set(times.start_ns)?;
     while monotonic_ns() < times.start_ns {
-        first.rung().await?;
+        start.rung().await?;
     }
     for (place_index, stream) in connections.into_iter().enumerate() {
         let connection = stream.map(Connection::new);
@@ -105,6 +107,7 @@ impl Thread {
         times: Times,
         pacer: Option<Pacer>,
         connections: &[Option<Rc<Stream>>],
+        first: Interval,
     ) -> Self {
         let sequence_length = setup.workload.sequence.len();
         Self {
@@ -123,7 +126,7 @@ impl Thread {
             live_count: Cell::new(connections.len()),
             all_ended: Notify::new(),
             next_connect_ns: Cell::new(0),
-            interval: RefCell::new(Box::new(Interval::new())),
+            interval: RefCell::new(Box::new(first)),
             self_watch: SelfWatch::default(),
             usage_before: Cell::new(Usage::now()),
             times,
@@ -198,10 +201,12 @@ impl Thread {
                 },
             };
             let workload = &*self.setup.workload;
-            let request = &workload.requests[self.next_request()];
+            let request = self.next_request();
             place.due_ns.set(due_ns);
             place.sent_ns.set(now_ns);
-            let outcome = current.exchange(request, &workload.expected).await;
+            let outcome = current
+                .exchange(&workload.requests[request], &workload.expected)
+                .await;
             let sent_ns = place.sent_ns.replace(0);
             now_ns = monotonic_ns();
             self.self_watch.note(now_ns);
@@ -213,7 +218,7 @@ impl Thread {
                     false
                 }
                 Ok(response) => {
-                    self.record(due_ns, sent_ns, now_ns, &response);
+                    self.record(request, (due_ns, sent_ns, now_ns), &response);
                     response.keep_alive
                 }
                 Err(Failure {
@@ -317,9 +322,14 @@ impl Thread {
             self.next_connect_ns.set(turn_ns + (1e9 / rate) as u64);
             tokio::time::sleep(Duration::from_nanos(turn_ns - now_ns)).await;
         }
+        let start_ns = monotonic_ns();
         let stream = connect_within(&self.setup)
             .await
             .map_err(|(kind, _)| kind)?;
+        record_grown(
+            &mut self.interval.borrow_mut().connect,
+            monotonic_ns() - start_ns,
+        );
         let stream = Rc::new(stream);
         place.stream.replace(Some(Rc::clone(&stream)));
         Ok(Connection::new(stream))
@@ -329,7 +339,12 @@ impl Thread {
         due_ns >= self.times.measure_ns && due_ns < self.end_ns.get()
     }
 
-    fn record(&self, due_ns: u64, sent_ns: u64, responded_ns: u64, response: &Response) {
+    fn record(
+        &self,
+        request: usize,
+        (due_ns, sent_ns, responded_ns): (u64, u64, u64),
+        response: &Response,
+    ) {
         if self.is_stopped.get() {
             return;
         }
@@ -347,7 +362,10 @@ impl Thread {
         }
         let mut interval = self.interval.borrow_mut();
         interval.latency.saturating_record(responded_ns - due_ns);
-        interval.note(response.seen);
+        interval.note(response.seen, responded_ns - due_ns);
+        if self.setup.workload.requests.len() > 1 {
+            interval.groups.note_request(request, responded_ns - due_ns);
+        }
         if self.pacer.is_some() {
             interval.service.saturating_record(responded_ns - sent_ns);
         }
@@ -365,7 +383,7 @@ impl Thread {
             let mut interval = self.interval.borrow_mut();
             interval.errors.add(kind);
             if let Some(seen) = seen {
-                interval.note(seen);
+                interval.note(seen, monotonic_ns() - due_ns);
             }
             self.last_response_ns.set(monotonic_ns());
         }

@@ -13,6 +13,9 @@ pub struct DescribedPlan {
     pub target: String,
     /// Whom.
     pub address: String,
+    /// Methods and paths, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<String>,
     /// `open` or `closed`.
     #[serde(rename = "loop")]
     pub kind: String,
@@ -60,6 +63,13 @@ impl DescribedPlan {
         Self {
             target: target.to_owned(),
             address: plan.workload.address.to_string(),
+            requests: match &plan.workload.requests[..] {
+                [_] => Vec::new(),
+                requests => requests
+                    .iter()
+                    .map(|request| request.name.clone())
+                    .collect(),
+            },
             kind: if plan.rate.is_some() {
                 "open"
             } else {

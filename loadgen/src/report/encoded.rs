@@ -17,19 +17,29 @@ pub fn encode(histogram: &Histogram<u64>) -> String {
     BASE64_STANDARD.encode(bytes)
 }
 
-/// Decodes a histogram into one of the bounds that all here have.
+/// Decodes a histogram into one of the bounds that those of a run have.
 pub fn decode(text: &str) -> Result<Histogram<u64>, String> {
+    let mut histogram = new_histogram();
+    histogram
+        .add(&read(text)?)
+        .map_err(|error| format!("a histogram has other bounds: {error}"))?;
+    Ok(histogram)
+}
+
+/// Decodes a histogram that grows.
+pub fn decode_group(text: &str) -> Result<Histogram<u64>, String> {
+    let mut histogram = read(text)?;
+    histogram.auto(true);
+    Ok(histogram)
+}
+
+fn read(text: &str) -> Result<Histogram<u64>, String> {
     let bytes = BASE64_STANDARD
         .decode(text)
         .map_err(|error| format!("a histogram is no base64: {error}"))?;
-    let read: Histogram<u64> = Deserializer::new()
+    Deserializer::new()
         .deserialize(&mut &bytes[..])
-        .map_err(|error| format!("a histogram cannot be read: {error}"))?;
-    let mut histogram = new_histogram();
-    histogram
-        .add(&read)
-        .map_err(|error| format!("a histogram has other bounds: {error}"))?;
-    Ok(histogram)
+        .map_err(|error| format!("a histogram cannot be read: {error}"))
 }
 
 #[cfg(test)]

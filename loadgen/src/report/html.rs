@@ -33,6 +33,7 @@ pub fn render(report: &Report<'_>) -> String {
     body.push_str(&statuses(report));
     body.push_str(&errors(report));
     body.push_str(&percentile_table(report));
+    body.push_str(&groups(report));
     body.push_str(&environment_table(report));
     page(
         &format!("Load on {}", report.plan.target),
@@ -410,6 +411,31 @@ fn percentile_table(report: &Report<'_>) -> String {
     }
     format!(
         "<section><h2>Percentiles</h2><table><tr><th></th>{head}<th>max</th><th>mean</th></tr>{rows}</table></section>\n"
+    )
+}
+
+fn groups(report: &Report<'_>) -> String {
+    let rows: String = report
+        .groups()
+        .iter()
+        .map(|(name, histogram)| {
+            let at = |quantile| duration(histogram.value_at_quantile(quantile));
+            format!(
+                "<tr><td class=\"text\">{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                escape(name),
+                units::count(histogram.len()),
+                at(0.5),
+                at(0.9),
+                at(0.99),
+                duration(histogram.max())
+            )
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<section><h2>By status and request</h2><table><tr><th></th><th>responses</th><th>p50</th><th>p90</th><th>p99</th><th>max</th></tr>{rows}</table></section>\n"
     )
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
 use crate::load::PHASE_NAMES;
+use crate::load::groups::new_group;
 use crate::load::outcome::Point;
 use crate::noise::Bound;
 use crate::report::Report;
@@ -79,8 +80,14 @@ pub struct Document {
     lag_ns: Summary,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     phases_ns: BTreeMap<String, Summary>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    connect_ns: Option<Summary>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    latency_by_status_ns: BTreeMap<u16, Summary>,
+    /// In the order of `plan.requests`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    latency_by_request_ns: Vec<Summary>,
     /// What was measured before the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_floor: Option<NoisePart>,
     /// Figures of each interval.
     pub intervals: Vec<Point>,
@@ -110,6 +117,15 @@ pub struct Histograms {
     /// The generator's own lag.
     #[serde(default)]
     pub lag: String,
+    /// Connecting.
+    #[serde(default)]
+    pub connect: String,
+    /// Right responses by the index of their request in `plan.requests`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_request: BTreeMap<usize, String>,
+    /// Whole responses, right or not, by their status.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_status: BTreeMap<u16, String>,
     /// Phases of the server, in the order of [`PHASE_NAMES`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<String>,
@@ -212,6 +228,20 @@ fn document(report: &Report<'_>) -> Document {
             .zip(phases())
             .map(|(name, histogram)| (name.to_owned(), Summary::of(histogram)))
             .collect(),
+        connect_ns: Some(Summary::of(&outcome.total.connect)),
+        latency_by_status_ns: outcome
+            .total
+            .groups
+            .by_status
+            .iter()
+            .map(|(status, histogram)| (*status, Summary::of(histogram)))
+            .collect(),
+        latency_by_request_ns: (0..report.plan.requests.len())
+            .map(|index| match outcome.total.groups.by_request.get(&index) {
+                Some(histogram) => Summary::of(histogram),
+                None => Summary::of(&new_group()),
+            })
+            .collect(),
         noise_floor: report.noise.map(|noise| NoisePart {
             idle_lag_ns: Summary::of(&noise.idle_lag),
             echo_latency_ns: Summary::of(&noise.echo_latency),
@@ -222,6 +252,9 @@ fn document(report: &Report<'_>) -> Document {
             latency: encoded::encode(&outcome.total.latency),
             service: encoded::encode(&outcome.total.service),
             lag: encoded::encode(&outcome.total.lag),
+            connect: encoded::encode(&outcome.total.connect),
+            by_request: encode_all(&outcome.total.groups.by_request),
+            by_status: encode_all(&outcome.total.groups.by_status),
             phases: phases().map(encoded::encode).collect(),
             idle_lag: report.noise.map(|noise| encoded::encode(&noise.idle_lag)),
             echo_latency: report
@@ -229,6 +262,13 @@ fn document(report: &Report<'_>) -> Document {
                 .map(|noise| encoded::encode(&noise.echo_latency)),
         },
     }
+}
+
+fn encode_all<K: Ord + Copy>(histograms: &BTreeMap<K, Histogram<u64>>) -> BTreeMap<K, String> {
+    histograms
+        .iter()
+        .map(|(key, histogram)| (*key, encoded::encode(histogram)))
+        .collect()
 }
 
 fn trust(report: &Report<'_>) -> Vec<TrustPart> {

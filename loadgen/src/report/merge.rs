@@ -37,6 +37,14 @@ pub fn merge(all: &[Saved]) -> Result<Saved, String> {
         own.throttled = own.throttled.max(more.throttled);
         merged.lag_share_max = merged.lag_share_max.min(other.lag_share_max);
     }
+    if others
+        .iter()
+        .any(|other| other.plan.requests != first.plan.requests)
+    {
+        // Their indexes do not mean the same.
+        merged.outcome.total.groups.by_request.clear();
+        merged.plan.requests.clear();
+    }
     let began = all.iter().map(|saved| saved.outcome.began).min();
     merged.outcome.began = began.unwrap_or(first.outcome.began);
     merged.outcome.elapsed = time_measured(all);

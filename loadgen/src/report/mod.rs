@@ -75,6 +75,11 @@ impl Report<'_> {
             let meaning = format!("of which {name}, by the server");
             add(&format!("· {name}"), &meaning, histogram);
         }
+        add(
+            "connect",
+            "connecting, before and during the run",
+            &total.connect,
+        );
         add("own lag", "generator's own lag", &total.lag);
         if let Some(noise) = self.noise {
             let idle = "its lag when idle, before the run";
@@ -85,6 +90,21 @@ impl Report<'_> {
         // In a closed loop, for one, latency and service time are the same.
         rows.retain(|row| !row.histogram.is_empty());
         rows
+    }
+
+    /// Latencies told apart, where there is more than one group: by status, then by request.
+    pub fn groups(&self) -> Vec<(String, &Histogram<u64>)> {
+        let groups = &self.outcome.total.groups;
+        let mut all = Vec::new();
+        if groups.by_status.len() > 1 {
+            let statuses = groups.by_status.iter();
+            all.extend(statuses.map(|(status, histogram)| (format!("status {status}"), histogram)));
+        }
+        for (index, histogram) in &groups.by_request {
+            let name = self.plan.requests.get(*index);
+            all.push((name.cloned().unwrap_or_default(), histogram));
+        }
+        all
     }
 
     /// What a reader has to know before the figures, each in a sentence.

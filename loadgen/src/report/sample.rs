@@ -53,6 +53,12 @@ pub fn interval(error_count: u64) -> Interval {
     interval.record_phases(&[Some(2_000), Some(11_000), Some(3_000), Some(14_000)]);
     interval.response_count = 3_400;
     interval.statuses.add(200, 3_400);
+    for (status, nanoseconds, count) in [(200, 80_000, 3_400), (503, 40_000, error_count)] {
+        for _ in 0..count {
+            interval.groups.note_status(status, nanoseconds);
+        }
+    }
+    interval.connect.record_n(60_000, 4).unwrap();
     interval.received_bytes = 3_400 * 120;
     for _ in 0..error_count {
         interval.errors.add(ErrorKind::Status(503));

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
+use hdrhistogram::Histogram;
+
 use crate::environment::Environment;
 use crate::load::disturbance::Disturbance;
+use crate::load::groups::{Groups, new_group};
 use crate::load::outcome::Outcome;
 use crate::load::{Errors, Interval};
 use crate::noise::{NoiseFloor, Trust};
 use crate::report::Report;
 use crate::report::described::DescribedPlan;
-use crate::report::encoded::decode;
+use crate::report::encoded::{decode, decode_group};
 use crate::report::json::{Document, Histograms, SCHEMA};
 
 /// Everything that a report shows.
@@ -113,6 +116,15 @@ fn noise(histograms: &Histograms, echo_rate: f64) -> Result<Option<NoiseFloor>, 
     }))
 }
 
+fn decode_all<K: Ord + Copy>(
+    texts: &BTreeMap<K, String>,
+) -> Result<BTreeMap<K, Histogram<u64>>, String> {
+    let decoded = texts
+        .iter()
+        .map(|(key, text)| Ok((*key, decode_group(text)?)));
+    decoded.collect()
+}
+
 fn total(document: &Document) -> Result<Interval, String> {
     let histograms = &document.histograms;
     let phases: Vec<_> = histograms
@@ -129,6 +141,14 @@ fn total(document: &Document) -> Result<Interval, String> {
         waited_count: document.waited,
         errors: Errors::of_names(BTreeMap::clone(&document.errors_by_kind)),
         received_bytes: document.received_bytes,
+        connect: match &histograms.connect[..] {
+            "" => new_group(),
+            text => decode_group(text)?,
+        },
+        groups: Groups {
+            by_request: decode_all(&histograms.by_request)?,
+            by_status: decode_all(&histograms.by_status)?,
+        },
         ..Interval::new()
     };
     for (status, count) in &document.statuses {

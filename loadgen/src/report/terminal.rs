@@ -8,6 +8,8 @@ use crate::load::steps::{start_ns, steps};
 use crate::report::Report;
 use crate::units::{self, PERCENTILES, duration};
 
+/// Groups of latencies that are shown.
+const GROUP_COUNT_SHOWN: usize = 20;
 /// Width of the longest bar.
 const BAR_WIDTH: usize = 48;
 
@@ -20,6 +22,7 @@ pub fn render(report: &Report<'_>) -> String {
         report.sentence()
     );
     text.push_str(&table(report));
+    text.push_str(&groups(report));
     text.push('\n');
     text.push_str(&histogram(&report.outcome.total.latency));
     for warning in report.warnings() {
@@ -107,6 +110,32 @@ pub fn table(report: &Report<'_>) -> String {
             kinds.join(", ")
         },
     );
+    text
+}
+
+/// Latencies by status and by request; the first of many.
+fn groups(report: &Report<'_>) -> String {
+    let groups = report.groups();
+    if groups.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\n  {:>12}{:>10}{:>10}{:>10}\n",
+        "responses", "p50", "p99", "max"
+    );
+    for (name, histogram) in groups.iter().take(GROUP_COUNT_SHOWN) {
+        text.push_str(&format!(
+            "  {:>12}{:>10}{:>10}{:>10}  {name}\n",
+            units::count(histogram.len()),
+            duration(histogram.value_at_quantile(0.5)),
+            duration(histogram.value_at_quantile(0.99)),
+            duration(histogram.max()),
+        ));
+    }
+    if groups.len() > GROUP_COUNT_SHOWN {
+        let more = groups.len() - GROUP_COUNT_SHOWN;
+        text.push_str(&format!("  and {more} more, in --html and --json\n"));
+    }
     text
 }
 
