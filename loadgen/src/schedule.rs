@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::limits::RATE_MAX;
+use crate::random::mix;
 use crate::units;
 
 /// Requests per second over the time measured; those of its start during the warm-up.
@@ -328,12 +329,9 @@ impl PoissonProcess {
 }
 
 /// The time from one arrival to the next: exponentially distributed with a mean of 1, from a hash
-/// of the index (the finalizer of SplitMix64).
+/// of the index.
 fn gap(index: u64) -> f64 {
-    let mut z = index.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^= z >> 31;
+    let z = mix(index);
     // 53 bits, never 0.
     let uniform = ((z >> 11) + 1) as f64 / (1_u64 << 53) as f64;
     -uniform.ln()

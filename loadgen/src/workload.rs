@@ -1,9 +1,13 @@
 //! What is asked for: requests as bytes, in what proportion, and what a right
 //! response is.
 
+use std::io::Write;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use slotway_net::Address;
 
+use crate::fill::{Filler, Pattern, Values};
 use crate::limits::{URL_COUNT_MAX, WEIGHT_SUM_MAX};
 use crate::target::{Target, TargetError};
 
@@ -18,6 +22,8 @@ pub struct Workload {
     pub sequence: Vec<u16>,
     /// What a right response is.
     pub expected: Expected,
+    /// What requests are filled with.
+    pub values: Arc<Values>,
 }
 
 /// One request, ready to be sent any number of times.
@@ -29,6 +35,31 @@ pub struct Request {
     pub bytes: Bytes,
     /// Its response has no body, whatever its fields say (RFC 9110 section 9.3.2).
     pub is_head: bool,
+    /// In place of `bytes`, if it has places to fill.
+    pub pattern: Option<RequestPattern>,
+}
+
+/// A request that differs from one time to the next.
+#[derive(Clone, Debug)]
+pub struct RequestPattern {
+    /// Request line and fields, without the body's length.
+    head: Pattern,
+    /// Its length is said.
+    body: Option<Pattern>,
+}
+
+impl RequestPattern {
+    /// Writes the request, filled; `scratch` is only for re-use of its memory.
+    pub fn fill(&self, filler: &Filler, values: &Values, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+        self.head.fill(filler, values, out);
+        scratch.clear();
+        if let Some(body) = &self.body {
+            body.fill(filler, values, scratch);
+            write!(out, "Content-Length: {}\r\n", scratch.len()).expect("a Vec takes it");
+        }
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(scratch);
+    }
 }
 
 /// What makes a response right.
@@ -51,6 +82,8 @@ pub struct Template {
     pub fields: Vec<(String, String)>,
     /// Body; empty for none.
     pub body: Vec<u8>,
+    /// What places in URLs, fields and body are filled with.
+    pub values: Arc<Values>,
 }
 
 /// Why there is no workload.
@@ -155,6 +188,7 @@ impl Workload {
             requests,
             sequence: sequence(&weights),
             expected,
+            values: Arc::clone(&template.values),
         })
     }
 }
@@ -265,16 +299,50 @@ fn encode(method: &str, target: &Target, template: &Template) -> Result<Request,
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     let expects_body = ["POST", "PUT", "PATCH"].contains(&method);
-    if !template.body.is_empty() || expects_body {
+    let has_length = !template.body.is_empty() || expects_body;
+    let name = format!("{method} {}", target.path);
+    let pattern = |text: &[u8]| Pattern::parse(text, &template.values);
+    let (head_pattern, body_pattern) = (pattern(head.as_bytes()), pattern(&template.body));
+    if let Some(unknown) = unknown_place(&target.path, &template.values) {
+        return Err(WorkloadError::Template(format!(
+            "{{{unknown}}} in the URL is nothing that can be filled in; there are {{seq}}, {{uuid}} and the columns of --values"
+        )));
+    }
+    if !(head_pattern.is_plain() && body_pattern.is_plain()) {
+        return Ok(Request {
+            name,
+            bytes: Bytes::new(),
+            is_head: method == "HEAD",
+            pattern: Some(RequestPattern {
+                head: head_pattern,
+                body: has_length.then_some(body_pattern),
+            }),
+        });
+    }
+    if has_length {
         head.push_str(&format!("Content-Length: {}\r\n", template.body.len()));
     }
     head.push_str("\r\n");
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(&template.body);
     Ok(Request {
-        name: format!("{method} {}", target.path),
+        name,
         bytes: bytes.into(),
         is_head: method == "HEAD",
+        pattern: None,
+    })
+}
+
+/// A name in braces that looks like a place and is none.
+fn unknown_place<'t>(path: &'t str, values: &Values) -> Option<&'t str> {
+    path.split('{').skip(1).find_map(|rest| {
+        let name = rest.split_once('}')?.0;
+        let is_name = !name.is_empty()
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let place = format!("{{{name}}}");
+        (is_name && Pattern::parse(place.as_bytes(), values).is_plain()).then_some(name)
     })
 }
 
@@ -287,6 +355,7 @@ mod tests {
             method: "POST".to_owned(),
             fields: vec![("X-A".to_owned(), "b".to_owned())],
             body: b"hello".to_vec(),
+            ..Template::default()
         }
     }
 
@@ -306,7 +375,7 @@ mod tests {
         let template = Template {
             method: "GET".to_owned(),
             fields: vec![("host".to_owned(), "me".to_owned())],
-            body: Vec::new(),
+            ..Template::default()
         };
         let workload = Workload::of_url("http://127.0.0.1:1/", &template, Expected::default());
         let bytes = &workload.unwrap().requests[0].bytes;
@@ -359,5 +428,35 @@ mod tests {
                 "{name:?} {value:?}"
             );
         }
+    }
+
+    #[test]
+    fn places_are_filled_anew_in_each_request_and_the_length_is_that_of_its_body() {
+        let template = Template {
+            method: "POST".to_owned(),
+            fields: vec![("X-Who".to_owned(), "{name}".to_owned())],
+            body: b"{\"id\": {seq}}".to_vec(),
+            values: Arc::new(Values::parse("name\nAda\nGrace\n").unwrap()),
+        };
+        let url = "http://127.0.0.1:1/u/{seq}";
+        let workload = Workload::of_url(url, &template, Expected::default()).unwrap();
+        let pattern = workload.requests[0].pattern.as_ref().unwrap();
+        let filled = |sequence| {
+            let (mut scratch, mut out) = (Vec::new(), Vec::new());
+            let filler = Filler { sequence, seed: 1 };
+            pattern.fill(&filler, &workload.values, &mut scratch, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(
+            filled(10),
+            "POST /u/10 HTTP/1.1\r\nHost: 127.0.0.1:1\r\nX-Who: Ada\r\nContent-Length: 10\r\n\r\n{\"id\": 10}"
+        );
+        assert!(filled(7).contains("X-Who: Grace\r\nContent-Length: 9\r\n"));
+        let bad = Workload::of_url(
+            "http://127.0.0.1:1/{nobody}",
+            &template,
+            Expected::default(),
+        );
+        assert!(bad.unwrap_err().to_string().contains("{nobody} in the URL"));
     }
 }

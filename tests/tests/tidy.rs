@@ -71,8 +71,8 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
     (
         "loadgen",
         &[
-            &["limits", "units"],
-            &["schedule", "target"],
+            &["limits", "random", "units"],
+            &["fill", "schedule", "target"],
             &["workload"],
             &["load"],
             &["echo", "environment"],

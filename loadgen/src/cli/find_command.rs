@@ -29,8 +29,10 @@ const LOWEST_RATE: f64 = 10.0;
 /// Flags of the search.
 #[derive(Clone, Debug, clap::Args)]
 pub struct FindFlags {
-    /// What to ask: http://host:port/path, or unix:/path/to/socket:/path
-    #[arg(value_name = "URL")]
+    #[arg(
+        value_name = "URL",
+        help = "What to ask: http://host:port/path, or unix:/path/to/socket:/path"
+    )]
     url: String,
 
     /// Goal: the median is at most this

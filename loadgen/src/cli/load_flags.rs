@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use slotway_net::{Chosen, Engine, IoChoice, choose};
 
+use crate::fill::Values;
 use crate::limits::{
     CONNECTION_COUNT_DEFAULT, CONNECTION_COUNT_MAX, DURATION_SECONDS_MAX, THREAD_COUNT_MAX,
     TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX,
@@ -68,6 +69,11 @@ pub struct LoadFlags {
     #[arg(long, value_name = "BYTES", group = "the_body")]
     pub body_bytes: Option<usize>,
 
+    /// A CSV file whose columns fill {NAME} in URL, fields and body, a row for each request;
+    /// {seq} and {uuid} need no file
+    #[arg(long, value_name = "FILE")]
+    pub values: Option<PathBuf>,
+
     /// The right status [default: any below 400]
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..=599))]
     pub expect_status: Option<u16>,
@@ -98,6 +104,14 @@ impl LoadFlags {
                 .ok_or_else(|| format!("-H {field:?}: expected 'Name: value'"))?;
             fields.push((name.to_owned(), value.trim().to_owned()));
         }
+        let values = match &self.values {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
+                text.and_then(|text| Values::parse(&text))
+                    .map_err(|why| format!("--values {}: {why}", path.display()))?
+            }
+            None => Values::default(),
+        };
         let default_method = if body.is_empty() { "GET" } else { "POST" };
         Ok(Template {
             method: self
@@ -106,6 +120,7 @@ impl LoadFlags {
                 .unwrap_or_else(|| default_method.to_owned()),
             fields,
             body,
+            values: Arc::new(values),
         })
     }
 

@@ -21,8 +21,11 @@ use crate::workload::Workload;
 /// Flags of a sweep.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SweepFlags {
-    /// What to ask: http://host:port/path, or unix:/path/to/socket:/path
-    #[arg(value_name = "URL", required_unless_present = "target")]
+    #[arg(
+        value_name = "URL",
+        required_unless_present = "target",
+        help = "What to ask: http://host:port/path, or unix:/path/to/socket:/path"
+    )]
     url: Option<String>,
 
     /// A further target; each rate is measured on one after the other

@@ -110,8 +110,11 @@ pub fn failures(gates: &[Gate], pairs: &[Pair<'_>]) -> Vec<String> {
         .map(|suspicion| suspicion.chance)
         .collect();
     let confirmed = suspicions.iter().zip(refuted(&chances, LEVEL / 2.0));
-    failures
-        .extend(confirmed.filter_map(|(suspicion, holds)| holds.then(|| suspicion.to_string())));
+    failures.extend(
+        confirmed
+            .filter(|(_, holds)| *holds)
+            .map(|(suspicion, _)| suspicion.to_string()),
+    );
     failures
 }
 

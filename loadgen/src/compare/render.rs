@@ -7,7 +7,7 @@ use crate::compare::statistics::median;
 use crate::compare::verdict::Comparison;
 use crate::environment::Environment;
 use crate::report::chart::escape;
-use crate::report::html;
+use crate::report::{html, tables};
 use crate::units::{self, duration};
 
 /// A target against its reference.
@@ -180,7 +180,7 @@ pub fn page(page: &Page<'_>) -> String {
     }
     body.push_str(&format!("<p class=\"note\">{}</p>\n", confidence(page)));
     body.push_str(&medians(page));
-    body.push_str(&html::environment(page.environment));
+    body.push_str(&tables::environment(page.environment));
     html::page("Comparison", page.load, &body)
 }
 

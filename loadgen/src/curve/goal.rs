@@ -23,7 +23,7 @@ impl Goal {
     pub fn miss(&self, figures: &Figures) -> Option<String> {
         if figures.right_share < RIGHT_SHARE_MIN {
             let share = units::share(figures.right_share);
-            return Some(format!("only {share} got a right response"));
+            return Some(format!("only {share} got a right response in time"));
         }
         if figures.requests_per_s < RATE_REACHED_SHARE * figures.rate {
             return Some(format!(
@@ -90,7 +90,7 @@ mod tests {
             right_share: 0.5,
             ..good
         };
-        assert_eq!(missed(wrong), "only 50.0 % got a right response");
+        assert_eq!(missed(wrong), "only 50.0 % got a right response in time");
         assert_eq!(goal.to_string(), "p99 ≤ 2.00 ms");
     }
 }

@@ -7,7 +7,7 @@ use crate::curve::search::Limit;
 use crate::curve::step::Figures;
 use crate::environment::Environment;
 use crate::report::chart::{self, Axis, Series, escape};
-use crate::report::html;
+use crate::report::{html, tables};
 use crate::units::{self, duration};
 
 /// Width of the longest bar.
@@ -188,7 +188,7 @@ pub fn page(page: &Page<'_>) -> String {
     for curve in page.curves {
         body.push_str(&steps(curve));
     }
-    body.push_str(&html::environment(page.environment));
+    body.push_str(&tables::environment(page.environment));
     html::page("Latency by rate", page.load, &body)
 }
 

@@ -7,18 +7,21 @@ use std::rc::Rc;
 use sha2::{Digest, Sha256};
 use slotway_net::Stream;
 
+use crate::fill::Filler;
 use crate::limits::{BODY_READ_BYTES, READ_BUFFER_BYTES};
 use crate::load::chunked::{ChunkedReader, Step};
 use crate::load::errors::ErrorKind;
 use crate::load::response::{self, Framing, ResponseHead};
 use crate::load::server_timing::Phases;
-use crate::workload::{Expected, Request};
+use crate::workload::{Expected, Request, Workload};
 
 /// A connection that sends one request at a time.
 pub struct Connection {
     stream: Rc<Stream>,
     /// What was read of the current response and not used yet.
     buffer: Vec<u8>,
+    /// A request that was filled, and its body.
+    filled: (Vec<u8>, Vec<u8>),
 }
 
 /// A right response.
@@ -83,6 +86,7 @@ impl Connection {
         Self {
             stream,
             buffer: Vec::with_capacity(READ_BUFFER_BYTES),
+            filled: (Vec::new(), Vec::new()),
         }
     }
 
@@ -90,12 +94,22 @@ impl Connection {
     pub async fn exchange(
         &mut self,
         request: &Request,
-        expected: &Expected,
+        filler: &Filler,
+        workload: &Workload,
     ) -> Result<Response, Failure> {
+        let expected = &workload.expected;
         // A server may respond, and close, before it has read the whole body:
         // so a response is looked for even if not all could be sent, and what the
         // failed write would say, the read says too.
-        let _ = self.stream.write_shared_now(&request.bytes).await;
+        if let Some(pattern) = &request.pattern {
+            let (mut bytes, mut scratch) = std::mem::take(&mut self.filled);
+            bytes.clear();
+            pattern.fill(filler, &workload.values, &mut scratch, &mut bytes);
+            let (_, bytes) = self.stream.write_all_now(bytes).await;
+            self.filled = (bytes, scratch);
+        } else {
+            let _ = self.stream.write_shared_now(&request.bytes).await;
+        }
         let head = self
             .read_head(request.is_head)
             .await

@@ -44,7 +44,7 @@ impl Counters {
     }
 }
 
-/// From the first line of `/proc/stat` (proc_stat(5)).
+/// From the first line of `/proc/stat` (`proc_stat(5)`).
 fn steal(stat: &str) -> Option<(u64, u64)> {
     let fields: Vec<u64> = stat
         .lines()

@@ -10,6 +10,7 @@ use std::time::Duration;
 use slotway_net::{Stream, Timer, monotonic_ns};
 use tokio::sync::{Notify, oneshot};
 
+use crate::fill::Filler;
 use crate::limits::RECONNECT_PAUSE;
 use crate::load::connection::{Connection, Failure, Response, Seen};
 use crate::load::errors::ErrorKind;
@@ -29,6 +30,7 @@ pub(super) struct Thread {
     pub(super) pacer: Option<Pacer>,
     pub(super) places: Vec<Place>,
     pub(super) sequence_index: Cell<usize>,
+    pub(super) filler: Cell<Filler>,
     /// Measured requests still to be sent, where a count ends the run.
     pub(super) left_count: Cell<u64>,
     pub(super) end_ns: Cell<u64>,
@@ -118,6 +120,10 @@ impl Thread {
             pacer,
             // Threads start at different places of the cycle.
             sequence_index: Cell::new(setup.index * sequence_length / setup.thread_count.max(1)),
+            filler: Cell::new(Filler {
+                sequence: setup.index as u64,
+                seed: seed(),
+            }),
             left_count: Cell::new(setup.count.unwrap_or(u64::MAX)),
             end_ns: Cell::new(times.end_ns),
             is_stopped: Cell::new(false),
@@ -205,7 +211,7 @@ impl Thread {
             place.due_ns.set(due_ns);
             place.sent_ns.set(now_ns);
             let outcome = current
-                .exchange(&workload.requests[request], &workload.expected)
+                .exchange(&workload.requests[request], &self.next_filler(), workload)
                 .await;
             let sent_ns = place.sent_ns.replace(0);
             now_ns = monotonic_ns();
@@ -315,6 +321,16 @@ impl Thread {
         usize::from(sequence[index])
     }
 
+    /// Over all threads, no two requests have the same.
+    fn next_filler(&self) -> Filler {
+        let filler = self.filler.get();
+        self.filler.set(Filler {
+            sequence: filler.sequence + self.setup.thread_count as u64,
+            ..filler
+        });
+        filler
+    }
+
     async fn reconnect(&self, place: &Place) -> Result<Connection, ErrorKind> {
         if let Some(rate) = self.setup.connect_rate {
             let now_ns = monotonic_ns();
@@ -387,6 +403,16 @@ impl Thread {
             }
             self.last_response_ns.set(monotonic_ns());
         }
+    }
+}
+
+/// From the system; 0 where it has none, which makes no request wrong.
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    let flags = rustix::rand::GetRandomFlags::NONBLOCK;
+    match rustix::rand::getrandom(&mut bytes, flags) {
+        Ok(_) => u64::from_ne_bytes(bytes),
+        Err(_) => 0,
     }
 }
 

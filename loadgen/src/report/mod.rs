@@ -1,6 +1,6 @@
 //! What people and programs get to see of a run.
 //!
-//! People: [`terminal`], [`html`] with its [`chart`], and [`progress`] while it goes on.
+//! People: [`terminal`], [`html`] with its [`chart`] and [`tables`], and [`progress`] while it goes on.
 //! Programs: [`json`], [`hgrm`] and [`hlog`]. `described` is what was to be done, in words; `encoded` are histograms as text; `saved` is a
 //! report as a file keeps it, and `merge` adds several; `sample` is a run for the tests of all.
 
@@ -16,6 +16,7 @@ pub mod progress;
 #[cfg(test)]
 pub mod sample;
 pub mod saved;
+pub mod tables;
 pub mod terminal;
 
 use hdrhistogram::Histogram;

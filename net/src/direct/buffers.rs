@@ -26,7 +26,8 @@ const _: () = assert!(COUNT.is_power_of_two());
 
 /// The buffers, and the ring by which they are handed to the kernel.
 pub struct Buffers {
-    mapping: NonNull<u8>,
+    /// The beginning of the mapping.
+    entries: NonNull<BufRingEntry>,
     /// Entries written so far; wraps around.
     tail: u16,
     /// Else the kernel may still write to them, and they stay mapped.
@@ -39,22 +40,26 @@ impl Buffers {
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
         // SAFETY: a new mapping at an address of the kernel's choice touches nobody's memory.
         let mapping = unsafe { mmap_anonymous(std::ptr::null_mut(), MAPPED_BYTES, access, flags) }?;
-        let mapping = NonNull::new(mapping.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let entries = NonNull::new(mapping.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         let mut buffers = Self {
-            mapping,
+            entries,
             tail: 0,
             is_released: false,
         };
         // SAFETY: the entries are the mapping's beginning, page-aligned and zero, and stay
         // mapped until the ring is gone (`Ring::close`).
         unsafe {
-            let entries = mapping.as_ptr() as u64;
-            submitter.register_buf_ring_with_flags(entries, COUNT, GROUP, 0)?;
+            let address = entries.as_ptr() as u64;
+            submitter.register_buf_ring_with_flags(address, COUNT, GROUP, 0)?;
         }
         for index in 0..COUNT {
             buffers.give(index);
         }
         Ok(buffers)
+    }
+
+    fn start(&self) -> *mut u8 {
+        self.entries.as_ptr().cast()
     }
 
     /// The bytes that the kernel has put into a buffer, which is not its own until
@@ -65,7 +70,7 @@ impl Buffers {
         // SAFETY: within the mapping by the assertion, initialized since the mapping was zero,
         // and not written by the kernel before it is given the buffer again, which needs `self`
         // mutably.
-        unsafe { std::slice::from_raw_parts(self.mapping.as_ptr().add(offset), count) }
+        unsafe { std::slice::from_raw_parts(self.start().add(offset), count) }
     }
 
     /// Hands a buffer (back) to the kernel.
@@ -73,14 +78,14 @@ impl Buffers {
         assert!(index < COUNT, "no such buffer");
         let offset = BUFFERS_OFFSET + BUFFER_BYTES * usize::from(index);
         let slot = usize::from(self.tail & (COUNT - 1));
-        let entries = self.mapping.as_ptr().cast::<BufRingEntry>();
+        let entries = self.entries.as_ptr();
         // SAFETY: entry and tail lie within the mapping, the latter in the last two bytes of
         // the first entry, which the setters leave alone. The kernel reads an entry only after
         // it has seen the tail beyond it, and gave this one up when it took its buffer: there
         // are as many entries as buffers.
         unsafe {
             let entry = &mut *entries.add(slot);
-            entry.set_addr(self.mapping.as_ptr().add(offset) as u64);
+            entry.set_addr(self.start().add(offset) as u64);
             entry.set_len(BUFFER_BYTES as u32);
             entry.set_bid(index);
             self.tail = self.tail.wrapping_add(1);
@@ -100,7 +105,7 @@ impl Drop for Buffers {
         if self.is_released {
             // SAFETY: nobody has a reference into the mapping, since `self` is had mutably, and
             // the kernel is through with it. Fails only for what is no mapping.
-            let _ = unsafe { munmap(self.mapping.as_ptr().cast(), MAPPED_BYTES) };
+            let _ = unsafe { munmap(self.entries.as_ptr().cast(), MAPPED_BYTES) };
         }
     }
 }

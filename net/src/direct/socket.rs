@@ -53,17 +53,17 @@ impl RingSocket {
     /// Reads once behind what is in `buffer`, which may grow. 0 is the end of the stream.
     pub async fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         loop {
-            let key = match self.receiving.get() {
-                Some(key) => key,
-                None => {
-                    if self.held_back.get() > 0 && buffer.capacity() - buffer.len() > BUFFER_BYTES {
-                        match self.receive_now(buffer) {
-                            Err(Errno::AGAIN | Errno::INTR) => {}
-                            received => return Ok(received?),
-                        }
+            let key = if let Some(key) = self.receiving.get() {
+                key
+            } else {
+                let room = buffer.capacity() - buffer.len();
+                if self.held_back.get() > 0 && room > BUFFER_BYTES {
+                    match self.receive_now(buffer) {
+                        Err(Errno::AGAIN | Errno::INTR) => {}
+                        received => return Ok(received?),
                     }
-                    self.start_receive(buffer.capacity() - buffer.len())?
                 }
+                self.start_receive(room)?
             };
             match poll_fn(|cx| self.ring.poll_receive(key, cx)).await {
                 Received::Buffer { index, count } => {
@@ -154,12 +154,11 @@ impl RingSocket {
 
     /// Waits until it can be written.
     pub async fn writable(&self) -> io::Result<()> {
-        let key = match self.writing.get() {
-            Some(key) => key,
-            None => {
-                let wait = opcode::PollAdd::new(self.fd(), libc::POLLOUT as u32);
-                self.ring.start_single(wait.build())?
-            }
+        let key = if let Some(key) = self.writing.get() {
+            key
+        } else {
+            let wait = opcode::PollAdd::new(self.fd(), libc::POLLOUT as u32);
+            self.ring.start_single(wait.build())?
         };
         self.writing.set(Some(key));
         let result = poll_fn(|cx| self.ring.poll_single(key, cx)).await;
@@ -260,12 +259,11 @@ mod tests {
             let (mut sent, mut stops) = (1, 0);
             let bytes: Vec<u8> = (0..=255).collect();
             while stops < 50 {
-                match peer.write(&bytes[sent % 256..]) {
-                    Ok(count) => sent += count,
-                    Err(_) => {
-                        stops += 1;
-                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                    }
+                if let Ok(count) = peer.write(&bytes[sent % 256..]) {
+                    sent += count;
+                } else {
+                    stops += 1;
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
                 }
             }
             // A Unix socket holds some 200 KiB of its own.
@@ -316,12 +314,13 @@ mod tests {
                 }));
             }
             tokio::task::yield_now().await;
+            let sent = vec![7; 20_000];
             for peer in &mut peers {
-                peer.write_all(&[7; 20_000]).unwrap();
+                peer.write_all(&sent).unwrap();
             }
             drop(peers);
             for task in tasks {
-                assert_eq!(task.await.unwrap(), [7; 20_000]);
+                assert_eq!(task.await.unwrap(), sent);
             }
         })
         .unwrap();

@@ -104,6 +104,7 @@ impl Load {
             method: method.to_owned(),
             fields: Vec::new(),
             body: vec![b'x'; self.body_bytes],
+            ..Template::default()
         };
         let expected = Expected {
             status: Some(200),

@@ -314,3 +314,88 @@ fn a_sweep_shows_each_rate_of_each_target() {
     };
     assert!(p50(1) >= 2_000_000, "{swept}");
 }
+
+#[test]
+fn requests_differ_by_number_uuid_and_the_rows_of_a_file() {
+    let folder = Folder::new();
+    let values = folder.path().join("values.csv");
+    std::fs::write(&values, "name\nAda\nGrace\n").unwrap();
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = Arc::clone(&seen);
+    let url = super::server(move |mut stream| {
+        let log = Arc::clone(&log);
+        std::thread::spawn(move || {
+            let mut request = [0; 4096];
+            while let Ok(bytes @ 1..) = std::io::Read::read(&mut stream, &mut request) {
+                let text = String::from_utf8_lossy(&request[..bytes]).into_owned();
+                log.lock().unwrap().push(text);
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                if std::io::Write::write_all(&mut stream, answer).is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    let url = format!("{url}u/{{seq}}");
+    let flags = [
+        &url,
+        "-n",
+        "20",
+        "-c",
+        "2",
+        "-H",
+        "X-Id: {uuid}",
+        "--body",
+        "{\"who\": \"{name}\"}",
+    ];
+    let values = ["--values", values.to_str().unwrap()];
+    let report = report(flags[0], &[&flags[1..], &values[..]].concat());
+    assert_eq!(report["requests"], 20, "{report}");
+    let seen = seen.lock().unwrap();
+    let of = |from: &str, to: &str| -> std::collections::BTreeSet<String> {
+        let piece = |text: &String| {
+            let rest = text.split_once(from).unwrap().1;
+            rest.split_once(to).unwrap().0.to_owned()
+        };
+        seen.iter().map(piece).collect()
+    };
+    assert_eq!(of("/u/", " HTTP").len(), 20, "no number twice");
+    assert_eq!(of("X-Id: ", "\r\n").len(), 20, "no UUID twice");
+    let names = of("{\"who\": \"", "\"}");
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["Ada", "Grace"]);
+    assert!(seen.iter().all(|text| text.contains("Content-Length: ")));
+    for (flags, why) in [
+        (vec!["http://127.0.0.1:1/{nobody}"], "{nobody} in the URL"),
+        (vec![&url[..], "--values", "/nonexistent"], "--values"),
+        (vec![&url[..], "--arrivals", "poisson"], "open loops"),
+        (vec![&url[..], "--profile", "1k"], "1k@10s"),
+    ] {
+        let output = loadgen(&flags);
+        assert_eq!(output.status.code(), Some(2), "{flags:?}");
+        assert!(errors_of(&output).contains(why), "{}", errors_of(&output));
+    }
+}
+
+#[test]
+fn a_profile_asks_in_steps_and_pauses_and_its_page_shows_them() {
+    let folder = Folder::new();
+    let html = folder.path().join("profile.html");
+    let (_responder, url) = responder(&[]);
+    let flags = [
+        "--profile",
+        "200@500ms,0@500ms,400:600@500ms",
+        "--arrivals",
+        "poisson",
+        "-c",
+        "4",
+        "--html",
+        html.to_str().unwrap(),
+    ];
+    let report = report(&url, &flags);
+    let asked = report["requests"].as_u64().unwrap();
+    // 350 in the mean; five standard deviations of a Poisson process.
+    assert!(asked.abs_diff(350) < 95, "{report}");
+    assert_eq!(report["plan"]["profile"].as_array().unwrap().len(), 3);
+    let page = std::fs::read_to_string(html).unwrap();
+    assert!(page.contains("a profile of 3 parts") && page.contains("Poisson"));
+}
