@@ -13,7 +13,7 @@ use crate::clock;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
 use crate::lanes::slot::Event;
-use crate::limits::READ_BUFFER_BYTES;
+use crate::limits::{READ_BUFFER_BYTES, STREAM_START_BYTES};
 use crate::reactor::deadline::{BodyDeadline, Wait};
 use crate::wire::body::{self, BodySource};
 use crate::wire::bytes::PendingRead;
@@ -52,8 +52,8 @@ pub async fn run(
     let ring = ByteRing::new(place.bytes);
     let mut produced = 0;
     let mut deadline = BodyDeadline::start();
-    // What an engine has read ahead gives its client time as well.
-    deadline.add(wire.input.len());
+    // What an engine has read ahead gives its client time as well, beyond what any reads.
+    deadline.add(wire.input.len().saturating_sub(STREAM_START_BYTES));
     loop {
         let step = move_bytes(wire, exchange, place.offset, ring, produced, &mut source)?;
         produced = ring.advance(produced, step.moved);

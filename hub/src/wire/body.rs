@@ -136,7 +136,10 @@ async fn read_chunked(
 
 /// Leaves the rest of the body in the socket, from which it goes into its slot.
 async fn hold_back(wire: &mut Wire, deadline: &mut BodyDeadline) -> Result<(), EarlyEnd> {
+    let deadline_ms = deadline.at_ms(&wire.reactor.deadlines());
+    wire.state.wait_until(Wait::Body, deadline_ms);
     wire.state.stream().hold_back().await;
+    wire.state.wait_for_nothing();
     while wire.state.stream().is_ahead() {
         read_step(wire, 0, deadline).await?;
     }

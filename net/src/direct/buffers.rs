@@ -14,8 +14,9 @@ pub const GROUP: u16 = 0;
 /// Buffers of a ring. A power of two. Those that have arrived in one turn of the thread hold
 /// one each; who finds none reads into a buffer of its own.
 const COUNT: u16 = 128;
-/// Size of each: what one read yields at most.
-pub const BUFFER_BYTES: usize = 8 * 1024;
+/// Size of each: what one read yields at most. All of them are what one connection can be sent
+/// ahead of its reads in a turn, so they are no larger than most heads need.
+pub const BUFFER_BYTES: usize = 4 * 1024;
 
 const ENTRY_BYTES: usize = size_of::<BufRingEntry>() * COUNT as usize;
 /// The entries come first, in whole pages, and the buffers behind them.
@@ -44,7 +45,7 @@ impl Buffers {
         let mut buffers = Self {
             entries,
             tail: 0,
-            is_released: false,
+            is_released: true,
         };
         // SAFETY: the entries are the mapping's beginning, page-aligned and zero, and stay
         // mapped until the ring is gone (`Ring::close`).
@@ -52,6 +53,7 @@ impl Buffers {
             let address = entries.as_ptr() as u64;
             submitter.register_buf_ring_with_flags(address, COUNT, GROUP, 0)?;
         }
+        buffers.is_released = false;
         for index in 0..COUNT {
             buffers.give(index);
         }

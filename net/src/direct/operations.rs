@@ -61,22 +61,27 @@ struct Receive {
     ahead: Vec<u8>,
     /// The result with which it ended.
     end: Option<i32>,
+    /// It is to end.
     is_cancelled: bool,
 }
 
 /// The operations of a ring, by the keys that the kernel returns.
 #[derive(Default)]
-pub struct Operations(Slab<State>);
+pub struct Operations {
+    all: Slab<State>,
+    /// Receives that were given a buffer since the last [`Operations::reclaim`].
+    given: Vec<usize>,
+}
 
 impl Operations {
     /// A place for a receive that is about to be submitted.
     pub fn begin_receive(&mut self) -> usize {
-        self.0.insert(State::Receive(Receive::default()))
+        self.all.insert(State::Receive(Receive::default()))
     }
 
     /// A place for another operation that is about to be submitted.
     pub fn begin_single(&mut self) -> usize {
-        self.0.insert(State::Single {
+        self.all.insert(State::Single {
             waker: None,
             result: None,
         })
@@ -87,36 +92,68 @@ impl Operations {
     pub fn complete(&mut self, key: u64, completion: Completion, buffers: &mut Buffers) -> bool {
         let Some(key) = usize::try_from(key)
             .ok()
-            .filter(|key| self.0.contains(*key))
+            .filter(|key| self.all.contains(*key))
         else {
             return false;
         };
-        match &mut self.0[key] {
+        match &mut self.all[key] {
             State::Single { waker, result } => {
                 *result = Some(completion.result);
                 waker.take().into_iter().for_each(Waker::wake);
                 false
             }
-            State::Receive(receive) => receive.complete(completion, buffers),
+            State::Receive(receive) => {
+                let must_end = receive.complete(completion, buffers);
+                if receive.first.is_some() {
+                    self.given.push(key);
+                }
+                must_end
+            }
             State::Orphan(_) => {
                 if let Some(index) = cqueue::buffer_select(completion.flags) {
                     buffers.give(index);
                 }
-                if !cqueue::more(completion.flags) {
-                    self.0.remove(key);
+                let goes_on = cqueue::more(completion.flags);
+                if !goes_on {
+                    self.all.remove(key);
                 }
-                false
+                // The cancellation came when the kernel was about to receive, and found nothing.
+                goes_on
             }
         }
     }
 
+    /// Every task has had its turn. A buffer whose reader has not taken it goes back, since who
+    /// waits for something else meanwhile must not keep it from the others.
+    pub fn reclaim(&mut self, buffers: &mut Buffers) {
+        while let Some(key) = self.given.pop() {
+            if let Some(State::Receive(receive)) = self.all.get_mut(key)
+                && let Some((index, count)) = receive.first.take()
+            {
+                let bytes = buffers.bytes(index, count);
+                receive.ahead.splice(..0, bytes.iter().copied());
+                buffers.give(index);
+            }
+        }
+    }
+
+    /// An operation that could not be submitted.
+    pub fn forget(&mut self, key: usize) {
+        self.all.remove(key);
+    }
+
+    /// A receive is to end, whenever the kernel gets to it.
+    pub fn must_end(&mut self, key: usize) {
+        self.receive(key).is_cancelled = true;
+    }
+
     /// Takes the result of an operation that is no receive; its key is no more.
     pub fn poll_single(&mut self, key: usize, cx: &mut Context<'_>) -> Poll<i32> {
-        let State::Single { waker, result } = &mut self.0[key] else {
+        let State::Single { waker, result } = &mut self.all[key] else {
             unreachable!("keys are kept by who has begun the operation");
         };
         if let Some(result) = *result {
-            self.0.remove(key);
+            self.all.remove(key);
             return Poll::Ready(result);
         }
         keep(waker, cx);
@@ -133,21 +170,31 @@ impl Operations {
             return Poll::Ready(Received::Ahead(std::mem::take(&mut receive.ahead)));
         }
         if let Some(result) = receive.end {
-            self.0.remove(key);
+            self.all.remove(key);
             return Poll::Ready(Received::Ended(result));
         }
         keep(&mut receive.waker, cx);
         Poll::Pending
     }
 
-    /// Waits until a receive has yielded something, or has ended.
-    pub fn poll_arrival(&mut self, key: usize, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits until a receive has yielded something, or has ended. Says whether it is over and
+    /// has nothing to say: it was cancelled, and its key is no more.
+    pub fn poll_arrival(&mut self, key: usize, cx: &mut Context<'_>) -> Poll<bool> {
         let receive = self.receive(key);
-        if receive.has_bytes() || receive.end.is_some() {
-            return Poll::Ready(());
+        if receive.has_bytes() {
+            return Poll::Ready(false);
         }
-        keep(&mut receive.waker, cx);
-        Poll::Pending
+        match receive.end {
+            Some(result) if [-libc::ECANCELED, -libc::EINTR].contains(&result) => {
+                self.all.remove(key);
+                Poll::Ready(true)
+            }
+            Some(_) => Poll::Ready(false),
+            None => {
+                keep(&mut receive.waker, cx);
+                Poll::Pending
+            }
+        }
     }
 
     /// Waits until the kernel will take no more from the socket.
@@ -166,7 +213,7 @@ impl Operations {
     }
 
     fn receive(&mut self, key: usize) -> &mut Receive {
-        match &mut self.0[key] {
+        match &mut self.all[key] {
             State::Receive(receive) => receive,
             _ => unreachable!("keys are kept by who has begun the operation"),
         }
@@ -175,7 +222,7 @@ impl Operations {
     /// Nobody will take what an operation yields. `socket` is kept until it ends. Says whether
     /// it is to be cancelled.
     pub fn abandon(&mut self, key: usize, socket: Rc<OwnedFd>, buffers: &mut Buffers) -> bool {
-        let is_over = match &self.0[key] {
+        let is_over = match &self.all[key] {
             State::Single { result, .. } => result.is_some(),
             State::Receive(receive) => {
                 if let Some((index, _)) = receive.first {
@@ -186,16 +233,24 @@ impl Operations {
             State::Orphan(_) => unreachable!("it is abandoned once"),
         };
         if is_over {
-            self.0.remove(key);
+            self.all.remove(key);
         } else {
-            self.0[key] = State::Orphan(socket);
+            self.all[key] = State::Orphan(socket);
         }
         !is_over
     }
 
+    /// Buffers that readers have been given and have not taken.
+    #[cfg(test)]
+    pub fn held_buffers(&self) -> usize {
+        let holds =
+            |state: &State| matches!(state, State::Receive(receive) if receive.first.is_some());
+        self.all.iter().filter(|(_, state)| holds(state)).count()
+    }
+
     /// Whether the kernel has none of them any more.
     pub fn are_over(&self) -> bool {
-        self.0.iter().all(|(_, state)| match state {
+        self.all.iter().all(|(_, state)| match state {
             State::Single { result, .. } => result.is_some(),
             State::Receive(receive) => receive.end.is_some(),
             State::Orphan(_) => false,
@@ -229,8 +284,10 @@ impl Receive {
             });
         }
         reader.into_iter().for_each(Waker::wake);
-        let is_too_much = self.ahead.len() > AHEAD_BYTES_MAX && self.end.is_none();
-        is_too_much && !std::mem::replace(&mut self.is_cancelled, true)
+        // A cancellation that came when the kernel was about to receive has found nothing: what
+        // then arrives asks for it again.
+        self.is_cancelled |= self.ahead.len() > AHEAD_BYTES_MAX;
+        self.is_cancelled && self.end.is_none()
     }
 }
 

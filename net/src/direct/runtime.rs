@@ -12,10 +12,11 @@ use io_uring::{EnterFlags, IoUring, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::io::Interest;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::Notify;
 
 use super::buffers::{Buffers, GROUP};
 use super::operations::{Completion, NOBODY, Operations, Received};
-use crate::readable::registered;
+use crate::readable::{Watched, registered};
 use crate::uring::Refusal;
 
 /// Submission queue; when it is full it is submitted early.
@@ -24,6 +25,8 @@ const SUBMISSION_QUEUE_ENTRIES: u32 = 1024;
 const COMPLETION_QUEUE_ENTRIES: u32 = 16 * 1024;
 /// For operations to end when their thread does. They are all cancelled, so it takes none.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// Entering in one turn, as long as there is something to submit or to take.
+const ROUNDS_MAX: u32 = 8;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Ring>>> = const { RefCell::new(None) };
@@ -33,6 +36,8 @@ thread_local! {
 pub struct Ring {
     parts: RefCell<Parts>,
     eventfd: OwnedFd,
+    /// Something waits to be submitted.
+    submitted: Notify,
 }
 
 struct Parts {
@@ -50,8 +55,9 @@ pub fn current() -> io::Result<Rc<Ring>> {
 /// Whether such a ring can be had.
 pub fn probe() -> Result<(), Refusal> {
     let ring = Ring::new().map_err(Refusal::explain)?;
+    let worked = ring.try_out();
     ring.close();
-    Ok(())
+    worked.map_err(Refusal::explain)
 }
 
 /// Why a thread cannot run on its ring.
@@ -71,18 +77,40 @@ pub fn run<F: Future>(future: F) -> Result<F::Output, Failure> {
     let _closing = Closing;
     let runtime = Builder::new_current_thread()
         .enable_all()
-        .on_thread_park(|| with_current(Ring::turn))
-        .on_thread_unpark(|| with_current(Ring::take_deferred))
+        .on_thread_park(|| with_current(Ring::end_turn))
+        .on_thread_unpark(|| with_current(Ring::turn))
         .build_local(LocalOptions::default())
         .map_err(Failure::Runtime)?;
     runtime.block_on(async {
-        let eventfd = ring.eventfd.try_clone().and_then(|eventfd| {
-            // Never waited on: that it ends the sleep of the thread is enough.
-            registered(eventfd, Interest::READABLE)
-        });
-        let _woken = eventfd.map_err(Failure::Runtime)?;
-        Ok(future.await)
+        let eventfd = ring.eventfd.try_clone();
+        let eventfd = eventfd.and_then(|eventfd| registered(eventfd, Interest::READABLE));
+        let eventfd = eventfd.map_err(Failure::Runtime)?;
+        let turns = tokio::task::spawn_local(take_turns(Rc::clone(&ring), eventfd));
+        let output = future.await;
+        turns.abort();
+        Ok(output)
     })
+}
+
+/// Enters the ring also in turns after which the thread does not sleep, since tasks yield: the
+/// runtime calls its hooks only around a sleep. The eventfd ends a sleep, too.
+async fn take_turns(ring: Rc<Ring>, eventfd: Watched) {
+    loop {
+        let submitted = ring.submitted.notified();
+        tokio::select! {
+            ready = eventfd.readable() => match ready {
+                Ok(mut ready) => ready.clear_ready(),
+                // The runtime ends.
+                Err(_) => return,
+            },
+            () = submitted => {}
+        }
+        must(ring.turn());
+    }
+}
+
+fn must(entered: io::Result<()>) {
+    entered.unwrap_or_else(|error| panic!("io_uring_enter: {error}"));
 }
 
 struct Closing;
@@ -98,7 +126,7 @@ impl Drop for Closing {
 fn with_current(work: impl Fn(&Ring) -> io::Result<()>) {
     CURRENT.with_borrow(|ring| {
         if let Some(ring) = ring {
-            work(ring).unwrap_or_else(|error| panic!("io_uring_enter: {error}"));
+            must(work(ring));
         }
     });
 }
@@ -123,23 +151,45 @@ impl Ring {
                 buffers,
             }),
             eventfd,
+            submitted: Notify::new(),
         })
+    }
+
+    /// Whether the ring can be entered and yields completions: a filter of system calls may allow
+    /// to make one, and no more.
+    fn try_out(&self) -> io::Result<()> {
+        let parts = &mut *self.parts.borrow_mut();
+        parts.push(&opcode::Nop::new().build().user_data(NOBODY))?;
+        parts.enter(1)?;
+        if parts.uring.completion().next().is_none() {
+            return Err(io::Error::other("an operation does not complete"));
+        }
+        Ok(())
+    }
+
+    fn start(
+        &self,
+        begin: impl FnOnce(&mut Operations) -> usize,
+        entry: squeue::Entry,
+    ) -> io::Result<usize> {
+        let parts = &mut *self.parts.borrow_mut();
+        let key = begin(&mut parts.operations);
+        if let Err(error) = parts.push(&entry.user_data(key as u64)) {
+            parts.operations.forget(key);
+            return Err(error);
+        }
+        self.submitted.notify_one();
+        Ok(key)
     }
 
     /// Starts a receive at the end of this turn.
     pub fn start_receive(&self, entry: squeue::Entry) -> io::Result<usize> {
-        let parts = &mut *self.parts.borrow_mut();
-        let key = parts.operations.begin_receive();
-        parts.push(&entry.user_data(key as u64))?;
-        Ok(key)
+        self.start(Operations::begin_receive, entry)
     }
 
     /// Starts another operation at the end of this turn.
     pub fn start_single(&self, entry: squeue::Entry) -> io::Result<usize> {
-        let parts = &mut *self.parts.borrow_mut();
-        let key = parts.operations.begin_single();
-        parts.push(&entry.user_data(key as u64))?;
-        Ok(key)
+        self.start(Operations::begin_single, entry)
     }
 
     /// See [`Operations::poll_single`].
@@ -153,7 +203,7 @@ impl Ring {
     }
 
     /// See [`Operations::poll_arrival`].
-    pub fn poll_arrival(&self, key: usize, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_arrival(&self, key: usize, cx: &mut Context<'_>) -> Poll<bool> {
         self.parts.borrow_mut().operations.poll_arrival(key, cx)
     }
 
@@ -174,9 +224,18 @@ impl Ring {
         buffers.give(index);
     }
 
-    /// Ends an operation soon, if it has not ended.
+    /// Buffers that the kernel does not have.
+    #[cfg(test)]
+    pub fn held_buffers(&self) -> usize {
+        self.parts.borrow().operations.held_buffers()
+    }
+
+    /// Ends a receive soon, if it has not ended.
     pub fn cancel(&self, key: usize) {
-        self.parts.borrow_mut().cancel(key as u64);
+        let parts = &mut *self.parts.borrow_mut();
+        parts.operations.must_end(key);
+        parts.cancel(key as u64);
+        self.submitted.notify_one();
     }
 
     /// Nobody will take what an operation yields. Its socket is closed when it ends, which is
@@ -185,29 +244,32 @@ impl Ring {
         let parts = &mut *self.parts.borrow_mut();
         if parts.operations.abandon(key, socket, &mut parts.buffers) {
             parts.cancel(key as u64);
+            self.submitted.notify_one();
         }
     }
 
-    /// Submits what the turn has asked for and takes what has arrived.
+    /// No task is left to run, and the thread will sleep unless something has arrived.
+    fn end_turn(&self) -> io::Result<()> {
+        let parts = &mut *self.parts.borrow_mut();
+        parts.operations.reclaim(&mut parts.buffers);
+        self.turn_of(parts)
+    }
+
+    /// Submits what was asked for and takes what has arrived.
     fn turn(&self) -> io::Result<()> {
-        let parts = &mut *self.parts.borrow_mut();
-        let queue = parts.uring.submission();
-        let must_enter = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();
-        drop(queue);
-        if must_enter {
-            parts.enter(0)?;
-        }
-        parts.take_completions();
-        Ok(())
+        self.turn_of(&mut self.parts.borrow_mut())
     }
 
-    /// Takes what has arrived, if something has.
-    fn take_deferred(&self) -> io::Result<()> {
-        let parts = &mut *self.parts.borrow_mut();
-        if parts.uring.submission().taskrun() {
+    fn turn_of(&self, parts: &mut Parts) -> io::Result<()> {
+        for _ in 0..ROUNDS_MAX {
+            if !parts.must_enter() {
+                return Ok(());
+            }
             parts.enter(0)?;
+            parts.take_completions();
         }
-        parts.take_completions();
+        // There is more than belongs into one turn, or the system has no memory for it now.
+        let _ = rustix::io::write(&self.eventfd, &1_u64.to_ne_bytes());
         Ok(())
     }
 
@@ -231,6 +293,11 @@ impl Ring {
 }
 
 impl Parts {
+    fn must_enter(&mut self) -> bool {
+        let queue = self.uring.submission();
+        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+    }
+
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         // SAFETY: what the entry refers to is valid until it ends: a socket is kept by its
         // owner or by `Operations::abandon`, buffers are those of the ring, and nothing else is
@@ -255,8 +322,13 @@ impl Parts {
             match entered {
                 Ok(_) => return Ok(()),
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-                // The completion queue is full: what is in it is taken first.
-                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => return Ok(()),
+                // The completion queue is full, or there is no memory for an operation now: the
+                // completions are taken first.
+                Err(error)
+                    if [Some(libc::EBUSY), Some(libc::EAGAIN)].contains(&error.raw_os_error()) =>
+                {
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -36,6 +36,8 @@ pub struct RingSocket {
     writing: Cell<Option<usize>>,
     /// Messages for which reads still take only what they ask for.
     held_back: Cell<u8>,
+    /// The last receive found no buffer.
+    had_no_buffer: Cell<bool>,
 }
 
 impl RingSocket {
@@ -47,6 +49,7 @@ impl RingSocket {
             receiving: Cell::new(None),
             writing: Cell::new(None),
             held_back: Cell::new(0),
+            had_no_buffer: Cell::new(false),
         })
     }
 
@@ -83,7 +86,8 @@ impl RingSocket {
                         // All buffers are taken: the bytes stay in the socket, and come from
                         // there.
                         Err(Errno::NOBUFS) => match self.receive_now(buffer) {
-                            Err(Errno::AGAIN | Errno::INTR) => {}
+                            Err(Errno::AGAIN) => self.had_no_buffer.set(true),
+                            Err(Errno::INTR) => {}
                             received => return Ok(received?),
                         },
                         Err(error) => return Err(error.into()),
@@ -95,12 +99,16 @@ impl RingSocket {
 
     /// Waits until there is something to receive, without a buffer for it.
     pub async fn arrival(&self) -> io::Result<()> {
-        let key = match self.receiving.get() {
-            Some(key) => key,
-            None => self.start_receive(BUFFER_BYTES)?,
-        };
-        poll_fn(|cx| self.ring.poll_arrival(key, cx)).await;
-        Ok(())
+        loop {
+            let key = match self.receiving.get() {
+                Some(key) => key,
+                None => self.start_receive(BUFFER_BYTES)?,
+            };
+            if !poll_fn(|cx| self.ring.poll_arrival(key, cx)).await {
+                return Ok(());
+            }
+            self.receiving.set(None);
+        }
     }
 
     /// Leaves in the socket what arrives from now on until it is received. What has been taken
@@ -125,7 +133,10 @@ impl RingSocket {
     }
 
     fn start_receive(&self, room: usize) -> io::Result<usize> {
-        let entry = if self.held_back.get() > 0 {
+        // Without polling first a receive takes a buffer before it finds nothing, and fails where
+        // none is left. A multishot receive cannot poll first: of a Unix socket it misses an end
+        // that came before (Linux 6.18).
+        let entry = if self.held_back.get() > 0 || self.had_no_buffer.take() {
             let bytes = match room {
                 0 => BUFFER_BYTES,
                 room => room.min(BUFFER_BYTES),
@@ -197,6 +208,7 @@ mod tests {
     use crate::direct::run;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
+    use std::task::Context;
 
     /// More connections than the ring has buffers.
     const MANY: usize = 300;
@@ -374,5 +386,79 @@ mod tests {
             peer.write_all(b"nobody hears").unwrap();
         }
         assert!(RingSocket::new(UnixStream::pair().unwrap().0.into()).is_err());
+    }
+
+    #[test]
+    fn tasks_that_yield_without_end_do_not_keep_others_from_their_bytes() {
+        run(async {
+            let (socket, mut peer) = pair();
+            let yields = tokio::task::spawn_local(async {
+                loop {
+                    tokio::task::yield_now().await;
+                }
+            });
+            peer.write_all(b"heard").unwrap();
+            let mut buffer = Vec::new();
+            let read = socket.receive(&mut buffer);
+            let patience = std::time::Duration::from_secs(5);
+            let read = tokio::time::timeout(patience, read).await;
+            assert_eq!(read.expect("it is heard").unwrap(), 5);
+            let (waiting, _kept) = pair();
+            let held = tokio::time::timeout(patience, waiting.hold_back()).await;
+            assert!(held.is_ok(), "nothing to end");
+            yields.abort();
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn readers_that_wait_for_something_else_meanwhile_keep_no_buffer() {
+        run(async {
+            let mut parked = Vec::new();
+            let mut peers = Vec::new();
+            for _ in 0..MANY {
+                let (socket, peer) = pair();
+                let mut read = Box::pin(async move {
+                    let mut buffer = Vec::new();
+                    socket.receive(&mut buffer).await.unwrap();
+                    buffer
+                });
+                // Polled once, so that it is asked for, and not again.
+                let mut context = Context::from_waker(std::task::Waker::noop());
+                assert!(read.as_mut().poll(&mut context).is_pending());
+                parked.push(read);
+                peers.push(peer);
+            }
+            for peer in &mut peers {
+                peer.write_all(&[3; 100]).unwrap();
+            }
+            let silence = std::time::Duration::from_millis(20);
+            tokio::time::sleep(silence).await;
+            assert_eq!(current().unwrap().held_buffers(), 0);
+            for read in parked {
+                assert_eq!(read.await, [3; 100]);
+            }
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn a_receive_that_was_held_back_leaves_nothing_for_an_idle_connection() {
+        run(async {
+            let (socket, mut peer) = pair();
+            let mut buffer = Vec::new();
+            peer.write_all(b"x").unwrap();
+            socket.receive(&mut buffer).await.unwrap();
+            socket.hold_back().await;
+            peer.write_all(b"y").unwrap();
+            socket.receive(&mut buffer).await.unwrap();
+            let silence = std::time::Duration::from_millis(20);
+            let arrival = tokio::time::timeout(silence, socket.arrival());
+            assert!(arrival.await.is_err(), "nothing has arrived");
+            peer.write_all(b"z").unwrap();
+            socket.arrival().await.unwrap();
+            assert!(socket.is_ahead());
+        })
+        .unwrap();
     }
 }
