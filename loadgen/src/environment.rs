@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::load::disturbance::cgroup;
+
 /// What a report says of the machine and the program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
@@ -41,8 +43,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Looks around below `root`.
-    fn look(root: &Path) -> Self {
+    /// Looks around below `root`, for a process of this cgroup.
+    fn look(root: &Path, cgroup: &str) -> Self {
         let read = |path: &str| {
             let text = std::fs::read_to_string(root.join(path)).ok()?;
             Some(text.trim().to_owned())
@@ -54,10 +56,15 @@ impl Settings {
             governor: read(&format!("{cpu}/cpu0/cpufreq/scaling_governor")),
             turbo: no_turbo.or(boost),
             smt: read(&format!("{cpu}/smt/active")).map(|text| text == "1"),
-            cpu_quota_cores: read("sys/fs/cgroup/cpu.max").and_then(|text| {
-                let (quota, period) = text.split_once(' ')?;
-                Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
-            }),
+            // A group has no more than those above it.
+            cpu_quota_cores: Path::new(cgroup.trim_start_matches('/'))
+                .ancestors()
+                .filter_map(|group| read(&format!("{}/cpu.max", group.display())))
+                .filter_map(|text| {
+                    let (quota, period) = text.split_once(' ')?;
+                    Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
+                })
+                .reduce(f64::min),
         }
     }
 
@@ -113,7 +120,7 @@ impl Environment {
             cpu: model.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             engine,
-            settings: Settings::look(Path::new("/")),
+            settings: Settings::look(Path::new("/"), &cgroup()),
             started_unix_s: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |time| time.as_secs()),
@@ -215,7 +222,8 @@ mod tests {
         for folder in ["cpu0/cpufreq", "cpufreq", "smt"] {
             std::fs::create_dir_all(cpu.join(folder)).unwrap();
         }
-        std::fs::create_dir_all(root.join("sys/fs/cgroup")).unwrap();
+        let cgroup = "/sys/fs/cgroup/a/b";
+        std::fs::create_dir_all(root.join("sys/fs/cgroup/a/b")).unwrap();
         let write = |path: &str, text: &str| std::fs::write(root.join(path), text).unwrap();
         write(
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
@@ -223,16 +231,17 @@ mod tests {
         );
         write("sys/devices/system/cpu/cpufreq/boost", "1\n");
         write("sys/devices/system/cpu/smt/active", "0\n");
-        write("sys/fs/cgroup/cpu.max", "150000 100000\n");
-        let settings = Settings::look(&root);
+        write("sys/fs/cgroup/a/cpu.max", "150000 100000\n");
+        write("sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+        let settings = Settings::look(&root, cgroup);
         assert_eq!(
             settings.words(),
             "governor powersave, turbo on, SMT off, quota of 1.50 cores"
         );
         assert!(settings.warnings()[0].contains("powersave"));
-        write("sys/fs/cgroup/cpu.max", "max 100000\n");
-        assert_eq!(Settings::look(&root).cpu_quota_cores, None);
+        write("sys/fs/cgroup/a/cpu.max", "max 100000\n");
+        assert_eq!(Settings::look(&root, cgroup).cpu_quota_cores, None);
         std::fs::remove_dir_all(&root).unwrap();
-        assert_eq!(Settings::look(&root), Settings::default());
+        assert_eq!(Settings::look(&root, cgroup), Settings::default());
     }
 }

@@ -23,9 +23,13 @@ impl Values {
         for record in reader.records() {
             let record = record.map_err(|error| error.to_string())?;
             let row: Vec<String> = record.iter().map(str::to_owned).collect();
-            // A line break in a value would be the end of a field.
-            if row.iter().any(|value| value.contains(['\r', '\n', '\0'])) {
-                return Err(format!("row {}: a value has a line break", rows.len() + 1));
+            // It would be the end of a field, or worse.
+            let is_control = |byte: u8| byte != b'\t' && (byte < 32 || byte == 127);
+            if row.iter().any(|value| value.bytes().any(is_control)) {
+                return Err(format!(
+                    "row {}: a value has a line break or another control character",
+                    rows.len() + 1
+                ));
             }
             rows.push(row);
         }
@@ -43,6 +47,12 @@ impl Values {
         Ok(Self { columns, rows })
     }
 
+    /// The value of a column in the row that is next.
+    fn of(&self, filler: &Filler, column: usize) -> &str {
+        let row = (filler.sequence % self.rows.len() as u64) as usize;
+        &self.rows[row][column]
+    }
+
     fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column == name)
     }
@@ -58,6 +68,7 @@ enum Piece {
     Sequence,
     Uuid,
     Column(usize),
+    EncodedColumn(usize),
 }
 
 impl Pattern {
@@ -89,6 +100,28 @@ impl Pattern {
         self.0.iter().all(|piece| matches!(piece, Piece::Text(_)))
     }
 
+    /// The same, for a URL: what is filled in is percent-encoded there, since a space would end
+    /// it.
+    pub fn parse_url(text: &[u8], values: &Values) -> Self {
+        let encoded = |piece| match piece {
+            Piece::Column(column) => Piece::EncodedColumn(column),
+            other => other,
+        };
+        Self(
+            Self::parse(text, values)
+                .0
+                .into_iter()
+                .map(encoded)
+                .collect(),
+        )
+    }
+
+    /// This, and then that.
+    pub fn then(mut self, next: Self) -> Self {
+        self.0.extend(next.0);
+        self
+    }
+
     /// Appends the text, filled.
     pub fn fill(&self, filler: &Filler, values: &Values, out: &mut Vec<u8>) {
         for piece in &self.0 {
@@ -97,10 +130,21 @@ impl Pattern {
                 Piece::Sequence => write!(out, "{}", filler.sequence).expect("a Vec takes it"),
                 Piece::Uuid => filler.write_uuid(out),
                 Piece::Column(column) => {
-                    let row = (filler.sequence % values.rows.len() as u64) as usize;
-                    out.extend_from_slice(values.rows[row][*column].as_bytes());
+                    out.extend_from_slice(values.of(filler, *column).as_bytes());
                 }
+                Piece::EncodedColumn(column) => encode(values.of(filler, *column), out),
             }
+        }
+    }
+}
+
+/// Percent-encodes what is not unreserved (RFC 3986 section 2.3).
+fn encode(value: &str, out: &mut Vec<u8>) {
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte);
+        } else {
+            write!(out, "%{byte:02X}").expect("a Vec takes it");
         }
     }
 }
@@ -128,6 +172,15 @@ pub struct Filler {
 }
 
 impl Filler {
+    /// With a seed from the system; 0 where it has none, which makes no request wrong.
+    pub fn starting_at(sequence: u64) -> Self {
+        let mut bytes = [0; 8];
+        let flags = rustix::rand::GetRandomFlags::NONBLOCK;
+        let _ = rustix::rand::getrandom(&mut bytes, flags);
+        let seed = u64::from_ne_bytes(bytes);
+        Self { sequence, seed }
+    }
+
     /// A random UUID (RFC 9562, version 4).
     fn write_uuid(self, out: &mut Vec<u8>) {
         let high = mix(self.seed ^ mix(2 * self.sequence + 1));
@@ -167,6 +220,15 @@ mod tests {
             filled(json, &values, 2),
             r#"{"city": "London, GB", "x": {y}, "open": {"#
         );
+        let mut out = Vec::new();
+        let filler = Filler {
+            sequence: 2,
+            seed: 7,
+        };
+        let url = Pattern::parse_url(b"/c/{city}?{seq}", &values);
+        url.then(Pattern::parse(b" {city}", &values))
+            .fill(&filler, &values, &mut out);
+        assert_eq!(out, b"/c/London%2C%20GB?2 London, GB");
         assert!(Pattern::parse(b"{}{ seq }{nobody}", &values).is_plain());
     }
 

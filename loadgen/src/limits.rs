@@ -67,7 +67,7 @@ pub const URL_COUNT_MAX: usize = 1000;
 /// See [`URL_COUNT_MAX`].
 pub const WEIGHT_SUM_MAX: u32 = 100_000;
 
-/// Rows of a `--values` file.
+/// Rows of a `--values` file, beyond which it is refused.
 pub const VALUE_ROW_COUNT_MAX: usize = 1_000_000;
 
 /// Intervals of a run's log and progress, unless the run is short.

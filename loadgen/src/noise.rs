@@ -106,7 +106,9 @@ async fn idle_lag(
     Ok(lag)
 }
 
-/// How far a result can be trusted: what the generator's own lag leaves of each percentile.
+/// How far a result can be trusted: what the generator's own lag leaves of each percentile. In an
+/// open loop its lag is known for each request that it sent; in a closed one it is sampled, and the
+/// bounds are estimates.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trust {
     /// Lag may make up this share of a percentile.
@@ -168,17 +170,17 @@ impl Trust {
             .collect();
         (!truths.is_empty()).then(|| {
             format!(
-                "the generator itself was late, so the true values lie within {}. To narrow that, give it cores of its own \
-                 (--spin, -t, less load); differences between targets are sound as they are, by `compare`",
+                "the generator itself was late to send; without that, values lie within {}. To narrow that, give it cores of its own \
+                 (--spin, -t, less load), or look at differences, by `compare`",
                 truths.join(", "),
             )
         })
     }
 }
 
-/// A bound from below on a quantile of the true latencies, which are those measured less the
-/// lag of each: `P(true > x) >= P(measured > x + d) - P(lag > d)`, whatever depends on what. The
-/// best `d` is looked for.
+/// A bound from below on a quantile of the latencies without the lag of each:
+/// `P(without > x) >= P(measured > x + d) - P(lag > d)`, whatever depends on what, if both are of
+/// the same requests. The best `d` is looked for.
 fn least_quantile(latency: &Histogram<u64>, lag: &Histogram<u64>, quantile: f64) -> u64 {
     const STEP_COUNT: u32 = 200;
     if lag.is_empty() {

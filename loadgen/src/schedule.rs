@@ -197,6 +197,7 @@ struct Piece {
     start_s: f64,
     /// Requests before it.
     start_count: f64,
+    seconds: f64,
     /// Requests in it.
     count: f64,
 }
@@ -228,6 +229,7 @@ impl Schedule {
                 slope: (segment.to - segment.from) / seconds,
                 start_s,
                 start_count,
+                seconds,
                 count,
             });
             start_s += seconds;
@@ -278,6 +280,12 @@ impl Schedule {
         let is_last = index == self.pieces.len();
         if is_last && piece.count <= 0.0 {
             return None;
+        }
+        // Behind the end, where only a count leads, it goes on at the last rate.
+        if is_last && rest > piece.count {
+            let to = piece.from + piece.slope * piece.seconds;
+            let end_s = piece.start_s + piece.seconds;
+            return (to > 0.0).then(|| end_s + (rest - piece.count) / to);
         }
         // Solves `from · t + slope · t² / 2 = rest`; in this form nothing cancels, also where
         // the slope is near zero. A falling ramp has an end, beyond which the root is negative.
@@ -478,5 +486,12 @@ mod tests {
         let rate = Rate::constant(1000.0).with_arrivals(Arrivals::Poisson);
         let schedule = Schedule::new(&rate, Duration::ZERO, 0.1, Some(100));
         assert_eq!((0..).map_while(|index| schedule.due_ns(index)).count(), 100);
+        for text in ["3000:100", "100:3000"] {
+            let rate = Rate::parse(text).unwrap().with_arrivals(Arrivals::Poisson);
+            let schedule = Schedule::new(&rate, Duration::ZERO, 10_000.0 / 1550.0, Some(10_000));
+            let times: Vec<_> = (0..).map_while(|index| schedule.due_ns(index)).collect();
+            assert_eq!(times.len(), 10_000, "{text}");
+            assert!(times.is_sorted(), "{text}");
+        }
     }
 }

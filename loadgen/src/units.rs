@@ -32,7 +32,8 @@ pub fn parse_time(text: &str, seconds_max: f64) -> Option<Duration> {
 
 /// A moment, as `2026-11-29 04:20 UTC`.
 pub fn date(unix_s: u64) -> String {
-    let moment = UNIX_EPOCH + Duration::from_secs(unix_s);
+    // Beyond the year 9999 there is no such form.
+    let moment = UNIX_EPOCH + Duration::from_secs(unix_s.min(253_402_300_799));
     let text = humantime::format_rfc3339_seconds(moment).to_string();
     format!("{} {} UTC", &text[..10], &text[11..16])
 }

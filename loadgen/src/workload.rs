@@ -269,7 +269,8 @@ fn encode(method: &str, target: &Target, template: &Template) -> Result<Request,
             "{method:?} is no method (RFC 9110 section 9.1)"
         )));
     }
-    let mut head = format!("{method} {} HTTP/1.1\r\n", target.path);
+    let line = format!("{method} {}", target.path);
+    let mut head = " HTTP/1.1\r\n".to_owned();
     let has = |name: &str| {
         template
             .fields
@@ -300,9 +301,10 @@ fn encode(method: &str, target: &Target, template: &Template) -> Result<Request,
     }
     let expects_body = ["POST", "PUT", "PATCH"].contains(&method);
     let has_length = !template.body.is_empty() || expects_body;
-    let name = format!("{method} {}", target.path);
     let pattern = |text: &[u8]| Pattern::parse(text, &template.values);
-    let (head_pattern, body_pattern) = (pattern(head.as_bytes()), pattern(&template.body));
+    let head_pattern =
+        Pattern::parse_url(line.as_bytes(), &template.values).then(pattern(head.as_bytes()));
+    let body_pattern = pattern(&template.body);
     if let Some(unknown) = unknown_place(&target.path, &template.values) {
         return Err(WorkloadError::Template(format!(
             "{{{unknown}}} in the URL is nothing that can be filled in; there are {{seq}}, {{uuid}} and the columns of --values"
@@ -310,7 +312,7 @@ fn encode(method: &str, target: &Target, template: &Template) -> Result<Request,
     }
     if !(head_pattern.is_plain() && body_pattern.is_plain()) {
         return Ok(Request {
-            name,
+            name: line,
             bytes: Bytes::new(),
             is_head: method == "HEAD",
             pattern: Some(RequestPattern {
@@ -323,10 +325,9 @@ fn encode(method: &str, target: &Target, template: &Template) -> Result<Request,
         head.push_str(&format!("Content-Length: {}\r\n", template.body.len()));
     }
     head.push_str("\r\n");
-    let mut bytes = head.into_bytes();
-    bytes.extend_from_slice(&template.body);
+    let bytes = [line.as_bytes(), head.as_bytes(), &template.body].concat();
     Ok(Request {
-        name,
+        name: line,
         bytes: bytes.into(),
         is_head: method == "HEAD",
         pattern: None,

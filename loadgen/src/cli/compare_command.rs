@@ -1,11 +1,11 @@
 //! `compare`: targets in, ratios and verdicts out.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
+use crate::cli::files;
+use crate::cli::load_flags::{LoadFlags, parse_duration, parse_share, parse_time};
 use crate::cli::output::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail, show};
 use crate::cli::rate_flags::RateFlags;
 use crate::cli::signals;
@@ -65,7 +65,7 @@ pub struct CompareFlags {
     load: LoadFlags,
 
     /// Say so when the generator's own lag is more than this share of the latencies
-    #[arg(long, value_name = "SHARE", default_value_t = LAG_SHARE_MAX_DEFAULT)]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, default_value_t = LAG_SHARE_MAX_DEFAULT)]
     lag_share_max: f64,
 
     /// Keep the rounds in a file
@@ -141,6 +141,14 @@ fn exit_code(measured: &Measured, failures: &[String]) -> u8 {
     for failure in failures {
         fail(EXIT_GATE, failure);
     }
+    if let Some(why) = &measured.cut_short
+        && failures.is_empty()
+    {
+        return fail(
+            EXIT_FAILURE,
+            format_args!("not all rounds were measured: {why}"),
+        );
+    }
     if failures.is_empty() {
         EXIT_OK
     } else {
@@ -183,11 +191,7 @@ fn prepare(flags: &CompareFlags) -> Result<(Vec<Named>, Option<Baseline>, String
     {
         if path.as_os_str() != "-" {
             // A path that cannot be written is better known before the rounds.
-            File::options()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+            files::check(Some(path))?;
         }
     }
     let duration = Length::Time(parse_duration(&flags.duration)?);
@@ -236,13 +240,19 @@ fn named_or(name: &str, text: &str) -> (String, String) {
 
 fn load_line(flags: &CompareFlags, plan: &Plan) -> String {
     let load = match &plan.rate {
-        Some(rate) => format!("open loop at {rate} requests/s"),
+        Some(rate) => format!(
+            "open loop at {rate} requests/s, {} arrivals",
+            rate.arrivals()
+        ),
         None => "closed loop".to_owned(),
     };
+    let length = match plan.length {
+        Length::Time(time) => units::duration(time.as_nanos() as u64),
+        Length::Count(count) => units::plural(count, "request"),
+    };
     format!(
-        "{} rounds of {}, {load}, {}, {}, {}",
+        "{} rounds of {length}, {load}, {}, {}, {}",
         flags.rounds,
-        flags.duration,
         units::plural(plan.connection_count as u64, "connection"),
         units::plural(plan.thread_count as u64, "thread"),
         plan.engine,
@@ -402,7 +412,7 @@ fn warnings(flags: &CompareFlags, measured: &Measured) -> Vec<String> {
     let trust = Trust::judge(&measured.latency, &measured.lag, flags.lag_share_max);
     if let Some(why) = trust.distrust() {
         warnings.push(format!(
-            "the latencies hold the generator's lag, the same for every target: {why}"
+            "the latencies hold the generator's lag, which draws ratios towards 1: a difference that is seen is larger without it; {why}"
         ));
     }
     warnings

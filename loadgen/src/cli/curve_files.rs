@@ -27,9 +27,9 @@ impl CurveFileFlags {
 
     /// Fails if a file cannot be written, which is better known before the load.
     pub fn check(&self) -> Result<(), String> {
-        files::create(self.html.as_deref())?;
+        files::check(self.html.as_deref())?;
         if !self.json_is_shown() {
-            files::create(self.json.as_deref())?;
+            files::check(self.json.as_deref())?;
         }
         Ok(())
     }

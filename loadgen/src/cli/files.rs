@@ -40,6 +40,18 @@ pub fn create(path: Option<&Path>) -> Result<Option<File>, String> {
     .transpose()
 }
 
+/// Fails if a file could not be written; what is in it stays until there is more to write.
+pub fn check(path: Option<&Path>) -> Result<(), String> {
+    path.map_or(Ok(()), |path| {
+        File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map(drop)
+            .map_err(|error| format!("cannot write {}: {error}", path.display()))
+    })
+}
+
 impl FileFlags {
     /// Opens the files.
     pub fn create(&self) -> Result<Files, String> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cli::curve_files::CurveFileFlags;
-use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
+use crate::cli::load_flags::{LoadFlags, parse_duration, parse_share, parse_time};
 use crate::cli::output::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail};
 use crate::cli::signals;
 use crate::curve::goal::Goal;
@@ -11,9 +11,9 @@ use crate::curve::render::{Curve, Page, Step};
 use crate::curve::search::{self, Limit};
 use crate::curve::step::{self, Figures};
 use crate::environment::Environment;
-use crate::limits::{LAG_SHARE_MAX_DEFAULT, RATE_MAX};
+use crate::limits::{LAG_SHARE_MAX_DEFAULT, RATE_MAX, RIGHT_SHARE_MIN};
+use crate::load::Stop;
 use crate::load::plan::{Length, Plan};
-use crate::load::{RunFailure, Stop};
 use crate::report::progress::Progress;
 use crate::schedule::parse_rate;
 use crate::units;
@@ -67,7 +67,7 @@ pub struct FindFlags {
     load: LoadFlags,
 
     /// Say so when the generator's own lag is more than this share of the latencies
-    #[arg(long, value_name = "SHARE", default_value_t = LAG_SHARE_MAX_DEFAULT)]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, default_value_t = LAG_SHARE_MAX_DEFAULT)]
     lag_share_max: f64,
 
     #[command(flatten)]
@@ -94,28 +94,34 @@ pub fn run(flags: &FindFlags, arguments: &[String]) -> u8 {
         measured: Vec::new(),
     };
     let found = finder.find();
-    let limit = match found {
-        Ok(limit) => limit,
-        Err(failure) => {
-            drop(finder);
-            return fail(signals.exit_code().unwrap_or(EXIT_FAILURE), failure);
-        }
-    };
     let curve = finder.curve();
     drop(finder);
-    let warnings = warnings(&curve);
+    // What was measured before the end is shown.
+    let (limit, failure) = match found {
+        Ok(limit) => (Some(limit), None),
+        Err(why) if curve.steps.is_empty() => {
+            return fail(signals.exit_code().unwrap_or(EXIT_FAILURE), why);
+        }
+        Err(why) => (None, Some(why)),
+    };
+    let mut warnings = warnings(&curve);
+    if let Some(why) = &failure {
+        warnings.insert(0, format!("PARTIAL, no limit was found: {why}"));
+    }
     let written = flags.files.write(&Page {
         load: &load_line(flags, &plan),
         goal: Some(goal.to_string()),
-        limit: Some(limit),
+        limit,
         curves: &[curve],
         warnings: &warnings,
         environment: &environment,
     });
-    match written {
-        Err(why) => fail(EXIT_FAILURE, why),
-        Ok(()) if limit.holds.is_none() => EXIT_GATE,
-        Ok(()) => EXIT_OK,
+    match (written, signals.exit_code(), limit) {
+        (Err(why), ..) => fail(EXIT_FAILURE, why),
+        (Ok(()), Some(code), _) => code,
+        (Ok(()), None, None) => EXIT_FAILURE,
+        (Ok(()), None, Some(limit)) if limit.holds.is_none() => EXIT_GATE,
+        (Ok(()), None, Some(_)) => EXIT_OK,
     }
 }
 
@@ -155,30 +161,45 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    fn find(&mut self) -> Result<Limit, RunFailure> {
+    fn find(&mut self) -> Result<Limit, String> {
         self.progress
             .show("a closed loop first: about what can it do?");
-        let guess = GUESS * step::throughput(self.plan, self.stop)?;
-        let bounds = (LOWEST_RATE, self.flags.max_rate.max(LOWEST_RATE));
-        let limit = search::find(guess, bounds, self.flags.precision, |rate| {
-            self.measure(rate)
-                .map(|figures| self.goal.miss(&figures).is_none())
-        })?;
-        let around = limit.holds.or(limit.misses).unwrap_or(guess);
-        for part in CURVE {
-            let rate = (around * part).clamp(LOWEST_RATE, bounds.1);
-            self.measure(rate)?;
+        let closed = step::closed_loop(self.plan, self.stop).map_err(|why| why.to_string())?;
+        let share = closed.right_share().unwrap_or(0.0);
+        if share < RIGHT_SHARE_MIN {
+            let why = closed.errors().foremost();
+            return Err(format!(
+                "only {} of the responses are right, at whatever rate ({}); see the URL, and --expect-status",
+                units::share(share),
+                why.map_or("no response".to_owned(), |kind| kind.to_string())
+            ));
+        }
+        let lowest = LOWEST_RATE.min(self.flags.max_rate);
+        let limit = search::find(
+            GUESS * closed.rate(),
+            (lowest, self.flags.max_rate),
+            self.flags.precision,
+            |rate| {
+                let figures = self.measure(rate)?;
+                Ok::<_, String>(self.goal.miss(&figures).is_none())
+            },
+        )?;
+        if let Some(holds) = limit.holds {
+            for part in CURVE {
+                self.measure((holds * part).clamp(lowest, self.flags.max_rate))?;
+            }
         }
         Ok(limit)
     }
 
-    fn measure(&mut self, rate: f64) -> Result<Figures, RunFailure> {
+    fn measure(&mut self, rate: f64) -> Result<Figures, String> {
         self.progress.show(&format!(
             "{} requests/s, measurement {}",
             units::count(rate.round() as u64),
             self.measured.len() + 1
         ));
-        let figures = step::measure(self.plan, rate, self.flags.lag_share_max, self.stop)?;
+        let figures = step::measure(self.plan, rate, self.flags.lag_share_max, self.stop)
+            .map_err(|why| why.to_string())?;
         self.measured.push(figures.clone());
         Ok(figures)
     }

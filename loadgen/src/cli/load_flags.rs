@@ -222,6 +222,14 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     parse_time("-d", text, DURATION_SECONDS_MAX)
 }
 
+/// `--lag-share-max`.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|share| share.is_finite() && *share >= 0.0)
+        .ok_or_else(|| "expected a share, like 0.25".to_owned())
+}
+
 fn parse_sha256(text: &str) -> Result<[u8; 32], String> {
     let mut hash = [0; 32];
     if text.len() != 64 || !text.is_ascii() {

@@ -46,9 +46,11 @@ fn run(flags: &ReportFlags) -> u8 {
             saved.pop().ok_or_else(|| "no report".to_owned())
         }
     });
-    let (saved, files) = match (saved, flags.files.create()) {
-        (Ok(saved), Ok(files)) => (saved, files),
-        (Err(why), _) | (_, Err(why)) => return fail(EXIT_USAGE, why),
+    // A report that cannot be read must not empty the files of another.
+    let opened = saved.and_then(|saved| Ok((saved, flags.files.create()?)));
+    let (saved, files) = match opened {
+        Ok(opened) => opened,
+        Err(why) => return fail(EXIT_USAGE, why),
     };
     match saved.with_report(|report| files.write(report)) {
         Ok(()) => EXIT_OK,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::files::{self, FileFlags};
-use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
+use crate::cli::load_flags::{LoadFlags, parse_duration, parse_share, parse_time};
 use crate::cli::output::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail};
 use crate::cli::rate_flags::RateFlags;
 use crate::cli::signals;
@@ -67,7 +67,7 @@ pub struct RunFlags {
 
     /// Mark latencies as untrustworthy when the generator's own lag is more than
     /// this share of them
-    #[arg(long, value_name = "SHARE", default_value_t = LAG_SHARE_MAX_DEFAULT)]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, default_value_t = LAG_SHARE_MAX_DEFAULT)]
     lag_share_max: f64,
 
     #[command(flatten)]

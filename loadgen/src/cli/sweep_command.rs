@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::cli::curve_files::CurveFileFlags;
 use crate::cli::find_command::warnings;
-use crate::cli::load_flags::{LoadFlags, parse_duration, parse_time};
+use crate::cli::load_flags::{LoadFlags, parse_duration, parse_share, parse_time};
 use crate::cli::output::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, fail};
 use crate::cli::signals;
 use crate::curve::render::{Curve, Page, Step};
@@ -48,7 +48,7 @@ pub struct SweepFlags {
     load: LoadFlags,
 
     /// Say so when the generator's own lag is more than this share of the latencies
-    #[arg(long, value_name = "SHARE", default_value_t = LAG_SHARE_MAX_DEFAULT)]
+    #[arg(long, value_name = "SHARE", value_parser = parse_share, default_value_t = LAG_SHARE_MAX_DEFAULT)]
     lag_share_max: f64,
 
     #[command(flatten)]
@@ -66,12 +66,12 @@ pub fn run(flags: &SweepFlags, arguments: &[String]) -> u8 {
         Err(error) => return fail(EXIT_FAILURE, error),
     };
     let environment = Environment::look(engine_name, arguments.iter().cloned());
-    let curves = match sweep(flags, &targets, &signals.stop) {
-        Ok(curves) => curves,
-        Err(failure) => {
-            return fail(signals.exit_code().unwrap_or(EXIT_FAILURE), failure);
-        }
-    };
+    let (curves, failure) = sweep(flags, &targets, &signals.stop);
+    if let Some(why) = &failure
+        && curves.iter().all(|curve| curve.steps.is_empty())
+    {
+        return fail(signals.exit_code().unwrap_or(EXIT_FAILURE), why);
+    }
     let plan = &targets[0].1;
     let load = format!(
         "open loop, {} for each rate, {}, {}, {}",
@@ -80,7 +80,11 @@ pub fn run(flags: &SweepFlags, arguments: &[String]) -> u8 {
         units::plural(plan.thread_count as u64, "thread"),
         plan.engine,
     );
-    let warnings: Vec<_> = curves.iter().flat_map(warnings).collect();
+    let partial = failure.as_ref().map(|why| format!("PARTIAL: {why}"));
+    let warnings: Vec<_> = partial
+        .into_iter()
+        .chain(curves.iter().flat_map(warnings))
+        .collect();
     let written = flags.files.write(&Page {
         load: &load,
         goal: None,
@@ -90,8 +94,9 @@ pub fn run(flags: &SweepFlags, arguments: &[String]) -> u8 {
         environment: &environment,
     });
     match written {
-        Ok(()) => EXIT_OK,
         Err(why) => fail(EXIT_FAILURE, why),
+        Ok(()) if failure.is_some() => signals.exit_code().unwrap_or(EXIT_FAILURE),
+        Ok(()) => EXIT_OK,
     }
 }
 
@@ -124,11 +129,12 @@ fn prepare(flags: &SweepFlags) -> Result<(Vec<(String, Plan)>, String), String> 
     Ok((targets, engine_name))
 }
 
+/// What was measured, and why that is not all, if it is not.
 fn sweep(
     flags: &SweepFlags,
     targets: &[(String, Plan)],
     stop: &Arc<Stop>,
-) -> Result<Vec<Curve>, RunFailure> {
+) -> (Vec<Curve>, Option<RunFailure>) {
     let mut rates = flags.rate.clone();
     rates.sort_by(f64::total_cmp);
     rates.dedup();
@@ -144,12 +150,14 @@ fn sweep(
         for ((name, plan), curve) in targets.iter().zip(&mut curves) {
             let shown = units::count(rate.round() as u64);
             progress.show(&format!("{shown} requests/s: {name}"));
-            let figures = step::measure(plan, rate, flags.lag_share_max, stop)?;
-            curve.steps.push(Step {
-                figures,
-                miss: None,
-            });
+            match step::measure(plan, rate, flags.lag_share_max, stop) {
+                Ok(figures) => curve.steps.push(Step {
+                    figures,
+                    miss: None,
+                }),
+                Err(failure) => return (curves, Some(failure)),
+            }
         }
     }
-    Ok(curves)
+    (curves, None)
 }

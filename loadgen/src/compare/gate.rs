@@ -7,6 +7,8 @@ use crate::compare::render::Pair;
 use crate::compare::rounds::Metric;
 use crate::compare::statistics::{LEVEL, Ratio, refuted};
 use crate::compare::verdict::Comparison;
+use crate::limits::RIGHT_SHARE_MIN;
+use crate::units;
 
 /// One condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,8 +63,14 @@ impl FromStr for Gate {
         };
         let percent = margin.strip_suffix('%').ok_or_else(wrong)?.trim();
         let percent = percent.parse::<f64>().map_err(|_| wrong())?;
-        if !(0.0..100.0).contains(&percent) {
+        let shrinks = directions.iter().any(|direction| {
+            metric.is_none_or(|metric| (*direction == Direction::Better) != metric.more_is_better())
+        });
+        if percent < 0.0 || !percent.is_finite() {
             return Err(wrong());
+        }
+        if shrinks && percent >= 100.0 {
+            return Err(format!("{text:?}: nothing gets less by 100 % or more"));
         }
         Ok(Self {
             metric,
@@ -95,14 +103,23 @@ pub fn failures(gates: &[Gate], pairs: &[Pair<'_>]) -> Vec<String> {
     let mut failures = Vec::new();
     let mut suspicions = Vec::new();
     for gate in gates {
-        let before = suspicions.len();
         for pair in pairs {
-            for comparison in &pair.comparisons {
+            let before = suspicions.len();
+            let meant = || {
+                pair.comparisons
+                    .iter()
+                    .filter(|comparison| gate.means(comparison))
+            };
+            if let Some(why) = unjudged(pair, meant()) {
+                failures.push(format!("--fail-if '{gate}': not judged, since {why}"));
+                continue;
+            }
+            for comparison in meant() {
                 suspicions.extend(gate.suspicions(pair, comparison));
             }
-        }
-        if suspicions.len() == before {
-            failures.push(format!("--fail-if '{gate}': there is nothing to judge"));
+            if suspicions.len() == before {
+                failures.push(format!("--fail-if '{gate}': there is nothing to judge"));
+            }
         }
     }
     let chances: Vec<f64> = suspicions
@@ -118,14 +135,40 @@ pub fn failures(gates: &[Gate], pairs: &[Pair<'_>]) -> Vec<String> {
     failures
 }
 
+/// Why nothing can be said of a pair by these comparisons.
+fn unjudged<'c>(
+    pair: &Pair<'_>,
+    mut comparisons: impl Iterator<Item = &'c Comparison>,
+) -> Option<String> {
+    for rounds in [pair.ours, pair.theirs] {
+        let share = rounds.least_right_share();
+        if share < RIGHT_SHARE_MIN {
+            return Some(format!(
+                "in a round only {} of the responses of {} were right",
+                units::share(share),
+                rounds.name
+            ));
+        }
+    }
+    let without = comparisons.find(|comparison| comparison.ratio.is_none())?;
+    Some(format!(
+        "{} of {} has no ratio: see its rounds",
+        without.metric.name(),
+        pair.ours.name
+    ))
+}
+
 impl Gate {
+    fn means(&self, comparison: &Comparison) -> bool {
+        self.metric.is_none_or(|metric| metric == comparison.metric)
+    }
+
     fn suspicions<'a>(
         &'a self,
         pair: &'a Pair<'a>,
         comparison: &'a Comparison,
     ) -> impl Iterator<Item = Suspicion<'a>> {
-        let is_meant = self.metric.is_none_or(|metric| metric == comparison.metric);
-        let ratio = comparison.ratio.filter(|_| is_meant);
+        let ratio = comparison.ratio;
         let directions = self.directions.iter();
         directions.filter_map(move |direction| {
             let ratio = ratio?;
@@ -213,6 +256,35 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_answers_half_rightly_is_not_judged_and_fails() {
+        let round = |right_share, p50_ns| Round {
+            p50_ns,
+            right_share: Some(right_share),
+            ..Round::default()
+        };
+        let rounds = |name: &str, share| Rounds {
+            name: name.to_owned(),
+            rounds: vec![round(1.0, 10.0), round(share, 9.0), round(1.0, 11.0)],
+        };
+        let (good, half) = (rounds("a", 1.0), rounds("b", 0.5));
+        let gates = ["p50 worse > 50%".parse::<Gate>().unwrap()];
+        let pairs = [Pair::new(&half, &good, "a".to_owned(), true)];
+        let why = failures(&gates, &pairs);
+        assert!(
+            why[0].contains("only 50.0 % of the responses of b"),
+            "{why:?}"
+        );
+        let pairs = [Pair::new(&good, &good, "a".to_owned(), true)];
+        assert!(failures(&gates, &pairs).is_empty());
+        // A round of nothing has no logarithm.
+        let mut silent = good.clone();
+        silent.rounds[1].p50_ns = 0.0;
+        let pairs = [Pair::new(&silent, &good, "a".to_owned(), true)];
+        let why = failures(&gates, &pairs);
+        assert!(why[0].contains("p50 of a has no ratio"), "{why:?}");
+    }
+
+    #[test]
     fn wrong_conditions_are_refused_with_examples() {
         for bad in [
             "",
@@ -222,11 +294,18 @@ mod tests {
             "p98 worse",
             "p99 worse > 5",
             "p99 worse > -1%",
-            "p99 worse > 100%",
             "p99 worse > x%",
         ] {
             let why = bad.parse::<Gate>().unwrap_err();
             assert!(why.contains("'p99 worse > 5%'"), "{bad}");
+        }
+        assert!("p99 worse > 150%".parse::<Gate>().is_ok());
+        for bad in [
+            "p99 better > 100%",
+            "requests/s worse > 100%",
+            "any any > 100%",
+        ] {
+            assert!(bad.parse::<Gate>().unwrap_err().contains("100 %"), "{bad}");
         }
     }
 }

@@ -298,6 +298,7 @@ mod tests {
                     cpu_ns: None,
                     errors: 0,
                     unsent: 0,
+                    right_share: Some(1.0),
                 })
                 .to_vec(),
         };

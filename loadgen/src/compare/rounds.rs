@@ -44,6 +44,9 @@ pub struct Round {
     /// Requests of an open loop that were due and never sent.
     #[serde(default)]
     pub unsent: u64,
+    /// Which part of the responses due were right; `None` in files of older versions.
+    #[serde(default)]
+    pub right_share: Option<f64>,
 }
 
 /// The rounds of one target.
@@ -122,6 +125,12 @@ impl Rounds {
     /// Whether anything was answered rightly.
     pub fn has_answers(&self) -> bool {
         self.rounds.iter().any(|round| round.requests_per_s > 0.0)
+    }
+
+    /// Which part of the responses due were right, in the worst round.
+    pub fn least_right_share(&self) -> f64 {
+        let shares = self.rounds.iter().filter_map(|round| round.right_share);
+        shares.fold(1.0, f64::min)
     }
 
     /// Requests that were never sent, of all rounds.
@@ -220,5 +229,6 @@ fn figures_of(outcome: &Outcome, cpu: Option<Duration>, warmup: Duration) -> Rou
         cpu_ns: cpu.map(|cpu| cpu.as_nanos() as f64 * share / responses),
         errors: outcome.errors().count(),
         unsent: outcome.unsent_count,
+        right_share: Some(outcome.right_share().unwrap_or(0.0)),
     }
 }

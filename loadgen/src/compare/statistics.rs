@@ -5,6 +5,10 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 /// A chance of error that is taken: of intervals, and of all verdicts of a comparison together.
 pub const LEVEL: f64 = 0.05;
 
+/// The deviation of a value's logarithm that is rounded to three digits: a uniform one over
+/// a step of 1 in 1,000.
+const ROUNDING: f64 = 0.001 / 3.464;
+
 /// A ratio with its 95 % confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
@@ -89,13 +93,11 @@ impl Ratio {
     }
 
     fn tail(&self, distance: f64) -> f64 {
-        if self.standard_error > 0.0 {
-            student(self.freedom).sf(distance / self.standard_error)
-        } else if distance > 0.0 {
-            0.0
-        } else {
-            1.0
-        }
+        // Histograms have three digits: rounds that agree to the last of them are not surer.
+        let standard_error = self
+            .standard_error
+            .max(ROUNDING / (self.freedom + 1.0).sqrt());
+        student(self.freedom).sf(distance / standard_error)
     }
 }
 
@@ -162,6 +164,8 @@ mod tests {
         assert!(near(equal.chance_if_equal(), 1.0));
         let sure = Ratio::paired(&[2.0; 3], &[1.0; 3]).unwrap();
         assert!(near(sure.chance_if_equal(), 0.0));
+        let a_step = Ratio::paired(&[1.0005; 3], &[1.0; 3]).unwrap();
+        assert!(a_step.chance_if_equal() > LEVEL);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct Page<'a> {
     pub load: &'a str,
     /// The goal, if there is one.
     pub goal: Option<String>,
-    /// The limit that was found, of the only curve.
+    /// The limit that was found, of the only curve; `None` if it was not looked for to the end.
     pub limit: Option<Limit>,
     /// At least one.
     pub curves: &'a [Curve],

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::load::outcome::Outcome;
 use crate::load::plan::{Plan, Stop};
 use crate::load::run::{RunFailure, run};
 use crate::noise::Trust;
@@ -58,8 +59,8 @@ pub fn measure(
     })
 }
 
-/// Requests per second of a closed loop: about what the target can do at all.
-pub fn throughput(plan: &Plan, stop: &Arc<Stop>) -> Result<f64, RunFailure> {
+/// A closed loop: about what the target can do at all.
+pub fn closed_loop(plan: &Plan, stop: &Arc<Stop>) -> Result<Outcome, RunFailure> {
     let plan = Plan {
         rate: None,
         ..plan.clone()
@@ -68,5 +69,5 @@ pub fn throughput(plan: &Plan, stop: &Arc<Stop>) -> Result<f64, RunFailure> {
     if stop.is_requested() {
         return Err(RunFailure::Stopped);
     }
-    Ok(outcome.rate())
+    Ok(outcome)
 }

@@ -59,7 +59,9 @@ impl<'a> Collector<'a> {
                     unsent_count,
                     last_response_ns,
                     usage,
+                    groups,
                 } => {
+                    self.outcome.total.groups.merge(&groups);
                     self.is_done[thread] = true;
                     self.outcome.unsent_count += unsent_count;
                     self.outcome.cpu += Duration::from_nanos(usage.cpu_ns);

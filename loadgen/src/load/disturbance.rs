@@ -26,7 +26,7 @@ impl Counters {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         Self {
             steal: steal(&read("/proc/stat")),
-            throttled: throttled(&read("/sys/fs/cgroup/cpu.stat")),
+            throttled: throttled(&read(&format!("{}/cpu.stat", cgroup()))),
         }
     }
 
@@ -42,6 +42,13 @@ impl Counters {
             throttled: throttled.map(|(now, then)| now.saturating_sub(then)),
         }
     }
+}
+
+/// The folder of this process's cgroup (`cgroups(7)`, version 2).
+pub fn cgroup() -> String {
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let path = own.lines().find_map(|line| line.strip_prefix("0::"));
+    format!("/sys/fs/cgroup{}", path.unwrap_or("").trim_end_matches('/'))
 }
 
 /// From the first line of `/proc/stat` (`proc_stat(5)`).

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::errors::ErrorKind;
+use super::groups::Groups;
 use super::recorder::Interval;
 use super::self_watch::Usage;
 
@@ -39,5 +40,7 @@ pub enum Message {
         /// What it used since the start of measuring, as closely as its step
         /// allows.
         usage: Usage,
+        /// Latencies told apart.
+        groups: Box<Groups>,
     },
 }

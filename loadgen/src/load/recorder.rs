@@ -38,7 +38,7 @@ pub struct Interval {
     pub received_bytes: u64,
     /// How long connecting took, of every connection of the run.
     pub connect: Histogram<u64>,
-    /// Latencies told apart.
+    /// Latencies told apart; only of a whole run.
     pub groups: Groups,
 }
 
@@ -83,11 +83,10 @@ impl Interval {
         }
     }
 
-    /// Notes what a whole response was, and how long it took.
-    pub fn note(&mut self, seen: Seen, nanoseconds: u64) {
+    /// Notes what a whole response was.
+    pub fn note(&mut self, seen: Seen) {
         self.statuses.add(seen.status, 1);
         self.received_bytes += seen.bytes;
-        self.groups.note_status(seen.status, nanoseconds);
     }
 
     /// Adds what another thread, or a later interval, has.

@@ -14,7 +14,7 @@ use crate::fill::Filler;
 use crate::limits::RECONNECT_PAUSE;
 use crate::load::connection::{Connection, Failure, Response, Seen};
 use crate::load::errors::ErrorKind;
-use crate::load::groups::record_grown;
+use crate::load::groups::{Groups, record_grown};
 use crate::load::message::{Message, Times};
 use crate::load::opening::{connect_within, open};
 use crate::load::pacer::Pacer;
@@ -42,6 +42,8 @@ pub(super) struct Thread {
     /// The earliest moment at which the next connection may be opened.
     pub(super) next_connect_ns: Cell<u64>,
     pub(super) interval: RefCell<Box<Interval>>,
+    /// Of the whole run: to make them anew for each interval would take memory while it is measured.
+    pub(super) groups: RefCell<Groups>,
     pub(super) self_watch: SelfWatch,
     /// When measuring began.
     pub(super) usage_before: Cell<Usage>,
@@ -99,6 +101,7 @@ pub async fn run(
         unsent_count,
         last_response_ns: thread.last_response_ns.get(),
         usage: Usage::now().since(thread.usage_before.get()),
+        groups: Box::new(thread.groups.take()),
     });
     Ok(())
 }
@@ -120,10 +123,7 @@ impl Thread {
             pacer,
             // Threads start at different places of the cycle.
             sequence_index: Cell::new(setup.index * sequence_length / setup.thread_count.max(1)),
-            filler: Cell::new(Filler {
-                sequence: setup.index as u64,
-                seed: seed(),
-            }),
+            filler: Cell::new(Filler::starting_at(setup.index as u64)),
             left_count: Cell::new(setup.count.unwrap_or(u64::MAX)),
             end_ns: Cell::new(times.end_ns),
             is_stopped: Cell::new(false),
@@ -133,6 +133,7 @@ impl Thread {
             all_ended: Notify::new(),
             next_connect_ns: Cell::new(0),
             interval: RefCell::new(Box::new(first)),
+            groups: RefCell::default(),
             self_watch: SelfWatch::default(),
             usage_before: Cell::new(Usage::now()),
             times,
@@ -378,9 +379,11 @@ impl Thread {
         }
         let mut interval = self.interval.borrow_mut();
         interval.latency.saturating_record(responded_ns - due_ns);
-        interval.note(response.seen, responded_ns - due_ns);
+        interval.note(response.seen);
+        let mut groups = self.groups.borrow_mut();
+        groups.note_status(response.seen.status, responded_ns - due_ns);
         if self.setup.workload.requests.len() > 1 {
-            interval.groups.note_request(request, responded_ns - due_ns);
+            groups.note_request(request, responded_ns - due_ns);
         }
         if self.pacer.is_some() {
             interval.service.saturating_record(responded_ns - sent_ns);
@@ -399,20 +402,12 @@ impl Thread {
             let mut interval = self.interval.borrow_mut();
             interval.errors.add(kind);
             if let Some(seen) = seen {
-                interval.note(seen, monotonic_ns() - due_ns);
+                interval.note(seen);
+                let mut groups = self.groups.borrow_mut();
+                groups.note_status(seen.status, monotonic_ns() - due_ns);
             }
             self.last_response_ns.set(monotonic_ns());
         }
-    }
-}
-
-/// From the system; 0 where it has none, which makes no request wrong.
-fn seed() -> u64 {
-    let mut bytes = [0; 8];
-    let flags = rustix::rand::GetRandomFlags::NONBLOCK;
-    match rustix::rand::getrandom(&mut bytes, flags) {
-        Ok(_) => u64::from_ne_bytes(bytes),
-        Err(_) => 0,
     }
 }
 

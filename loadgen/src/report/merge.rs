@@ -86,56 +86,59 @@ fn time_measured(all: &[Saved]) -> Duration {
     covered
 }
 
-/// How many of them ran at once, at most.
-fn most_at_once(all: &[Saved]) -> usize {
-    let spans = spans(all);
-    let at = |moment: SystemTime| {
-        let runs = |span: &&(SystemTime, SystemTime)| span.0 <= moment && moment < span.1;
-        spans.iter().filter(runs).count()
+/// The most that there was of something at once.
+fn most_at_once(all: &[Saved], of: impl Fn(&Saved) -> f64) -> f64 {
+    let runs_at = |saved: &&Saved, moment: SystemTime| {
+        let Outcome { began, elapsed, .. } = saved.outcome;
+        began <= moment && moment < began + elapsed
     };
-    spans
-        .iter()
-        .map(|span| at(span.0))
-        .max()
-        .unwrap_or(1)
-        .max(1)
+    let at = |moment| {
+        let running = all.iter().filter(|saved| runs_at(saved, moment));
+        running.map(&of).sum::<f64>()
+    };
+    let starts = all.iter().map(|saved| saved.outcome.began);
+    starts.map(at).fold(0.0, f64::max)
 }
 
 /// Intervals by their time. Of those that overlap, requests and errors add up, and percentiles
 /// are the highest of them: there is no telling what theirs together was.
 fn points(all: &[Saved], began: SystemTime) -> Vec<Point> {
-    let mut merged: Vec<Point> = Vec::new();
+    let mut sorted: Vec<Point> = Vec::new();
     for saved in all {
         let offset = saved.outcome.began.duration_since(began);
         let offset_s = offset.unwrap_or_default().as_secs_f64();
-        for point in &saved.outcome.points {
-            let from_seconds = point.from_seconds + offset_s;
-            let overlaps = |other: &&mut Point| {
-                (other.from_seconds - from_seconds).abs() < point.seconds.min(other.seconds) / 2.0
-            };
-            match merged.iter_mut().find(overlaps) {
-                Some(other) => {
-                    other.response_count += point.response_count;
-                    other.error_count += point.error_count;
-                    other.p50_ns = other.p50_ns.max(point.p50_ns);
-                    other.p99_ns = other.p99_ns.max(point.p99_ns);
-                    other.max_ns = other.max_ns.max(point.max_ns);
-                    steps::add(&mut other.steps, &point.steps);
-                }
-                None => merged.push(Point {
-                    from_seconds,
-                    ..point.clone()
-                }),
+        let points = saved.outcome.points.iter().cloned();
+        sorted.extend(points.map(|point| Point {
+            from_seconds: point.from_seconds + offset_s,
+            ..point
+        }));
+    }
+    sorted.sort_by(|a, b| a.from_seconds.total_cmp(&b.from_seconds));
+    let mut merged: Vec<Point> = Vec::new();
+    for point in sorted {
+        match merged.last_mut() {
+            Some(last)
+                if point.from_seconds - last.from_seconds
+                    < point.seconds.min(last.seconds) / 2.0 =>
+            {
+                add(last, &point);
             }
+            _ => merged.push(point),
         }
     }
-    merged.sort_by(|a, b| a.from_seconds.total_cmp(&b.from_seconds));
     merged
 }
 
+fn add(point: &mut Point, more: &Point) {
+    point.response_count += more.response_count;
+    point.error_count += more.error_count;
+    point.p50_ns = point.p50_ns.max(more.p50_ns);
+    point.p99_ns = point.p99_ns.max(more.p99_ns);
+    point.max_ns = point.max_ns.max(more.max_ns);
+    steps::add(&mut point.steps, &more.steps);
+}
+
 fn describe(merged: &mut Saved, all: &[Saved]) {
-    let at_once = most_at_once(all);
-    let share = |of: usize| of * at_once / all.len();
     let plan = &mut merged.plan;
     let mut targets: Vec<&str> = Vec::new();
     for saved in all {
@@ -144,23 +147,36 @@ fn describe(merged: &mut Saved, all: &[Saved]) {
         }
     }
     plan.target = format!("{} ({} reports)", targets.join(", "), all.len());
-    let sum = |of: fn(&Saved) -> usize| share(all.iter().map(of).sum::<usize>());
-    plan.connections = sum(|saved| saved.plan.connections);
-    plan.threads = sum(|saved| saved.plan.threads);
-    merged.outcome.thread_count = plan.threads.max(1);
-    if let Some(rate) = merged.outcome.asked_rate {
-        // Those that ran at once asked together.
-        let rates = all.iter().filter_map(|saved| saved.outcome.asked_rate);
-        let mean = rates.sum::<f64>() / all.len() as f64 * at_once as f64;
-        let factor = mean / rate;
-        plan.rate_from = plan.rate_from.map(|from| from * factor);
-        plan.rate_to = plan.rate_to.map(|to| to * factor);
-        merged.outcome.asked_rate = Some(mean);
+    let most = |of: fn(&Saved) -> usize| most_at_once(all, |saved| of(saved) as f64) as usize;
+    plan.connections = most(|saved| saved.plan.connections);
+    plan.threads = most(|saved| saved.plan.threads).max(1);
+    merged.outcome.thread_count = plan.threads;
+    // The share of the time that threads were busy, of all threads and their times.
+    let thread_time_s =
+        |saved: &Saved| saved.outcome.elapsed.as_secs_f64() * saved.outcome.thread_count as f64;
+    let busy_share = merged.outcome.busy.as_secs_f64()
+        / all
+            .iter()
+            .map(thread_time_s)
+            .sum::<f64>()
+            .max(f64::MIN_POSITIVE);
+    let elapsed_s = merged.outcome.elapsed.as_secs_f64();
+    merged.outcome.busy = Duration::from_secs_f64(busy_share * elapsed_s * plan.threads as f64);
+    if merged.outcome.asked_rate.is_some() {
+        // Requests that were asked for, over the time in which any were.
+        let asked = |saved: &Saved| {
+            saved.outcome.asked_rate.unwrap_or(0.0) * saved.outcome.elapsed.as_secs_f64()
+        };
+        let rate = all.iter().map(asked).sum::<f64>() / elapsed_s.max(f64::MIN_POSITIVE);
+        merged.outcome.asked_rate = Some(rate);
+        // What they asked for over time together is no ramp or profile any more.
+        plan.profile.clear();
+        (plan.rate_from, plan.rate_to) = (Some(rate), Some(rate));
     }
     if plan.count.is_some() {
         plan.count = Some(all.iter().filter_map(|saved| saved.plan.count).sum());
     } else {
-        plan.duration_s = Some(merged.outcome.elapsed.as_secs_f64());
+        plan.duration_s = Some(elapsed_s);
     }
 }
 
@@ -228,5 +244,21 @@ mod tests {
                 .contains("do not mean the same")
         );
         assert!(merge(&[]).is_err());
+    }
+
+    #[test]
+    fn runs_of_other_lengths_and_threads_weigh_as_long_as_they_took() {
+        let mut other = saved(100);
+        other.outcome.elapsed *= 3;
+        other.outcome.asked_rate = Some(1000.0);
+        other.outcome.thread_count = 2;
+        other.plan.threads = 2;
+        other.outcome.busy *= 6;
+        let share = saved(0).outcome.busy_share();
+        let merged = merge(&[saved(0), other]).unwrap();
+        assert_eq!(merged.plan.threads, 2);
+        assert!((merged.outcome.busy_share() - share).abs() < 1e-6);
+        let rate = merged.outcome.asked_rate.unwrap();
+        assert!((rate - 1600.0).abs() < 1e-6, "{rate}");
     }
 }

@@ -17,6 +17,9 @@ use crate::report::described::DescribedPlan;
 use crate::report::encoded::{decode, decode_group};
 use crate::report::json::{Document, Histograms, SCHEMA};
 
+/// Any time of a report is below this: the year 9999.
+const TIME_MAX: Duration = Duration::from_secs(253_402_300_800);
+
 /// Everything that a report shows.
 #[derive(Clone, Debug)]
 pub struct Saved {
@@ -56,14 +59,19 @@ impl Saved {
         };
         let seconds = |seconds: f64, name: &str| {
             Duration::try_from_secs_f64(seconds)
-                .map_err(|_| format!("{name}: {seconds} is no time"))
+                .ok()
+                .filter(|time| *time < TIME_MAX)
+                .ok_or_else(|| format!("{name}: {seconds} is no time"))
         };
         let elapsed = seconds(document.elapsed_s, "elapsed_s")?;
         let busy_s = document.generator_busy_share * document.elapsed_s;
         let outcome = Outcome {
             total: total(&document)?,
             points: document.intervals,
-            began: UNIX_EPOCH + seconds(document.began_unix_s, "began_unix_s")?,
+            began: UNIX_EPOCH
+                .checked_add(seconds(document.began_unix_s, "began_unix_s")?)
+                .filter(|began| began.checked_add(elapsed).is_some())
+                .ok_or("began_unix_s: too late")?,
             elapsed,
             asked_rate: document.plan.mean_rate(),
             unsent_count: document.unsent,
