@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -463,9 +463,11 @@ fn fs_link(path: &Path) -> String {
     format!("{}: {}", path.display(), target.unwrap_or_default())
 }
 
-/// A port that nobody listens on, of those that the system does not hand out by itself.
+/// A port that nobody listens on, of those that the system does not hand out by itself: so it is
+/// still free for the next hub when one was killed. No two tests of a process get the same.
 pub fn free_port() -> u16 {
-    let first = std::process::id();
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() + 50 * GIVEN.fetch_add(1, Ordering::Relaxed);
     let ports = (0..22_000).map(|offset| 10_000 + ((first + offset) % 22_000) as u16);
     let mut free = ports.filter(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
     free.next().expect("some port is free")

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use slotway_tests::event_stream::EventStream;
 use slotway_tests::http::{self, Connection, Response};
 use slotway_tests::successor::Successor;
-use slotway_tests::system::{HubPart, wait_until};
+use slotway_tests::system::{HubPart, free_port, wait_until};
 use slotway_worker_sdk::{HubWorker, Method, RunError};
 
 fn program() -> &'static Path {
@@ -298,8 +298,8 @@ fn a_worker_that_the_hub_refuses_says_why() {
 
 #[test]
 fn a_worker_survives_that_its_hub_is_killed_and_started_again() {
-    let mut hub = HubPart::start(program(), &[]);
-    let port = hub.address.port().to_string();
+    let port = free_port().to_string();
+    let mut hub = HubPart::start_listening(program(), &["--port", &port]);
     let worker = HubWorker::new(&hub.url(), "survivor", ()).get("/survivor", || "here");
     let emitter = worker.emitter();
     let worker = worker.start().unwrap();

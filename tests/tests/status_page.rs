@@ -10,7 +10,7 @@ use slotway_tests::chromium::Chromium;
 use slotway_tests::fake_worker::FakeWorker;
 use slotway_tests::has_program;
 use slotway_tests::http::Connection;
-use slotway_tests::system::HubPart;
+use slotway_tests::system::{HubPart, free_port};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -182,9 +182,9 @@ fn it_says_that_the_hub_has_gone_and_comes_back_with_the_next() {
     if !has_program("chromium") {
         return;
     }
-    let mut hub = HubPart::start(program(), &[]);
+    let port = free_port().to_string();
+    let mut hub = HubPart::start_listening(program(), &["--port", &port]);
     let mut browser = open(&hub);
-    let port = hub.address.port().to_string();
     hub.part.signal(Signal::KILL);
     hub.part.wait();
     browser.wait_for(

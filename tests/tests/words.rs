@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use slotway_tests::http::{self, Connection};
-use slotway_tests::system::{HubPart, Part, wait_until};
+use slotway_tests::system::{HubPart, Part, free_port, wait_until};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
@@ -18,8 +18,8 @@ slotway_tests::on_each_engine! {
 }
 
 fn a_worker_without_a_log_says_on_stderr_that_it_has_attached_lost_its_hub_and_is_back(io: &str) {
-    let mut hub = HubPart::start(program(), &["--io", io]);
-    let port = hub.address.port().to_string();
+    let port = free_port().to_string();
+    let mut hub = HubPart::start_listening(program(), &["--io", io, "--port", &port]);
     // It finds the hub by its URL alone, and so the next one on the same port.
     let worker = hub.start_worker_over_http(&hub.url(), "quiet", "first", &[]);
     worker.wait_for_log("slotway worker \"first\": attached to the hub at http://127.0.0.1:");
