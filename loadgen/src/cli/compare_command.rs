@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cli::files;
-use crate::cli::load_flags::{LoadFlags, parse_duration, parse_share, parse_time};
+use crate::cli::load_flags::{LoadFlags, named, parse_duration, parse_share, parse_time};
 use crate::cli::output::{EXIT_FAILURE, EXIT_GATE, EXIT_OK, EXIT_USAGE, fail, show};
 use crate::cli::rate_flags::RateFlags;
 use crate::cli::signals;
@@ -216,15 +216,6 @@ fn prepare(flags: &CompareFlags) -> Result<(Vec<Named>, Option<Baseline>, String
         });
     }
     Ok((targets, baseline, engine_name))
-}
-
-fn named(flag: &str, text: &str, expected: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, rest)) if !name.is_empty() && !rest.is_empty() => {
-            Ok((name.to_owned(), rest.to_owned()))
-        }
-        _ => Err(format!("{flag} {text}: expected {expected}")),
-    }
 }
 
 /// `NAME=URL`, or a URL alone. A name has no slash and no colon, which every URL has before

@@ -210,6 +210,16 @@ impl LoadFlags {
     }
 }
 
+/// A name and what stands behind its `=`.
+pub fn named(flag: &str, text: &str, expected: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, rest)) if !name.is_empty() && !rest.is_empty() => {
+            Ok((name.to_owned(), rest.to_owned()))
+        }
+        _ => Err(format!("{flag} {text}: expected {expected}")),
+    }
+}
+
 /// A time: `10`, `10s`, `500ms`, `2m`, `1h`; a bare number is seconds.
 pub fn parse_time(flag: &str, text: &str, seconds_max: f64) -> Result<Duration, String> {
     units::parse_time(text, seconds_max).ok_or_else(|| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::cli::curve_files::CurveFileFlags;
 use crate::cli::find_command::warnings;
-use crate::cli::load_flags::{LoadFlags, parse_duration, parse_share, parse_time};
+use crate::cli::load_flags::{LoadFlags, named, parse_duration, parse_share, parse_time};
 use crate::cli::output::{EXIT_FAILURE, EXIT_OK, EXIT_USAGE, fail};
 use crate::cli::signals;
 use crate::curve::render::{Curve, Page, Step};
@@ -104,12 +104,7 @@ fn prepare(flags: &SweepFlags) -> Result<(Vec<(String, Plan)>, String), String> 
     let mut urls: Vec<(String, String)> = Vec::new();
     urls.extend(flags.url.iter().map(|url| (url.clone(), url.clone())));
     for text in &flags.target {
-        match text.split_once('=') {
-            Some((name, url)) if !name.is_empty() && !url.is_empty() => {
-                urls.push((name.to_owned(), url.to_owned()));
-            }
-            _ => return Err(format!("--target {text}: expected NAME=URL")),
-        }
+        urls.push(named("--target", text, "NAME=URL")?);
     }
     let (engine, engine_name) = flags.load.engine()?;
     let warmup = parse_time("--warmup", &flags.warmup, 3600.0)?;
