@@ -12,7 +12,7 @@
 //! ```
 //!
 //! `echo` is a server of its own to measure the noise of the machine by, `environment` says
-//! on what a report was made, `fill` makes requests differ (by `random` numbers), `units` write figures, and every bound is in `limits`.
+//! on what a report was made, `fill` makes requests differ (by `random` numbers), `tls` is for targets that speak it, `units` write figures, and every bound is in `limits`.
 //!
 //! An open loop sends each request at its intended time and counts latency from
 //! there; a closed loop sends the next when the last is answered, so a server
@@ -34,5 +34,6 @@ pub mod random;
 pub mod report;
 pub mod schedule;
 pub mod target;
+pub mod tls;
 pub mod units;
 pub mod workload;

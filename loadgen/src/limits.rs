@@ -53,6 +53,9 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 4096;
 /// A connection's buffer, and its least room for one read.
 pub const READ_BUFFER_BYTES: usize = 16 * 1024;
 
+/// Room for one read of encrypted bytes: a record of TLS and its frame.
+pub const TLS_READ_BYTES: usize = 17 * 1024;
+
 /// Room for one read of a large body.
 pub const BODY_READ_BYTES: usize = 128 * 1024;
 

@@ -15,16 +15,17 @@ pub struct Target {
     pub authority: String,
     /// Path and query.
     pub path: String,
+    /// Name or address of the host, if TLS is spoken with it.
+    pub tls_host: Option<String>,
 }
 
 /// Why a URL cannot be a target.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
-    /// TLS.
-    #[error("{0}: TLS is not supported; use the http:// address behind it")]
-    Tls(String),
     /// No URL.
-    #[error("{0}: no target; expected http://127.0.0.1:3200/path or unix:/path/to/socket:/path")]
+    #[error(
+        "{0}: no target; expected http://127.0.0.1:3200/path, https://host/path or unix:/path/to/socket:/path"
+    )]
     NoUrl(String),
     /// A port that is none.
     #[error("{0}: the port is not one from 0 to 65535")]
@@ -40,12 +41,9 @@ pub enum TargetError {
 }
 
 impl Target {
-    /// Parses and resolves a URL: `http://host[:port][/path]`, or
+    /// Parses and resolves a URL: `http://host[:port][/path]`, the same with `https://`, or
     /// `unix:/socket[:/path]` for a Unix stream socket.
     pub fn parse(url: &str) -> Result<Self, TargetError> {
-        if url.starts_with("https:") {
-            return Err(TargetError::Tls(url.to_owned()));
-        }
         let no_url = || TargetError::NoUrl(url.to_owned());
         if !url.bytes().all(|byte| matches!(byte, 0x21..=0x7e)) {
             return Err(no_url());
@@ -62,9 +60,14 @@ impl Target {
                 address: Address::Unix(PathBuf::from(socket)),
                 authority: "localhost".to_owned(),
                 path: path.to_owned(),
+                tls_host: None,
             });
         }
-        let rest = url.strip_prefix("http://").ok_or_else(no_url)?;
+        let is_tls = url.starts_with("https://");
+        let rest = url
+            .strip_prefix("http://")
+            .or_else(|| url.strip_prefix("https://"));
+        let rest = rest.ok_or_else(no_url)?;
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, path) = match rest.find(['/', '?']) {
             Some(end) => rest.split_at(end),
@@ -81,7 +84,7 @@ impl Target {
         let with_port = if has_port {
             authority.to_owned()
         } else {
-            format!("{authority}:80")
+            format!("{authority}:{}", if is_tls { 443 } else { 80 })
         };
         let resolve = |why: String| TargetError::Resolve {
             url: url.to_owned(),
@@ -101,6 +104,10 @@ impl Target {
             address: Address::Tcp(address),
             authority: authority.to_owned(),
             path,
+            tls_host: is_tls.then(|| {
+                let host = with_port.rsplit_once(':').map_or("", |(host, _)| host);
+                host.to_owned()
+            }),
         })
     }
 }
@@ -135,6 +142,11 @@ mod tests {
         );
         assert_eq!(Target::parse("http://127.0.0.1").unwrap().path, "/");
         assert_eq!(Target::parse("http://127.0.0.1?q").unwrap().path, "/?q");
+        assert_eq!(target.tls_host, None);
+        let target = Target::parse("https://127.0.0.1/").unwrap();
+        let address = Address::Tcp("127.0.0.1:443".parse().unwrap());
+        assert_eq!(target.address, address);
+        assert_eq!(target.tls_host.as_deref(), Some("127.0.0.1"));
     }
 
     #[test]
@@ -150,10 +162,6 @@ mod tests {
         assert!(matches!(
             Target::parse("http://127.0.0.1:99999/"),
             Err(TargetError::Port(_))
-        ));
-        assert!(matches!(
-            Target::parse("https://h/"),
-            Err(TargetError::Tls(_))
         ));
         for bad in [
             "",

@@ -10,6 +10,7 @@ use slotway_net::Address;
 use crate::fill::{Filler, Pattern, Values};
 use crate::limits::{URL_COUNT_MAX, WEIGHT_SUM_MAX};
 use crate::target::{Target, TargetError};
+use crate::tls::{TlsClient, TlsRoots};
 
 /// Requests to send and responses to expect.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Workload {
     pub expected: Expected,
     /// What requests are filled with.
     pub values: Arc<Values>,
+    /// What a connection needs to speak TLS, if it does.
+    pub tls: Option<TlsClient>,
 }
 
 /// One request, ready to be sent any number of times.
@@ -84,6 +87,8 @@ pub struct Template {
     pub body: Vec<u8>,
     /// What places in URLs, fields and body are filled with.
     pub values: Arc<Values>,
+    /// Whose certificates count for `https://`.
+    pub tls_roots: TlsRoots,
 }
 
 /// Why there is no workload.
@@ -108,6 +113,12 @@ pub enum WorkloadError {
         "the URLs name two servers, {0} and {1}; a run asks one, `compare` asks several in turn"
     )]
     TwoServers(Address, Address),
+    /// One server, with and without TLS or by several names.
+    #[error("the URLs ask {0} by several names, or with and without TLS; a run does one")]
+    TwoNames(Address),
+    /// No TLS for a reason of this side.
+    #[error("{0}")]
+    Tls(String),
     /// A method or field that cannot be sent.
     #[error("{0}")]
     Template(String),
@@ -167,17 +178,16 @@ impl Workload {
         template: &Template,
         expected: Expected,
     ) -> Result<Self, WorkloadError> {
-        let address = lines
-            .first()
-            .ok_or(WorkloadError::Empty)?
-            .target
-            .address
-            .clone();
+        let first = &lines.first().ok_or(WorkloadError::Empty)?.target;
+        let address = first.address.clone();
         let mut requests = Vec::new();
         for line in lines {
             if line.target.address != address {
                 let other = line.target.address.clone();
                 return Err(WorkloadError::TwoServers(address, other));
+            }
+            if line.target.tls_host != first.tls_host {
+                return Err(WorkloadError::TwoNames(address));
             }
             let method = line.method.as_deref().unwrap_or(&template.method);
             requests.push(encode(method, &line.target, template)?);
@@ -189,6 +199,13 @@ impl Workload {
             sequence: sequence(&weights),
             expected,
             values: Arc::clone(&template.values),
+            tls: match &first.tls_host {
+                Some(host) => {
+                    let client = TlsClient::new(host, &template.tls_roots);
+                    Some(client.map_err(WorkloadError::Tls)?)
+                }
+                None => None,
+            },
         })
     }
 }
@@ -404,7 +421,7 @@ mod tests {
             ("\n0 http://127.0.0.1/", "line 2"),
             ("1 GET twice http://127.0.0.1/", "line 1"),
             ("http://127.0.0.1:1/\nhttp://127.0.0.1:2/", "two servers"),
-            ("https://127.0.0.1/", "TLS"),
+            ("http://127.0.0.1:1/\nhttps://127.0.0.1:1/", "TLS"),
             ("GE@T http://127.0.0.1/", "no method"),
         ] {
             let error = of(text).unwrap_err();
@@ -438,6 +455,7 @@ mod tests {
             fields: vec![("X-Who".to_owned(), "{name}".to_owned())],
             body: b"{\"id\": {seq}}".to_vec(),
             values: Arc::new(Values::parse("name\nAda\nGrace\n").unwrap()),
+            ..Template::default()
         };
         let url = "http://127.0.0.1:1/u/{seq}";
         let workload = Workload::of_url(url, &template, Expected::default()).unwrap();

@@ -72,7 +72,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
         "loadgen",
         &[
             &["limits", "random", "units"],
-            &["fill", "schedule", "target"],
+            &["fill", "schedule", "target", "tls"],
             &["workload"],
             &["load"],
             &["echo", "environment"],

@@ -14,6 +14,7 @@ use crate::limits::{
 };
 use crate::load::plan::{Length, Plan};
 use crate::schedule::Rate;
+use crate::tls::TlsRoots;
 use crate::units;
 use crate::workload::{Expected, Template, Workload};
 
@@ -74,6 +75,14 @@ pub struct LoadFlags {
     #[arg(long, value_name = "FILE")]
     pub values: Option<PathBuf>,
 
+    /// For https: certificates of a PEM file count, and not the system's
+    #[arg(long, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
+
+    /// For https: any certificate counts
+    #[arg(short = 'k', long, conflicts_with = "cacert")]
+    pub insecure: bool,
+
     /// The right status [default: any below 400]
     #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(200..=599))]
     pub expect_status: Option<u16>,
@@ -121,7 +130,18 @@ impl LoadFlags {
             fields,
             body,
             values: Arc::new(values),
+            tls_roots: self.tls_roots()?,
         })
+    }
+
+    fn tls_roots(&self) -> Result<TlsRoots, String> {
+        match &self.cacert {
+            _ if self.insecure => Ok(TlsRoots::Anybody),
+            Some(path) => {
+                TlsRoots::of_file(path).map_err(|why| format!("--cacert {}: {why}", path.display()))
+            }
+            None => Ok(TlsRoots::System),
+        }
     }
 
     /// What makes a response right.

@@ -251,6 +251,9 @@ fn nothing_answered(plan: &Plan, outcome: &Outcome) -> String {
         None => "the run was over before the first response; raise -d or --rate".to_owned(),
         Some(ErrorKind::Refused) => format!("{address} refuses connections; is the server up?"),
         Some(ErrorKind::Connect) => format!("{address} cannot be connected to; check the address"),
+        Some(ErrorKind::Tls) => {
+            format!("{address} does not agree on TLS; check the name, and --cacert or --insecure")
+        }
         Some(ErrorKind::Reset | ErrorKind::Closed) => format!(
             "{address} closed the connections without a response; is it an HTTP server, and do its limits let us in?"
         ),

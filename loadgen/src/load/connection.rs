@@ -2,10 +2,8 @@
 //! first few exchanges nothing is allocated.
 
 use std::io;
-use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
-use slotway_net::Stream;
 
 use crate::fill::Filler;
 use crate::limits::{BODY_READ_BYTES, READ_BUFFER_BYTES};
@@ -13,11 +11,12 @@ use crate::load::chunked::{ChunkedReader, Step};
 use crate::load::errors::ErrorKind;
 use crate::load::response::{self, Framing, ResponseHead};
 use crate::load::server_timing::Phases;
+use crate::load::transport::Transport;
 use crate::workload::{Expected, Request, Workload};
 
 /// A connection that sends one request at a time.
 pub struct Connection {
-    stream: Rc<Stream>,
+    transport: Transport,
     /// What was read of the current response and not used yet.
     buffer: Vec<u8>,
     /// A request that was filled, and its body.
@@ -81,10 +80,10 @@ impl Body {
 }
 
 impl Connection {
-    /// Over a connected stream.
-    pub fn new(stream: Rc<Stream>) -> Self {
+    /// Over what is connected.
+    pub fn new(transport: Transport) -> Self {
         Self {
-            stream,
+            transport,
             buffer: Vec::with_capacity(READ_BUFFER_BYTES),
             filled: (Vec::new(), Vec::new()),
         }
@@ -105,10 +104,10 @@ impl Connection {
             let (mut bytes, mut scratch) = std::mem::take(&mut self.filled);
             bytes.clear();
             pattern.fill(filler, &workload.values, &mut scratch, &mut bytes);
-            let (_, bytes) = self.stream.write_all_now(bytes).await;
+            let (_, bytes) = self.transport.write_all(bytes).await;
             self.filled = (bytes, scratch);
         } else {
-            let _ = self.stream.write_shared_now(&request.bytes).await;
+            let _ = self.transport.write_shared(&request.bytes).await;
         }
         let head = self
             .read_head(request.is_head)
@@ -238,7 +237,7 @@ impl Connection {
     async fn fill(&mut self, room: usize) -> Result<usize, ErrorKind> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.reserve(room);
-        let (read, buffer) = self.stream.read(buffer).await;
+        let (read, buffer) = self.transport.read(buffer).await;
         self.buffer = buffer;
         read.map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => ErrorKind::Closed,

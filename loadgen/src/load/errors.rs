@@ -11,6 +11,8 @@ pub enum ErrorKind {
     Refused,
     /// No connection for another reason.
     Connect,
+    /// Connected, and no agreement on TLS.
+    Tls,
     /// The connection was reset or broke.
     Reset,
     /// The connection was closed before the response was whole.
@@ -42,6 +44,7 @@ impl fmt::Display for ErrorKind {
         match self {
             Self::Refused => f.write_str("connection refused"),
             Self::Connect => f.write_str("no connection"),
+            Self::Tls => f.write_str("no TLS"),
             Self::Reset => f.write_str("connection reset"),
             Self::Closed => f.write_str("closed early"),
             Self::Timeout => f.write_str("timeout"),

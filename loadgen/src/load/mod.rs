@@ -6,7 +6,7 @@
 //!
 //! A thread has its connections, each a local task with a `place` of its own; what its recorder has
 //! gathered goes to `collect`, which merges the threads' intervals into an
-//! `outcome`. `plan` is what to do, `setup` a thread's part of it, `opening` opens its connections, `message` what threads say; `supervise` looks after timeouts, intervals and the end; `run` starts
+//! `outcome`. `plan` is what to do, `setup` a thread's part of it, `opening` opens its connections (each a `transport`), `message` what threads say; `supervise` looks after timeouts, intervals and the end; `run` starts
 //! it all. `errors` are what can go wrong with a request, `statuses` counts what came, `groups` tells latencies apart, `steps` sorts latencies for drawings, and `self_watch` says what the
 //! generator itself takes, `disturbance` what others take from it.
 
@@ -32,6 +32,7 @@ mod statuses;
 pub mod steps;
 mod supervise;
 mod thread;
+mod transport;
 
 pub use errors::{ErrorKind, Errors};
 pub use outcome::{Outcome, Point};

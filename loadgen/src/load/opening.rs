@@ -1,23 +1,23 @@
 //! Opening a thread's connections.
 
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use slotway_net::{Stream, connect, monotonic_ns};
+use slotway_net::{connect, monotonic_ns};
 
 use super::errors::ErrorKind;
 use super::groups::record_grown;
 use super::setup::Setup;
+use super::transport::Transport;
 
 /// Opens the thread's connections, one after the other, and notes how long each takes. What cannot be opened
 /// is tried again when its turn to send comes.
 pub async fn open(
     setup: &Setup,
     times: &mut Histogram<u64>,
-) -> (Vec<Option<Rc<Stream>>>, Result<(), (ErrorKind, io::Error)>) {
-    let mut streams = Vec::with_capacity(setup.connection_count);
+) -> (Vec<Option<Transport>>, Result<(), (ErrorKind, io::Error)>) {
+    let mut transports = Vec::with_capacity(setup.connection_count);
     let mut result = Ok(());
     let start = tokio::time::Instant::now();
     for index in 0..setup.connection_count {
@@ -26,31 +26,37 @@ pub async fn open(
             setup.unless_stopped(tokio::time::sleep_until(turn)).await;
         }
         if result.is_err() || setup.is_stopped() {
-            streams.push(None);
+            transports.push(None);
             continue;
         }
         let start_ns = monotonic_ns();
         match setup.unless_stopped(connect_within(setup)).await {
-            Some(Ok(stream)) => {
+            Some(Ok(transport)) => {
                 record_grown(times, monotonic_ns() - start_ns);
-                streams.push(Some(Rc::new(stream)));
+                transports.push(Some(transport));
             }
             Some(Err(error)) => {
                 result = Err(error);
-                streams.push(None);
+                transports.push(None);
             }
-            None => streams.push(None),
+            None => transports.push(None),
         }
     }
-    (streams, result)
+    (transports, result)
 }
 
-/// Connects, within the time that a request may take.
-pub async fn connect_within(setup: &Setup) -> Result<Stream, (ErrorKind, io::Error)> {
-    let connecting = connect(setup.engine, &setup.workload.address);
-    match tokio::time::timeout(setup.timeout, connecting).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err((ErrorKind::of_connect(&error), error)),
+/// Connects, and agrees on TLS, within the time that a request may take.
+pub async fn connect_within(setup: &Setup) -> Result<Transport, (ErrorKind, io::Error)> {
+    let opening = async {
+        let stream = connect(setup.engine, &setup.workload.address)
+            .await
+            .map_err(|error| (ErrorKind::of_connect(&error), error))?;
+        Transport::open(stream, setup.workload.tls.as_ref())
+            .await
+            .map_err(|error| (ErrorKind::Tls, error))
+    };
+    match tokio::time::timeout(setup.timeout, opening).await {
+        Ok(opened) => opened,
         Err(_) => Err((
             ErrorKind::Connect,
             io::Error::new(io::ErrorKind::TimedOut, "no response to connecting"),

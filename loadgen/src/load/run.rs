@@ -169,6 +169,9 @@ fn collect(
                     address: plan.workload.address.to_string(),
                     what: match kind {
                         ErrorKind::Refused => "refuses connections; is the server up?",
+                        ErrorKind::Tls => {
+                            "does not agree on TLS (check the name, and --cacert or --insecure)"
+                        }
                         _ => "cannot be connected to; check the address",
                     },
                     error,

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use slotway_net::{Stream, Timer, monotonic_ns};
+use slotway_net::{Timer, monotonic_ns};
 use tokio::sync::{Notify, oneshot};
 
 use crate::fill::Filler;
@@ -22,6 +22,7 @@ use crate::load::place::Place;
 use crate::load::recorder::Interval;
 use crate::load::self_watch::{SelfWatch, Usage};
 use crate::load::setup::Setup;
+use crate::load::transport::Transport;
 
 /// A thread at work.
 pub(super) struct Thread {
@@ -85,8 +86,8 @@ pub async fn run(
     while monotonic_ns() < times.start_ns {
         start.rung().await?;
     }
-    for (place_index, stream) in connections.into_iter().enumerate() {
-        let connection = stream.map(Connection::new);
+    for (place_index, transport) in connections.into_iter().enumerate() {
+        let connection = transport.map(Connection::new);
         tokio::task::spawn_local(Rc::clone(&thread).use_place(place_index, connection));
     }
     thread.supervise(&tell).await;
@@ -111,14 +112,14 @@ impl Thread {
         setup: Setup,
         times: Times,
         pacer: Option<Pacer>,
-        connections: &[Option<Rc<Stream>>],
+        connections: &[Option<Transport>],
         first: Interval,
     ) -> Self {
         let sequence_length = setup.workload.sequence.len();
         Self {
             places: connections
                 .iter()
-                .map(|stream| Place::new(stream.clone()))
+                .map(|opened| Place::new(opened.as_ref().map(|opened| Rc::clone(opened.stream()))))
                 .collect(),
             pacer,
             // Threads start at different places of the cycle.
@@ -340,16 +341,15 @@ impl Thread {
             tokio::time::sleep(Duration::from_nanos(turn_ns - now_ns)).await;
         }
         let start_ns = monotonic_ns();
-        let stream = connect_within(&self.setup)
+        let transport = connect_within(&self.setup)
             .await
             .map_err(|(kind, _)| kind)?;
         record_grown(
             &mut self.interval.borrow_mut().connect,
             monotonic_ns() - start_ns,
         );
-        let stream = Rc::new(stream);
-        place.stream.replace(Some(Rc::clone(&stream)));
-        Ok(Connection::new(stream))
+        place.stream.replace(Some(Rc::clone(transport.stream())));
+        Ok(Connection::new(transport))
     }
 
     pub(super) fn is_measured(&self, due_ns: u64) -> bool {
