@@ -35,6 +35,9 @@ pub const TIMEOUT_SECONDS_MAX: f64 = 3600.0;
 /// Requests per second that can be asked for: a request each 10 ns.
 pub const RATE_MAX: f64 = 1e8;
 
+/// An event stream with less than this share of the events of the one with the most lags.
+pub const LAGGING_SHARE: f64 = 0.99;
+
 /// Pause after a failed connection, so that a dead target is not hammered.
 pub const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 

@@ -91,6 +91,17 @@ pub struct Template {
     pub tls_roots: TlsRoots,
 }
 
+impl Template {
+    /// Asks for event streams, unless a field of the user's says what to ask for.
+    pub fn accept_events(&mut self) {
+        let is_accept = |(name, _): &(String, String)| name.eq_ignore_ascii_case("accept");
+        if !self.fields.iter().any(is_accept) {
+            let value = "text/event-stream".to_owned();
+            self.fields.push(("Accept".to_owned(), value));
+        }
+    }
+}
+
 /// Why there is no workload.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {

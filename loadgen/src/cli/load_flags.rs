@@ -226,6 +226,7 @@ impl LoadFlags {
             length,
             timeout,
             spin: self.spin,
+            follows_streams: false,
         })
     }
 }

@@ -61,6 +61,11 @@ pub struct RunFlags {
     #[command(flatten)]
     load: LoadFlags,
 
+    /// Follow an event stream on each connection: events per second, and the delay of each
+    /// whose data holds a Unix time (ms, µs, ns, or seconds with a fraction)
+    #[arg(long, conflicts_with_all = ["requests", "rate", "profile", "spin", "requests_per_connection", "expect_bytes", "expect_sha256"])]
+    sse: bool,
+
     /// Time for each part of the noise floor before the run; 0 leaves it out
     #[arg(long, value_name = "TIME", default_value_t = format!("{NOISE_SECONDS_DEFAULT}s"))]
     noise_floor: String,
@@ -154,7 +159,10 @@ pub fn run(flags: &RunFlags, arguments: &[String]) -> u8 {
 }
 
 fn prepare(flags: &RunFlags) -> Result<(Plan, Duration, String), String> {
-    let (template, expected) = (flags.load.template()?, flags.load.expected());
+    let (mut template, expected) = (flags.load.template()?, flags.load.expected());
+    if flags.sse {
+        template.accept_events();
+    }
     let workload = match (&flags.url, &flags.urls) {
         (_, Some(path)) => {
             let text = std::fs::read_to_string(path)
@@ -173,9 +181,16 @@ fn prepare(flags: &RunFlags) -> Result<(Plan, Duration, String), String> {
     let warmup = parse_time("--warmup", &flags.warmup, DURATION_SECONDS_MAX)?;
     let noise_time = parse_time("--noise-floor", &flags.noise_floor, 60.0)?;
     let (engine, engine_name) = flags.load.engine()?;
-    let plan = flags
+    let mut plan = flags
         .load
         .plan(workload, engine, flags.rate.rate()?, warmup, length)?;
+    plan.follows_streams = flags.sse;
+    // The echo sends no events.
+    let noise_time = if flags.sse {
+        Duration::ZERO
+    } else {
+        noise_time
+    };
     Ok((plan, noise_time, engine_name))
 }
 
@@ -247,6 +262,9 @@ fn judge(flags: &RunFlags, plan: &Plan, outcome: &Outcome) -> u8 {
 fn nothing_answered(plan: &Plan, outcome: &Outcome) -> String {
     let address = &plan.workload.address;
     let why = match outcome.errors().foremost() {
+        None if outcome.streams.is_some() => {
+            return "no event came; does anything send them, and is -d long enough?".to_owned();
+        }
         None if outcome.partial.is_some() => "the run ended before the first response".to_owned(),
         None => "the run was over before the first response; raise -d or --rate".to_owned(),
         Some(ErrorKind::Refused) => format!("{address} refuses connections; is the server up?"),
@@ -264,6 +282,12 @@ fn nothing_answered(plan: &Plan, outcome: &Outcome) -> String {
         Some(ErrorKind::Malformed(why)) => format!(
             "what answers at {address} is no HTTP/1.1 ({why}); check the port, and whether it speaks TLS"
         ),
+        Some(ErrorKind::NoEventStream) => {
+            "what answers is no event stream (text/event-stream); check the path".to_owned()
+        }
+        Some(ErrorKind::StreamEnded) => {
+            "event streams ended before any event came; look at the server".to_owned()
+        }
         Some(ErrorKind::Status(status)) => format!(
             "responses had status {status}; check the path and method, or say --expect-status {status}"
         ),

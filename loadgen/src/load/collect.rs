@@ -11,6 +11,7 @@ use crate::load::outcome::{Outcome, Point};
 use crate::load::plan::{Length, Observer, Plan, Stop};
 use crate::load::recorder::Interval;
 use crate::load::steps::steps;
+use crate::load::streams::{StreamTally, Streams};
 use crate::schedule::Rate;
 
 /// Gathers intervals until every thread has ended.
@@ -23,6 +24,8 @@ pub struct Collector<'a> {
     is_done: Vec<bool>,
     merged_until_ns: u64,
     last_response_ns: u64,
+    /// Of event streams.
+    tallies: Vec<StreamTally>,
 }
 
 impl<'a> Collector<'a> {
@@ -30,6 +33,7 @@ impl<'a> Collector<'a> {
     pub fn new(plan: &'a Plan, times: Times) -> Self {
         let mut outcome = Outcome::new();
         outcome.began += plan.warmup;
+        outcome.streams = plan.follows_streams.then(Streams::default);
         Self {
             plan,
             times,
@@ -38,6 +42,7 @@ impl<'a> Collector<'a> {
             is_done: vec![false; plan.thread_count],
             merged_until_ns: times.measure_ns,
             last_response_ns: times.measure_ns,
+            tallies: Vec::new(),
         }
     }
 
@@ -60,7 +65,9 @@ impl<'a> Collector<'a> {
                     last_response_ns,
                     usage,
                     groups,
+                    tallies,
                 } => {
+                    self.tallies.extend(tallies);
                     self.outcome.total.groups.merge(&groups);
                     self.is_done[thread] = true;
                     self.outcome.unsent_count += unsent_count;
@@ -127,6 +134,7 @@ impl<'a> Collector<'a> {
             times,
             mut outcome,
             last_response_ns,
+            tallies,
             ..
         } = self;
         let end_ns = match plan.length {
@@ -135,6 +143,7 @@ impl<'a> Collector<'a> {
             _ => times.end_ns.min(monotonic_ns()),
         };
         outcome.thread_count = plan.thread_count;
+        outcome.streams = plan.follows_streams.then(|| Streams::of(tallies));
         outcome.elapsed = Duration::from_nanos(end_ns.saturating_sub(times.measure_ns));
         outcome.asked_rate = plan.rate.as_ref().map(Rate::mean);
         if stop.is_requested() {

@@ -55,7 +55,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn fatal(kind: ErrorKind) -> Self {
+    pub fn fatal(kind: ErrorKind) -> Self {
         Self {
             kind,
             keep_alive: false,
@@ -89,14 +89,13 @@ impl Connection {
         }
     }
 
-    /// Sends `request`, reads the response to its end, and judges it.
-    pub async fn exchange(
+    /// Sends `request`, and reads the head of the response.
+    pub async fn begin(
         &mut self,
         request: &Request,
         filler: &Filler,
         workload: &Workload,
-    ) -> Result<Response, Failure> {
-        let expected = &workload.expected;
+    ) -> Result<ResponseHead, Failure> {
         // A server may respond, and close, before it has read the whole body:
         // so a response is looked for even if not all could be sent, and what the
         // failed write would say, the read says too.
@@ -109,20 +108,40 @@ impl Connection {
         } else {
             let _ = self.transport.write_shared(&request.bytes).await;
         }
-        let head = self
-            .read_head(request.is_head)
+        self.read_head(request.is_head)
             .await
-            .map_err(Failure::fatal)?;
+            .map_err(Failure::fatal)
+    }
+
+    /// Reads a body to its end, and hands on each piece as it comes.
+    pub async fn read_body(
+        &mut self,
+        framing: Framing,
+        mut piece: impl FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        let whole = match framing {
+            Framing::Length(length) => self.read_length(length, &mut piece).await,
+            Framing::Chunked => self.read_chunked(&mut piece).await,
+            Framing::UntilClose => self.read_until_close(&mut piece).await,
+        };
+        whole.map_err(Failure::fatal)
+    }
+
+    /// Sends `request`, reads the response to its end, and judges it.
+    pub async fn exchange(
+        &mut self,
+        request: &Request,
+        filler: &Filler,
+        workload: &Workload,
+    ) -> Result<Response, Failure> {
+        let expected = &workload.expected;
+        let head = self.begin(request, filler, workload).await?;
         let mut body = Body {
             bytes: 0,
             hash: expected.sha256.is_some().then(Sha256::new),
         };
-        let whole = match head.framing {
-            Framing::Length(length) => self.read_length(length, &mut body).await,
-            Framing::Chunked => self.read_chunked(&mut body).await,
-            Framing::UntilClose => self.read_until_close(&mut body).await,
-        };
-        whole.map_err(Failure::fatal)?;
+        self.read_body(head.framing, |piece| body.add(piece))
+            .await?;
         if !self.buffer.is_empty() {
             return Err(Failure::fatal(ErrorKind::Malformed(
                 "bytes behind the response",
@@ -169,14 +188,18 @@ impl Connection {
         }
     }
 
-    async fn read_length(&mut self, length: u64, body: &mut Body) -> Result<(), ErrorKind> {
+    async fn read_length(
+        &mut self,
+        length: u64,
+        piece: &mut impl FnMut(&[u8]),
+    ) -> Result<(), ErrorKind> {
         let mut left = length;
         loop {
             let take = self
                 .buffer
                 .len()
                 .min(usize::try_from(left).unwrap_or(usize::MAX));
-            body.add(&self.buffer[..take]);
+            piece(&self.buffer[..take]);
             self.consume(take);
             left -= take as u64;
             if left == 0 {
@@ -189,7 +212,7 @@ impl Connection {
         }
     }
 
-    async fn read_chunked(&mut self, body: &mut Body) -> Result<(), ErrorKind> {
+    async fn read_chunked(&mut self, piece: &mut impl FnMut(&[u8])) -> Result<(), ErrorKind> {
         let mut reader = ChunkedReader::new();
         loop {
             let mut used = 0;
@@ -200,7 +223,7 @@ impl Connection {
                 {
                     Step::Framing(bytes) => used += bytes,
                     Step::Body(bytes) => {
-                        body.add(&self.buffer[used..used + bytes]);
+                        piece(&self.buffer[used..used + bytes]);
                         used += bytes;
                     }
                     Step::Done => break,
@@ -216,9 +239,9 @@ impl Connection {
         }
     }
 
-    async fn read_until_close(&mut self, body: &mut Body) -> Result<(), ErrorKind> {
+    async fn read_until_close(&mut self, piece: &mut impl FnMut(&[u8])) -> Result<(), ErrorKind> {
         loop {
-            body.add(&self.buffer);
+            piece(&self.buffer);
             self.buffer.clear();
             if self.fill(READ_BUFFER_BYTES).await? == 0 {
                 return Ok(());

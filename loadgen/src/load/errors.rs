@@ -21,6 +21,10 @@ pub enum ErrorKind {
     Timeout,
     /// Not HTTP/1.x, and why.
     Malformed(&'static str),
+    /// A response that is no event stream.
+    NoEventStream,
+    /// An event stream that ended.
+    StreamEnded,
     /// Another status than expected.
     Status(u16),
     /// A body of another length than expected.
@@ -49,6 +53,8 @@ impl fmt::Display for ErrorKind {
             Self::Closed => f.write_str("closed early"),
             Self::Timeout => f.write_str("timeout"),
             Self::Malformed(why) => write!(f, "malformed: {why}"),
+            Self::NoEventStream => f.write_str("no event stream"),
+            Self::StreamEnded => f.write_str("stream ended"),
             Self::Status(status) => write!(f, "status {status}"),
             Self::BodyLength => f.write_str("wrong body length"),
             Self::BodyHash => f.write_str("wrong body hash"),

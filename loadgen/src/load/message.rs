@@ -6,6 +6,7 @@ use super::errors::ErrorKind;
 use super::groups::Groups;
 use super::recorder::Interval;
 use super::self_watch::Usage;
+use super::streams::StreamTally;
 
 /// Moments of a run on `CLOCK_MONOTONIC`.
 #[derive(Clone, Copy, Debug)]
@@ -42,5 +43,7 @@ pub enum Message {
         usage: Usage,
         /// Latencies told apart.
         groups: Box<Groups>,
+        /// Of its event streams.
+        tallies: Vec<StreamTally>,
     },
 }

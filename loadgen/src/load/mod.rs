@@ -4,6 +4,8 @@
 //! pacer ─▶ thread ─▶ connection ─▶ response (chunked, server_timing) ─▶ recorder
 //! ```
 //!
+//! Event streams go by `follow` instead, with an `event_reader`, to `streams`.
+//!
 //! A thread has its connections, each a local task with a `place` of its own; what its recorder has
 //! gathered goes to `collect`, which merges the threads' intervals into an
 //! `outcome`. `plan` is what to do, `setup` a thread's part of it, `opening` opens its connections (each a `transport`), `message` what threads say; `supervise` looks after timeouts, intervals and the end; `run` starts
@@ -15,6 +17,8 @@ mod collect;
 mod connection;
 pub mod disturbance;
 mod errors;
+mod event_reader;
+mod follow;
 pub mod groups;
 mod message;
 mod opening;
@@ -30,6 +34,7 @@ mod server_timing;
 mod setup;
 mod statuses;
 pub mod steps;
+pub mod streams;
 mod supervise;
 mod thread;
 mod transport;

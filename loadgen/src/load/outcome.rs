@@ -9,6 +9,7 @@ use crate::limits::RATE_REACHED_SHARE;
 use crate::load::disturbance::Disturbance;
 use crate::load::errors::Errors;
 use crate::load::recorder::Interval;
+use crate::load::streams::Streams;
 
 /// One interval, in figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +59,8 @@ pub struct Outcome {
     pub thread_count: usize,
     /// What others took from the generator meanwhile.
     pub disturbance: Disturbance,
+    /// What event streams got, if that is what was followed.
+    pub streams: Option<Streams>,
     /// Why the run is shorter than planned, if it is.
     pub partial: Option<String>,
 }
@@ -76,6 +79,7 @@ impl Outcome {
             busy: Duration::ZERO,
             thread_count: 1,
             disturbance: Disturbance::default(),
+            streams: None,
             partial: None,
         }
     }
@@ -101,7 +105,10 @@ impl Outcome {
 
     /// Which part of what was due got a right response, from 0 to 1; `None` if nothing was due.
     pub fn right_share(&self) -> Option<f64> {
-        let right = self.total.latency.len() - self.total.waited_count;
+        let right = match self.streams {
+            Some(_) => self.total.response_count,
+            None => self.total.latency.len() - self.total.waited_count,
+        };
         let all = self.due_count();
         (all > 0).then(|| right as f64 / all as f64)
     }
@@ -113,7 +120,11 @@ impl Outcome {
 
     /// Requests that came due in the time measured, answered rightly or not.
     fn due_count(&self) -> u64 {
-        self.total.latency.len() + self.errors().count()
+        let answered = match self.streams {
+            Some(_) => self.total.response_count,
+            None => self.total.latency.len(),
+        };
+        answered + self.errors().count()
     }
 
     /// Whether an open loop sent what it was asked to.

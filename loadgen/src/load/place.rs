@@ -5,6 +5,8 @@ use std::rc::Rc;
 
 use slotway_net::Stream;
 
+use super::streams::StreamTally;
+
 /// A connection's place, which outlives the connection.
 pub(super) struct Place {
     pub(super) stream: RefCell<Option<Rc<Stream>>>,
@@ -13,6 +15,8 @@ pub(super) struct Place {
     /// See `due_ns`.
     pub(super) sent_ns: Cell<u64>,
     pub(super) timed_out: Cell<bool>,
+    /// Of an event stream.
+    pub(super) tally: RefCell<StreamTally>,
 }
 
 impl Place {
@@ -23,6 +27,7 @@ impl Place {
             due_ns: Cell::new(0),
             sent_ns: Cell::new(0),
             timed_out: Cell::new(false),
+            tally: RefCell::default(),
         }
     }
 }

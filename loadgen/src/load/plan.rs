@@ -40,6 +40,9 @@ pub struct Plan {
     pub timeout: Duration,
     /// Threads never sleep: less lag, a core each.
     pub spin: bool,
+    /// Connections follow event streams: what is counted are events, and latencies are their
+    /// delays, where they say when they were sent. There is no rate.
+    pub follows_streams: bool,
 }
 
 impl Plan {
@@ -57,6 +60,7 @@ impl Plan {
             length: Length::Time(Duration::from_secs_f64(DURATION_SECONDS_DEFAULT)),
             timeout: Duration::from_secs_f64(TIMEOUT_SECONDS_DEFAULT),
             spin: false,
+            follows_streams: false,
         }
     }
 }

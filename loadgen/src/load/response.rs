@@ -29,6 +29,8 @@ pub struct ResponseHead {
     pub keep_alive: bool,
     /// From Server-Timing.
     pub phases: Option<Phases>,
+    /// Whether the body is an event stream.
+    pub is_event_stream: bool,
 }
 
 /// Parses a head, once it is whole.
@@ -53,6 +55,7 @@ pub fn parse(bytes: &[u8], to_head_request: bool) -> Result<Option<ResponseHead>
     let mut chunked = false;
     let mut keep_alive = response.version == Some(1);
     let mut phases = None;
+    let mut is_event_stream = false;
     for field in response.headers.iter() {
         // Most fields are told from these by their length alone.
         match field.name.len() {
@@ -69,6 +72,11 @@ pub fn parse(bytes: &[u8], to_head_request: bool) -> Result<Option<ResponseHead>
                 } else if options.any(|option| option.eq_ignore_ascii_case(b"keep-alive")) {
                     keep_alive = true;
                 }
+            }
+            12 if field.name.eq_ignore_ascii_case("content-type") => {
+                let media_type = field.value.split(|byte| *byte == b';').next();
+                let media_type = media_type.unwrap_or_default().trim_ascii();
+                is_event_stream = media_type.eq_ignore_ascii_case(b"text/event-stream");
             }
             13 if field.name.eq_ignore_ascii_case("server-timing") => {
                 phases = Some(server_timing::parse(field.value));
@@ -104,6 +112,7 @@ pub fn parse(bytes: &[u8], to_head_request: bool) -> Result<Option<ResponseHead>
         framing,
         keep_alive,
         phases,
+        is_event_stream,
     }))
 }
 

@@ -123,6 +123,7 @@ fn setup(plan: &Plan, index: usize, stop: &Arc<Stop>, give_up: &Arc<Stop>) -> Se
         count: count.map(share),
         timeout: plan.timeout,
         spin: plan.spin,
+        follows_streams: plan.follows_streams,
         stop: Arc::clone(stop),
         give_up: Arc::clone(give_up),
     }

@@ -35,6 +35,8 @@ pub struct Setup {
     pub timeout: Duration,
     /// The thread never sleeps.
     pub spin: bool,
+    /// Connections follow event streams; they send no request after the other.
+    pub follows_streams: bool,
     /// Ends the run early.
     pub stop: Arc<Stop>,
     /// Ends it too: another thread could not start.

@@ -10,6 +10,7 @@ use crate::limits::{LAG_PROBE_NS, SUPERVISION_STEP};
 use crate::load::message::Message;
 use crate::load::recorder::Interval;
 use crate::load::self_watch::Usage;
+use crate::load::streams::StreamTally;
 use crate::load::thread::Thread;
 
 impl Thread {
@@ -42,6 +43,9 @@ impl Thread {
             }
             if self.setup.stop.is_requested() && !self.is_stopped.get() {
                 self.end_early(now_ns);
+            }
+            if self.setup.follows_streams && now_ns >= self.end_ns.get() {
+                self.shut_down_all();
             }
             self.end_timed_out(now_ns);
         }
@@ -82,11 +86,32 @@ impl Thread {
         if let Some(pacer) = &self.pacer {
             pacer.release();
         }
+        self.shut_down_all();
+    }
+
+    fn shut_down_all(&self) {
         for place in &self.places {
             if let Some(stream) = &*place.stream.borrow() {
                 stream.shutdown(Shutdown::Both);
             }
         }
+    }
+
+    /// A place's connection is needed no more.
+    pub(super) fn note_place_ended(&self) {
+        self.live_count.set(self.live_count.get() - 1);
+        if self.live_count.get() == 0 {
+            self.all_ended.notify_one();
+        }
+    }
+
+    /// What its event streams got; nothing if it has none.
+    pub(super) fn tallies(&self) -> Vec<StreamTally> {
+        if !self.setup.follows_streams {
+            return Vec::new();
+        }
+        let tallies = self.places.iter().map(|place| place.tally.take());
+        tallies.collect()
     }
 
     /// The thread asks to be woken now and then: in a closed loop, where nothing

@@ -88,7 +88,12 @@ pub async fn run(
     }
     for (place_index, transport) in connections.into_iter().enumerate() {
         let connection = transport.map(Connection::new);
-        tokio::task::spawn_local(Rc::clone(&thread).use_place(place_index, connection));
+        let thread = Rc::clone(&thread);
+        if thread.setup.follows_streams {
+            tokio::task::spawn_local(thread.follow_stream(place_index, connection));
+        } else {
+            tokio::task::spawn_local(thread.use_place(place_index, connection));
+        }
     }
     thread.supervise(&tell).await;
     for helper in helpers {
@@ -103,6 +108,7 @@ pub async fn run(
         last_response_ns: thread.last_response_ns.get(),
         usage: Usage::now().since(thread.usage_before.get()),
         groups: Box::new(thread.groups.take()),
+        tallies: thread.tallies(),
     });
     Ok(())
 }
@@ -245,10 +251,7 @@ impl Thread {
                 place.stream.take();
             }
         }
-        self.live_count.set(self.live_count.get() - 1);
-        if self.live_count.get() == 0 {
-            self.all_ended.notify_one();
-        }
+        self.note_place_ended();
     }
 
     /// Waits until the next request is to be sent, and returns its intended
@@ -312,7 +315,7 @@ impl Thread {
         self.setup.timeout.as_nanos() as u64
     }
 
-    fn next_request(&self) -> usize {
+    pub(super) fn next_request(&self) -> usize {
         let sequence = &self.setup.workload.sequence;
         let index = self.sequence_index.get();
         self.sequence_index.set(if index + 1 == sequence.len() {
@@ -324,7 +327,7 @@ impl Thread {
     }
 
     /// Over all threads, no two requests have the same.
-    fn next_filler(&self) -> Filler {
+    pub(super) fn next_filler(&self) -> Filler {
         let filler = self.filler.get();
         self.filler.set(Filler {
             sequence: filler.sequence + self.setup.thread_count as u64,
@@ -333,7 +336,7 @@ impl Thread {
         filler
     }
 
-    async fn reconnect(&self, place: &Place) -> Result<Connection, ErrorKind> {
+    pub(super) async fn reconnect(&self, place: &Place) -> Result<Connection, ErrorKind> {
         if let Some(rate) = self.setup.connect_rate {
             let now_ns = monotonic_ns();
             let turn_ns = self.next_connect_ns.get().max(now_ns);
@@ -397,7 +400,7 @@ impl Thread {
         self.last_response_ns.set(responded_ns);
     }
 
-    fn record_error(&self, due_ns: u64, kind: ErrorKind, seen: Option<Seen>) {
+    pub(super) fn record_error(&self, due_ns: u64, kind: ErrorKind, seen: Option<Seen>) {
         if self.is_measured(due_ns) && !self.is_stopped.get() {
             let mut interval = self.interval.borrow_mut();
             interval.errors.add(kind);
@@ -444,6 +447,7 @@ mod tests {
             count: Some(count),
             timeout: Duration::from_secs(10),
             spin: false,
+            follows_streams: false,
             stop: Arc::new(Stop::default()),
             give_up: Arc::new(Stop::default()),
         };

@@ -6,6 +6,9 @@ use crate::load::plan::{Length, Plan};
 use crate::schedule::{Rate, Segment};
 use crate::units;
 
+/// The kind of a run that followed event streams.
+pub const EVENTS: &str = "events";
+
 /// A plan in words and figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DescribedPlan {
@@ -16,7 +19,7 @@ pub struct DescribedPlan {
     /// Methods and paths, where there are several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<String>,
-    /// `open` or `closed`.
+    /// `open` or `closed`, or [`EVENTS`].
     #[serde(rename = "loop")]
     pub kind: String,
     /// Requests per second at the start of an open loop.
@@ -70,10 +73,10 @@ impl DescribedPlan {
                     .map(|request| request.name.clone())
                     .collect(),
             },
-            kind: if plan.rate.is_some() {
-                "open"
-            } else {
-                "closed"
+            kind: match &plan.rate {
+                _ if plan.follows_streams => EVENTS,
+                Some(_) => "open",
+                None => "closed",
             }
             .to_owned(),
             rate_from: plan.rate.as_ref().map(Rate::from),
@@ -141,6 +144,7 @@ impl DescribedPlan {
                 units::count(to.round() as u64)
             ),
             Some((from, _)) => format!("open loop, {} requests/s", units::number(from)),
+            None if self.kind == EVENTS => "event streams, one on each connection".to_owned(),
             None => "closed loop".to_owned(),
         };
         let arrivals = match self.arrivals.as_deref() {

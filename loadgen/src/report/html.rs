@@ -24,10 +24,25 @@ pub fn render(report: &Report<'_>) -> String {
         body.push_str(&format!("<p class=\"warning\">{}</p>", escape(&warning)));
     }
     body.push_str(&tiles(report));
-    body.push_str(&figure("Latency by percentile", &percentile_curve(report)));
-    body.push_str(&figure("Latency over time", &latency_over_time(report)));
-    body.push_str(&figure("All latencies over time", &heat_map(report)));
-    body.push_str(&figure("Responses over time", &rate_over_time(report)));
+    if !report.outcome.total.latency.is_empty() || report.outcome.streams.is_none() {
+        let time = report.words().time_heading;
+        let by_percentile = format!("{time} by percentile");
+        body.push_str(&figure(&by_percentile, &percentile_curve(report)));
+        body.push_str(&figure(
+            &format!("{time} over time"),
+            &latency_over_time(report),
+        ));
+        body.push_str(&figure(
+            &format!("{time} of all over time"),
+            &heat_map(report),
+        ));
+    }
+    let came = report.words().came;
+    body.push_str(&figure(
+        &format!("{came} over time"),
+        &rate_over_time(report),
+    ));
+    body.push_str(&tables::streams(report));
     body.push_str(&phases(report));
     body.push_str(&tables::statuses(report));
     body.push_str(&errors(report));
@@ -59,13 +74,15 @@ pub fn figure(heading: &str, svg: &str) -> String {
 
 fn tiles(report: &Report<'_>) -> String {
     let outcome = report.outcome;
-    let mut tiles = vec![("requests/s", units::rate(outcome.rate()))];
+    let mut tiles = vec![(report.words().per_second, units::rate(outcome.rate()))];
     for (name, quantile) in PERCENTILES.into_iter().filter(|(name, _)| *name != "p90") {
         let latency = &outcome.total.latency;
         tiles.push((name, duration(latency.value_at_quantile(quantile))));
     }
     tiles.push(("errors", units::count(outcome.errors().count())));
-    if let Some(share) = outcome.right_share() {
+    if let Some(streams) = &outcome.streams {
+        tiles.push(("lagging streams", units::count(streams.lagging)));
+    } else if let Some(share) = outcome.right_share() {
         tiles.push(("right responses", units::share(share)));
     }
     let tiles: String = tiles
@@ -98,7 +115,7 @@ fn percentile_curve(report: &Report<'_>) -> String {
             });
         }
     };
-    add("latency", "c1", &outcome.total.latency);
+    add(report.words().time, "c1", &outcome.total.latency);
     if outcome.asked_rate.is_some() {
         add("service time", "c2", &outcome.total.service);
     }
@@ -108,9 +125,16 @@ fn percentile_curve(report: &Report<'_>) -> String {
     }
     let points = curves.iter().flat_map(|curve: &Series| &curve.points);
     let high = points.map(|point| point.1).fold(1.0, f64::max);
-    let y = Axis::logarithmic(low, high, "latency", |value| duration(value as u64));
+    let y = Axis::logarithmic(low, high, report.words().time, |value| {
+        duration(value as u64)
+    });
     let x = Axis::percentiles(outcome.total.latency.len());
-    chart::lines("Latency by percentile", &x, &y, &curves)
+    chart::lines(
+        &format!("{} by percentile", report.words().time_heading),
+        &x,
+        &y,
+        &curves,
+    )
 }
 
 /// Points at even steps on the percentile axis.
@@ -173,10 +197,15 @@ fn latency_over_time(report: &Report<'_>) -> String {
         .filter(|value| *value > 0.0)
         .fold(f64::INFINITY, f64::min);
     let high = values().fold(1.0, f64::max);
-    let y = Axis::logarithmic(low.min(high), high, "latency", |value| {
+    let y = Axis::logarithmic(low.min(high), high, report.words().time, |value| {
         duration(value as u64)
     });
-    chart::lines("Latency over time", &seconds_axis(report), &y, &lines)
+    chart::lines(
+        &format!("{} over time", report.words().time_heading),
+        &seconds_axis(report),
+        &y,
+        &lines,
+    )
 }
 
 /// How many latencies were how long, and when: what percentiles alone do not show, like two
@@ -190,7 +219,8 @@ fn heat_map(report: &Report<'_>) -> String {
     if low > high {
         return String::new();
     }
-    let y = Axis::logarithmic(start_ns(low), start_ns(high + 1), "latency", |value| {
+    let time = report.words().time;
+    let y = Axis::logarithmic(start_ns(low), start_ns(high + 1), time, |value| {
         duration(value as u64)
     });
     let size = points.len().div_ceil(POINT_COUNT_MAX / 3).max(1);
@@ -217,7 +247,12 @@ fn heat_map(report: &Report<'_>) -> String {
             });
         }
     }
-    chart::heat("All latencies over time", &seconds_axis(report), &y, &cells)
+    chart::heat(
+        &format!("{} of all over time", report.words().time_heading),
+        &seconds_axis(report),
+        &y,
+        &cells,
+    )
 }
 
 /// Where the server says that the time went.
@@ -255,7 +290,12 @@ fn rate_over_time(report: &Report<'_>) -> String {
         point.response_count as f64 / point.seconds.max(f64::MIN_POSITIVE)
     };
     let mut lines = vec![Series {
-        name: "answered/s".to_owned(),
+        name: if report.outcome.streams.is_some() {
+            "events/s"
+        } else {
+            "answered/s"
+        }
+        .to_owned(),
         class: "c1",
         points: over_time(report, rate),
     }];
@@ -272,10 +312,15 @@ fn rate_over_time(report: &Report<'_>) -> String {
         .iter()
         .flat_map(|line| line.points.iter().map(|point| point.1))
         .fold(0.0, f64::max);
-    let y = Axis::linear(high, "requests/s", |value| {
+    let y = Axis::linear(high, report.words().per_second, |value| {
         units::count(value.round() as u64)
     });
-    chart::lines("Responses over time", &seconds_axis(report), &y, &lines)
+    chart::lines(
+        &format!("{} over time", report.words().came),
+        &seconds_axis(report),
+        &y,
+        &lines,
+    )
 }
 
 fn errors(report: &Report<'_>) -> String {

@@ -12,6 +12,7 @@ use crate::environment::Environment;
 use crate::load::PHASE_NAMES;
 use crate::load::groups::new_group;
 use crate::load::outcome::Point;
+use crate::load::streams::Streams;
 use crate::noise::Bound;
 use crate::report::Report;
 use crate::report::described::DescribedPlan;
@@ -75,6 +76,9 @@ pub struct Document {
     pub received_bytes: u64,
     #[serde(default)]
     received_bytes_per_s: f64,
+    /// What event streams got, with `--sse`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_streams: Option<Streams>,
     latency_ns: Summary,
     service_ns: Summary,
     lag_ns: Summary,
@@ -220,6 +224,7 @@ fn document(report: &Report<'_>) -> Document {
         statuses: outcome.total.statuses.sorted().into_iter().collect(),
         received_bytes: outcome.total.received_bytes,
         received_bytes_per_s: outcome.bytes_per_s(),
+        event_streams: outcome.streams,
         latency_ns: Summary::of(&outcome.total.latency),
         service_ns: Summary::of(outcome.service()),
         lag_ns: Summary::of(&outcome.total.lag),

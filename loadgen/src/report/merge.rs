@@ -15,7 +15,7 @@ pub fn merge(all: &[Saved]) -> Result<Saved, String> {
     for other in others {
         if other.plan.kind != first.plan.kind {
             return Err(format!(
-                "{} is of an {} loop and {} of a {} one: their latencies do not mean the same",
+                "{} is of the kind {:?} and {} of the kind {:?}: their latencies do not mean the same",
                 other.plan.target, other.plan.kind, first.plan.target, first.plan.kind
             ));
         }
@@ -25,6 +25,9 @@ pub fn merge(all: &[Saved]) -> Result<Saved, String> {
         merged.outcome.busy += other.outcome.busy;
         if let (None, Some(why)) = (&merged.outcome.partial, &other.outcome.partial) {
             merged.outcome.partial = Some(why.clone());
+        }
+        if let (Some(streams), Some(more)) = (&mut merged.outcome.streams, &other.outcome.streams) {
+            streams.merge(more);
         }
         merge_noise(&mut merged, other);
         let (own, more) = (&mut merged.outcome.disturbance, &other.outcome.disturbance);

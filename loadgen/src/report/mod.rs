@@ -1,8 +1,8 @@
 //! What people and programs get to see of a run.
 //!
 //! People: [`terminal`], [`html`] with its [`chart`] and [`tables`], and [`progress`] while it goes on.
-//! Programs: [`json`], [`hgrm`] and [`hlog`]. `described` is what was to be done, in words; `encoded` are histograms as text; `saved` is a
-//! report as a file keeps it, and `merge` adds several; `sample` is a run for the tests of all.
+//! Programs: [`json`], [`hgrm`] and [`hlog`]. `described` is what was to be done, in words; `words` is what it calls things; `encoded` are histograms as text; `saved` is a
+//! report as a file keeps it, and `merge` adds several; `streams` says what event streams got; `sample` is a run for the tests of all.
 
 pub mod chart;
 pub mod described;
@@ -16,8 +16,10 @@ pub mod progress;
 #[cfg(test)]
 pub mod sample;
 pub mod saved;
+pub mod streams;
 pub mod tables;
 pub mod terminal;
+pub mod words;
 
 use hdrhistogram::Histogram;
 
@@ -27,6 +29,7 @@ use crate::load::PHASE_NAMES;
 use crate::load::outcome::Outcome;
 use crate::noise::{NoiseFloor, Trust};
 use crate::report::described::DescribedPlan;
+use crate::report::words::Words;
 use crate::units;
 
 /// Everything there is to say about a run.
@@ -66,10 +69,11 @@ impl Report<'_> {
             });
         };
         let from = match self.plan.rates() {
+            _ if self.outcome.streams.is_some() => "delay, from the event's time stamp",
             Some(_) => "latency, from the intended time",
             None => "latency, from sending",
         };
-        add("latency", from, &total.latency);
+        add(self.words().time, from, &total.latency);
         add("service", "service time, from sending", &total.service);
         let phases = total.phases.iter().flat_map(|phases| phases.iter());
         for (name, histogram) in PHASE_NAMES.iter().zip(phases) {
@@ -151,8 +155,14 @@ impl Report<'_> {
         if let Some(why) = self.trust.distrust() {
             warnings.push(format!("BOUNDS ONLY: {why}"));
         }
+        warnings.extend(self.outcome.streams.iter().flat_map(streams::warnings));
         warnings.extend(self.disturbances());
         warnings
+    }
+
+    /// What it calls what it counts and times.
+    pub fn words(&self) -> Words {
+        Words::of(self.plan)
     }
 
     /// What of the machine spoils the result.
@@ -184,6 +194,9 @@ impl Report<'_> {
             0 => "no errors".to_owned(),
             count => units::plural(count, "error"),
         };
+        if let Some(streams) = &outcome.streams {
+            return streams::sentence(streams, outcome, &errors);
+        }
         let rate = units::rate(outcome.rate());
         let load = if self.plan.rates().is_some() {
             format!("At {rate} requests/s,")

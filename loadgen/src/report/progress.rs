@@ -79,8 +79,13 @@ fn line(length: Length, point: &Point, so_far: &Outcome) -> String {
         }
     };
     format!(
-        "{:>9} requests/s   p50 {:>8}   p99 {:>8}   {}   {left}",
+        "{:>9} {}   p50 {:>8}   p99 {:>8}   {}   {left}",
         units::rate(rate),
+        if so_far.streams.is_some() {
+            "events/s"
+        } else {
+            "requests/s"
+        },
         units::duration(point.p50_ns),
         units::duration(point.p99_ns),
         units::plural(so_far.errors().count(), "error"),

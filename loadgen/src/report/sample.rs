@@ -40,6 +40,7 @@ pub fn plan() -> Plan {
         length: Length::Time(Duration::from_secs(2)),
         timeout: Duration::from_secs(10),
         spin: false,
+        follows_streams: false,
     }
 }
 
@@ -91,6 +92,7 @@ pub fn outcome() -> Outcome {
         busy: Duration::from_millis(360),
         thread_count: 1,
         disturbance: Disturbance::default(),
+        streams: None,
         partial: None,
     }
 }

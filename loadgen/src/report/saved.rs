@@ -88,6 +88,7 @@ impl Saved {
                     None => None,
                 },
             },
+            streams: document.event_streams,
             partial: document.partial_reason,
         };
         Ok(Self {

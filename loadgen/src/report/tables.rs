@@ -1,8 +1,8 @@
 //! The tables of pages.
 
 use crate::environment::Environment;
-use crate::report::Report;
 use crate::report::chart::escape;
+use crate::report::{Report, streams};
 use crate::units::{self, PERCENTILES, duration};
 
 /// Where something was measured.
@@ -57,6 +57,23 @@ pub fn statuses(report: &Report<'_>) -> String {
     )
 }
 
+/// What event streams got.
+pub fn streams(report: &Report<'_>) -> String {
+    let Some(streams) = &report.outcome.streams else {
+        return String::new();
+    };
+    let facts = streams::facts(streams).into_iter();
+    let rows: String = facts
+        .map(|(name, value)| {
+            format!(
+                "<tr><td>{name}</td><td class=\"text\">{}</td></tr>",
+                escape(&value)
+            )
+        })
+        .collect();
+    format!("<section><h2>Event streams</h2><table>{rows}</table></section>\n")
+}
+
 /// Percentiles of everything that was measured.
 pub fn percentile_table(report: &Report<'_>) -> String {
     let head: String = PERCENTILES
@@ -75,7 +92,7 @@ pub fn percentile_table(report: &Report<'_>) -> String {
             "<tr><td>{}</td>{cells}{max}{mean}</tr>",
             row.meaning
         ));
-        if row.name == "latency" && report.trust.distrust().is_some() {
+        if row.name == report.words().time && report.trust.distrust().is_some() {
             let bounds = report.trust.bounds.iter();
             let cells: String = bounds.map(|bound| cell(bound.at_least_ns)).collect();
             rows.push_str(&format!(
@@ -135,7 +152,7 @@ pub fn environment_table(report: &Report<'_>) -> String {
         ("settings", environment.settings.words()),
         ("started", units::date(environment.started_unix_s)),
         (
-            "requests",
+            report.words().counted,
             format!(
                 "{} in {}",
                 units::count(answered),
@@ -145,7 +162,7 @@ pub fn environment_table(report: &Report<'_>) -> String {
         (
             "generator CPU",
             format!(
-                "{} per request",
+                "{} for each",
                 duration(outcome.cpu.as_nanos() as u64 / answered.max(1))
             ),
         ),

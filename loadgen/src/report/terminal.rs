@@ -5,7 +5,7 @@ use std::fmt::Write;
 use hdrhistogram::Histogram;
 
 use crate::load::steps::{start_ns, steps};
-use crate::report::Report;
+use crate::report::{Report, streams};
 use crate::units::{self, PERCENTILES, duration};
 
 /// Groups of latencies that are shown.
@@ -69,12 +69,12 @@ pub fn table(report: &Report<'_>) -> String {
         format!(" of {} asked for", units::number(rate))
     });
     fact(
-        "requests/s",
+        report.words().per_second,
         format!("{}{asked}", units::rate(outcome.rate())),
     );
     let answered = outcome.total.response_count;
     fact(
-        "requests",
+        report.words().counted,
         format!(
             "{} in {}, {} of generator CPU each",
             units::count(answered),
@@ -82,6 +82,9 @@ pub fn table(report: &Report<'_>) -> String {
             duration(outcome.cpu.as_nanos() as u64 / answered.max(1)),
         ),
     );
+    for (name, value) in outcome.streams.iter().flat_map(streams::facts) {
+        fact(name, value);
+    }
     let statuses: Vec<_> = outcome
         .total
         .statuses
@@ -142,7 +145,7 @@ fn groups(report: &Report<'_>) -> String {
 /// A histogram on a logarithmic scale: eight steps to a factor of ten.
 pub fn histogram(latencies: &Histogram<u64>) -> String {
     if latencies.is_empty() {
-        return "  (no request was answered)\n".to_owned();
+        return "  (there is no time to show)\n".to_owned();
     }
     let steps = steps(latencies);
     let (first, last) = (steps[0].0, steps[steps.len() - 1].0);
@@ -199,6 +202,6 @@ mod tests {
         assert!(lines.first().unwrap().contains('█') && lines.first().unwrap().contains("98.00 %"));
         assert!(lines.last().unwrap().contains("2.00 %"));
         assert!(lines.len() > 10 && lines[5].contains("0.00 %"));
-        assert!(histogram(&new_histogram()).contains("no request"));
+        assert!(histogram(&new_histogram()).contains("no time"));
     }
 }

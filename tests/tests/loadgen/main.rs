@@ -15,6 +15,7 @@ const SHORT: [&str; 6] = ["--noise-floor", "0", "--warmup", "0", "--json", "-"];
 
 mod deciding;
 mod failures;
+mod targets;
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_demo"))
