@@ -26,6 +26,7 @@ use crate::report::Report;
 use crate::report::described::DescribedPlan;
 use crate::report::hlog::HistogramLog;
 use crate::report::progress::Progress;
+use crate::report::view::{View, Watching};
 use crate::units::duration;
 use crate::workload::Workload;
 
@@ -82,6 +83,16 @@ pub struct RunFlags {
     #[arg(long, value_name = "FILE", help_heading = "Reports")]
     hlog: Option<PathBuf>,
 
+    /// How the run is watched
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value_t,
+        help_heading = "Reports"
+    )]
+    progress: Watching,
+
     /// Exit with 3 if this holds, like 'p99>2ms' or 'errors>0'; may be given again
     #[arg(long, value_name = "CONDITION", help_heading = "Reports")]
     fail_if: Vec<Gate>,
@@ -108,12 +119,13 @@ pub fn run(flags: &RunFlags, arguments: &[String]) -> u8 {
     };
     let unmeasured =
         |failure: RunFailure| fail(signals.exit_code().unwrap_or(EXIT_FAILURE), failure);
-    let noise = match measure_noise(&plan, noise_time, &signals.stop) {
+    let noise = match measure_noise(&plan, noise_time, &signals.stop, flags.progress) {
         Ok(noise) => noise,
         Err(failure) => return unmeasured(failure),
     };
+    let target = target_name(flags, &plan);
     let mut observer = RunObserver {
-        progress: Progress::new(&plan),
+        view: View::start(flags.progress, &plan, &target),
         log: log.map(|file| HistogramLog::new(BufWriter::new(file))),
         log_error: None,
     };
@@ -123,13 +135,6 @@ pub fn run(flags: &RunFlags, arguments: &[String]) -> u8 {
     };
     let log_error = observer.log_error.take();
     drop(observer);
-    let target = flags.url.clone().unwrap_or_else(|| {
-        let file = flags
-            .urls
-            .as_deref()
-            .map_or(String::new(), |path| path.display().to_string());
-        format!("{} URLs of {file}", plan.workload.requests.len())
-    });
     let environment = Environment::look(engine_name, arguments.iter().cloned());
     let report = Report {
         plan: &DescribedPlan::of(&plan, &target),
@@ -158,6 +163,15 @@ pub fn run(flags: &RunFlags, arguments: &[String]) -> u8 {
     }
 }
 
+/// What the user calls what is asked.
+fn target_name(flags: &RunFlags, plan: &Plan) -> String {
+    flags.url.clone().unwrap_or_else(|| {
+        let file = flags.urls.as_deref();
+        let file = file.map_or(String::new(), |path| path.display().to_string());
+        format!("{} URLs of {file}", plan.workload.requests.len())
+    })
+}
+
 fn prepare(flags: &RunFlags) -> Result<(Plan, Duration, String), String> {
     let (mut template, expected) = (flags.load.template()?, flags.load.expected());
     if flags.sse {
@@ -178,6 +192,7 @@ fn prepare(flags: &RunFlags) -> Result<(Plan, Duration, String), String> {
         None => Length::Time(parse_duration(&flags.duration)?),
     };
     let length = flags.rate.length(length);
+    flags.progress.check()?;
     let warmup = parse_time("--warmup", &flags.warmup, DURATION_SECONDS_MAX)?;
     let noise_time = parse_time("--noise-floor", &flags.noise_floor, 60.0)?;
     let (engine, engine_name) = flags.load.engine()?;
@@ -200,13 +215,17 @@ fn measure_noise(
     plan: &Plan,
     time: Duration,
     stop: &Arc<Stop>,
+    watching: Watching,
 ) -> Result<Option<NoiseFloor>, RunFailure> {
     if time.is_zero() {
         return Ok(None);
     }
     let mut progress = Progress::new(plan);
-    progress
-        .show("measuring the noise floor: this machine's own lag, and an echo at the same rate");
+    if watching != Watching::None {
+        progress.show(
+            "measuring the noise floor: this machine's own lag, and an echo at the same rate",
+        );
+    }
     match noise::measure(plan, time, stop) {
         Ok(noise) => Ok(Some(noise)),
         Err(RunFailure::Stopped) => Err(RunFailure::Stopped),
@@ -219,18 +238,18 @@ fn measure_noise(
 }
 
 struct RunObserver {
-    progress: Progress,
+    view: View,
     log: Option<HistogramLog<BufWriter<File>>>,
     log_error: Option<std::io::Error>,
 }
 
 impl Observer for RunObserver {
     fn started(&mut self, plan: &Plan) {
-        self.progress.started(plan);
+        self.view.started(plan);
     }
 
     fn interval(&mut self, point: &Point, interval: &Interval, so_far: &Outcome) {
-        self.progress.interval(point, interval, so_far);
+        self.view.interval(point, interval, so_far);
         if let Some(log) = &mut self.log
             && let Err(error) = log.append(so_far.began, point, &interval.latency)
         {

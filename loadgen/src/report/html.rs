@@ -33,7 +33,7 @@ pub fn render(report: &Report<'_>) -> String {
             &latency_over_time(report),
         ));
         body.push_str(&figure(
-            &format!("{time} of all over time"),
+            &format!("{} over time", report.words().all_times),
             &heat_map(report),
         ));
     }
@@ -248,7 +248,7 @@ fn heat_map(report: &Report<'_>) -> String {
         }
     }
     chart::heat(
-        &format!("{} of all over time", report.words().time_heading),
+        &format!("{} over time", report.words().all_times),
         &seconds_axis(report),
         &y,
         &cells,

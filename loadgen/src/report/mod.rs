@@ -1,6 +1,6 @@
 //! What people and programs get to see of a run.
 //!
-//! People: [`terminal`], [`html`] with its [`chart`] and [`tables`], and [`progress`] while it goes on.
+//! People: [`terminal`], [`html`] with its [`chart`] and [`tables`], and [`live`] or [`progress`] while it goes on, as `view` chooses.
 //! Programs: [`json`], [`hgrm`] and [`hlog`]. `described` is what was to be done, in words; `words` is what it calls things; `encoded` are histograms as text; `saved` is a
 //! report as a file keeps it, and `merge` adds several; `streams` says what event streams got; `sample` is a run for the tests of all.
 
@@ -11,6 +11,7 @@ pub mod hgrm;
 pub mod hlog;
 pub mod html;
 pub mod json;
+pub mod live;
 pub mod merge;
 pub mod progress;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub mod saved;
 pub mod streams;
 pub mod tables;
 pub mod terminal;
+pub mod view;
 pub mod words;
 
 use hdrhistogram::Histogram;

@@ -13,6 +13,8 @@ pub struct Words {
     pub time: &'static str,
     /// At the head of a figure.
     pub time_heading: &'static str,
+    /// All of those.
+    pub all_times: &'static str,
     /// What came.
     pub came: &'static str,
 }
@@ -22,6 +24,7 @@ const OF_REQUESTS: Words = Words {
     per_second: "requests/s",
     time: "latency",
     time_heading: "Latency",
+    all_times: "All latencies",
     came: "Responses",
 };
 
@@ -30,6 +33,7 @@ const OF_EVENTS: Words = Words {
     per_second: "events/s",
     time: "delay",
     time_heading: "Delay",
+    all_times: "All delays",
     came: "Events",
 };
 

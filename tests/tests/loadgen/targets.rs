@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,7 +12,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 use slotway_tests::system::Folder;
 
-use super::{SHORT, answering, errors_of, loadgen, report, server};
+use super::{SHORT, answering, errors_of, loadgen, program, report, responder, server};
 
 /// Answers each request with 2 bytes over TLS; returns its port and its certificate as PEM.
 fn tls_server() -> (String, String) {
@@ -182,4 +183,63 @@ fn what_is_wrong_with_event_streams_is_said() {
     let early = event_server(0);
     let output = loadgen(&[&early, "--sse", "--rate", "5"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// Runs the program on a terminal of 100 × 30, and sends it SIGINT after `interrupt_after`.
+fn on_a_terminal(flags: &str, interrupt_after: Duration) -> (Option<i32>, String) {
+    let line = format!(
+        "stty cols 100 rows 30; exec {} role loadgen {flags}",
+        program().display()
+    );
+    let child = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("TERM", "xterm-256color")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("script, of util-linux, starts");
+    let mut stdin = child.stdin.take().unwrap();
+    let typing = std::thread::spawn(move || {
+        std::thread::sleep(interrupt_after);
+        // Ctrl-C, as the terminal turns it into a signal; in vain once it has ended.
+        let _ = stdin.write_all(b"\x03");
+        std::thread::sleep(Duration::from_secs(5));
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(typing);
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
+}
+
+#[test]
+fn a_terminal_shows_the_run_on_its_whole_screen_and_gets_it_back() {
+    const ENTER: &str = "\x1b[?1049h";
+    const LEAVE: &str = "\x1b[?1049l";
+    let (_responder, url) = responder(&[]);
+    let flags = format!("{url} -d 600ms --noise-floor 0 --warmup 0");
+    for (interrupt_after, seconds, code) in [(60, "600ms", 0), (1, "20s", 130)] {
+        let flags = flags.replace("600ms", seconds);
+        let (status, shown) = on_a_terminal(&flags, Duration::from_secs(interrupt_after));
+        assert_eq!(status, Some(code), "{shown}");
+        let (live, report) = shown.split_once(LEAVE).expect("the screen is given back");
+        assert!(live.contains(ENTER) && live.contains("so far"), "{live}");
+        assert!(
+            report.contains("requests/s") && report.contains("p99.9"),
+            "{report}"
+        );
+    }
+    let (status, shown) = on_a_terminal(
+        &format!("{flags} --progress lines"),
+        Duration::from_secs(60),
+    );
+    assert_eq!(status, Some(0));
+    assert!(
+        !shown.contains(ENTER) && shown.contains("errors"),
+        "{shown}"
+    );
+    let output = loadgen(&[&url, "-d", "1s", "--progress", "live"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(errors_of(&output).contains("--progress live: stderr is no terminal"));
 }
