@@ -331,6 +331,13 @@ pub const LINGER_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// wakes that got lost.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How long a worker may leave the messages of its session unread before a connection that it has
+/// upgraded is ended.
+pub const HAND_OVER_TIME: Duration = Duration::from_secs(1);
+
+/// How often it is tried meanwhile.
+pub const HAND_OVER_PAUSE: Duration = Duration::from_millis(2);
+
 /// How long a completion may wait unrung before its wake counts as lost. A
 /// worker that is scheduled out between answering and ringing takes less.
 pub const LOST_WAKE_TIME: Duration = Duration::from_millis(200);

@@ -30,6 +30,9 @@ pub struct RegisterRequest {
     /// ASCII.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// It can be handed the sockets of clients that upgrade their connections (WebSocket).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub upgrades: bool,
     /// It has been attached before, and comes back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub returns: bool,

@@ -1,6 +1,9 @@
 //! Field syntax that hub and workers judge alike (RFC 9110 section 5), and the
 //! fields that only the hub may write.
 
+/// By which a worker takes up the protocol that a client offers (RFC 9110 section 15.2.2).
+pub const SWITCHING_PROTOCOLS: u16 = 101;
+
 /// tchar of RFC 9110 section 5.6.2.
 #[inline]
 pub fn is_token_byte(byte: u8) -> bool {
@@ -37,10 +40,11 @@ pub fn is_close(name: &[u8], value: &[u8]) -> bool {
 }
 
 /// Whether a worker may set a field in a response of this status: of the hub's only
-/// [`is_close`], and the Upgrade that a 426 must have (RFC 9110 section 15.5.22).
+/// [`is_close`], and the Upgrade that a 101 and a 426 must have (RFC 9110 sections 15.2.2 and
+/// 15.5.22).
 #[inline]
 pub fn may_be_a_workers(name: &[u8], value: &[u8], status: u16) -> bool {
     !is_the_hubs(name)
         || is_close(name, value)
-        || (status == 426 && name.eq_ignore_ascii_case(b"upgrade"))
+        || (matches!(status, SWITCHING_PROTOCOLS | 426) && name.eq_ignore_ascii_case(b"upgrade"))
 }

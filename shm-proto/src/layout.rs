@@ -43,7 +43,7 @@ pub use crate::offsets::{LaneOffsets, SlotOffsets};
 
 /// Rises whenever anything in this file changes its meaning. Hub and worker
 /// must have the same one.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// First word of both regions: `slotway` in ASCII, then a zero.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"slotway\0");
@@ -109,7 +109,7 @@ pub struct RequestHead {
     pub generation: u32,
     /// Index of the route in the worker's registration.
     pub route_index: u32,
-    /// A [`crate::Method`].
+    /// A [`crate::Method`]; 0 for another, which `method_token` has.
     pub method: u32,
     /// See [`request_flags`].
     pub flags: u32,
@@ -139,8 +139,10 @@ pub struct RequestHead {
     pub peer_address: [u8; 16],
     /// Peer port; 0 where there is none.
     pub peer_port: u32,
+    /// The token of a method that is no [`crate::Method`].
+    pub method_token: Span,
     /// Zero.
-    pub reserved: [u32; 7],
+    pub reserved: [u32; 5],
 }
 
 /// Words of a slot that the hub may write while the worker works on it. All
@@ -197,6 +199,10 @@ pub mod response_flags {
     /// The body is a part of the request's arena, where it stands already: `body_offset` counts
     /// from that one's start. Only of a body that does not stream.
     pub const BODY_IN_REQUEST: u32 = 1 << 1;
+    /// The status is 101, and the worker takes over the client's socket: see
+    /// [`upgrade`](crate::upgrade). Only of a request that has
+    /// [`UPGRADES`](super::request_flags::UPGRADES).
+    pub const UPGRADES: u32 = 1 << 2;
 }
 
 /// Words of a slot that the worker writes one by one, tagged as in
@@ -232,6 +238,8 @@ pub mod request_flags {
     pub const HTTP_1_0: u32 = 1 << 2;
     /// A trusted proxy says that the client spoke TLS to it.
     pub const HTTPS: u32 = 1 << 3;
+    /// The client offers another protocol in its Upgrade field, and the worker may take it up.
+    pub const UPGRADES: u32 = 1 << 4;
 }
 
 macro_rules! check_layout {
@@ -252,7 +260,7 @@ check_layout!(RequestHead, 128, 8, {
     generation at 0, route_index at 4, method at 8, flags at 12, target at 16, path at 24,
     query at 32, fields_offset at 40, field_count at 44, params_offset at 48, param_count at 52,
     body_offset at 56, body_ring_bytes at 60, body_bytes at 64, deadline_ns at 72,
-    peer_address at 80, peer_port at 96, reserved at 100,
+    peer_address at 80, peer_port at 96, method_token at 100, reserved at 108,
 });
 check_layout!(RequestWords, 64, 8, { body_produced at 0, body_end at 8, response_consumed at 16, cancelled at 24, reserved at 32 });
 check_layout!(ResponseHead, 64, 8, {

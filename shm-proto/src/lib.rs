@@ -24,7 +24,7 @@
 //! Reading order: [`layout`] (the map, with `offsets`), [`limits`], [`ring`], [`doorbell`],
 //! [`tagged`] (words of one use of a slot), [`byte_ring`] (bodies that stream), [`claim`]
 //! (whether a request was begun), [`field`], [`packet`], [`message`] (how a worker
-//! attaches), [`registration`], [`admin`] (how a hub is asked), [`accounts`] (users by name), [`api`] (the documents of HTTP) and `method`; then the files with unsafe code, [`memory`], [`region`] and
+//! attaches), [`registration`], [`upgrade`] (client sockets that are handed over), [`admin`] (how a hub is asked), [`accounts`] (users by name), [`api`] (the documents of HTTP) and `method`; then the files with unsafe code, [`memory`], [`region`] and
 //! [`credentials`].
 //! `atomic` is the door to std's or loom's atomics; `just loom` checks the
 //! protocol with the latter (`tests/loom.rs`).
@@ -65,6 +65,8 @@ pub mod region;
 pub mod registration;
 pub mod ring;
 pub mod tagged;
+#[cfg(not(loom))]
+pub mod upgrade;
 
 pub use byte_ring::{BodyEnd, ByteRing};
 pub use method::Method;

@@ -48,6 +48,13 @@ pub const REGION_BYTES_MAX: u64 = 1 << 40;
 /// An event that a worker sends over its session.
 pub const EMIT_BYTES_MAX: usize = 64 * 1024;
 
+/// What a client has sent behind the head of a request by which it upgrades its connection, and
+/// that is handed to the worker with its socket.
+pub const HANDED_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest value of the Upgrade field that a worker gets to see.
+pub const UPGRADE_BYTES_MAX: usize = 256;
+
 /// A piece of a registration that comes over the attach socket.
 pub const REGISTER_PIECE_BYTES_MAX: usize = 32 * 1024;
 

@@ -8,6 +8,7 @@
 //!                                       or Refusal, then close
 //!   Emit             ───────────────▶   any number of times: an event for `/events`
 //!   Leaving          ───────────────▶   some time; the hub lets the worker finish
+//!                    ◀──────────────▶   client sockets: see `upgrade`
 //!                    ◀───────────────   Moving, perhaps: attach to the new hub as well
 //!                    ◀───────────────   Goodbye, some time, then close
 //! ```
@@ -36,6 +37,9 @@ pub(crate) const KIND_REGISTER: u32 = 8;
 pub(crate) const KIND_NOT_REGISTERED: u32 = 9;
 pub(crate) const KIND_COMMAND: u32 = 10;
 pub(crate) const KIND_REPLY: u32 = 11;
+pub(crate) const KIND_HAND_OVER: u32 = 12;
+pub(crate) const KIND_HELD: u32 = 13;
+pub(crate) const KIND_RELEASED: u32 = 14;
 
 /// Longest packet of a worker that has attached: an event.
 pub const WORKER_PACKET_BYTES_MAX: usize = size_of::<Envelope>() + EMIT_BYTES_MAX;

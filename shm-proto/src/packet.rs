@@ -37,6 +37,15 @@ pub fn set_timeout(socket: impl AsFd, limit: Duration) -> io::Result<()> {
 
 /// Sends one packet, never raising SIGPIPE.
 pub fn send(socket: impl AsFd, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(socket, packet, fds, SendFlags::empty())
+}
+
+fn send_with(
+    socket: impl AsFd,
+    packet: &[u8],
+    fds: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> io::Result<()> {
     assert!(fds.len() <= FD_COUNT_MAX, "limits.rs bounds the lanes");
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FD_COUNT_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -48,7 +57,7 @@ pub fn send(socket: impl AsFd, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Res
         socket,
         &[IoSlice::new(packet)],
         &mut ancillary,
-        SendFlags::NOSIGNAL,
+        SendFlags::NOSIGNAL | flags,
     )?;
     debug_assert_eq!(sent, packet.len(), "a packet goes whole or not at all");
     Ok(())
@@ -67,10 +76,8 @@ pub fn send_last(socket: impl AsFd, packet: &[u8]) -> io::Result<()> {
 }
 
 /// Sends one packet if there is room for it at once; else the error is `WouldBlock`.
-pub fn send_now(socket: impl AsFd, packet: &[u8]) -> io::Result<()> {
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    rustix::net::send(socket, packet, flags)?;
-    Ok(())
+pub fn send_now(socket: impl AsFd, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_with(socket, packet, fds, SendFlags::DONTWAIT)
 }
 
 /// Receives one packet. Descriptors nobody expected are closed on drop, those

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
-use slotway_shm_proto::layout::{Geometry, ResponseHead};
+use slotway_shm_proto::layout::{Geometry, ResponseHead, response_flags};
 use slotway_shm_proto::message::{FromHub, Goodbye, Hello};
 use slotway_shm_proto::packet;
 use slotway_shm_proto::region::WorkerRegions;
@@ -11,6 +11,7 @@ use slotway_shm_proto::registration::Register;
 use slotway_shm_proto::ring::{
     CompletionKind, CompletionProducer, Entry, SubmissionIn, SubmissionKind,
 };
+use slotway_shm_proto::upgrade::{HAND_OVER_PACKET_BYTES_MAX, HandOver, Sockets};
 
 use crate::http;
 use crate::system::{HubPart, PATIENCE};
@@ -42,7 +43,14 @@ fn register_route(hub: &HubPart, name: &str, path: &str, sse: bool) -> [u8; 32] 
 }
 
 fn register_routes(hub: &HubPart, name: &str, routes: &[serde_json::Value]) -> [u8; 32] {
-    let document = serde_json::json!({"name": name, "routes": routes});
+    register_document(
+        hub,
+        name,
+        &serde_json::json!({"name": name, "routes": routes}),
+    )
+}
+
+fn register_document(hub: &HubPart, name: &str, document: &serde_json::Value) -> [u8; 32] {
     let body = document.to_string();
     let response = http::request(hub.address, "POST", "/internal/register", body.as_bytes());
     assert_eq!(response.status, 200, "{}", response.text());
@@ -116,6 +124,15 @@ impl FakeWorker {
         worker
     }
 
+    /// Registers `GET path`, and that it takes clients' sockets, and attaches.
+    pub fn attach_for_upgrades(hub: &HubPart, name: &str, path: &str) -> Self {
+        let routes = serde_json::json!([{"method": "GET", "path": path}]);
+        let document = serde_json::json!({"name": name, "routes": routes, "upgrades": true});
+        let worker = Self::attach_as(hub, register_document(hub, name, &document));
+        hub.part.wait_for_log(&format!("worker=\"{name}\""));
+        worker
+    }
+
     fn attach_as(hub: &HubPart, worker_id: [u8; 32]) -> Self {
         let socket = connect(hub);
         packet::send(&socket, &hello(worker_id), &[]).expect("the hub reads");
@@ -182,6 +199,68 @@ impl FakeWorker {
             request.slot_index,
             request.generation,
         );
+    }
+
+    /// Publishes a whole response.
+    pub fn respond_with(
+        &self,
+        request: &Entry<SubmissionKind>,
+        status: u32,
+        fields: &str,
+        body: &[u8],
+    ) {
+        self.write_arena(request.slot_index, 0, fields.as_bytes());
+        self.write_arena(request.slot_index, fields.len() as u32, body);
+        let head = ResponseHead {
+            generation: request.generation,
+            status,
+            fields_bytes: fields.len() as u32,
+            body_offset: fields.len() as u32,
+            body_bytes: body.len() as u64,
+            ..ResponseHead::default()
+        };
+        self.respond(request, &head);
+    }
+
+    /// Publishes a 101, with the flag that it needs or without.
+    pub fn respond_101(&self, request: &Entry<SubmissionKind>, has_flag: bool, fields: &str) {
+        self.write_arena(request.slot_index, 0, fields.as_bytes());
+        let head = ResponseHead {
+            generation: request.generation,
+            status: 101,
+            fields_bytes: fields.len() as u32,
+            body_offset: fields.len() as u32,
+            flags: if has_flag {
+                response_flags::UPGRADES
+            } else {
+                0
+            },
+            ..ResponseHead::default()
+        };
+        self.respond(request, &head);
+    }
+
+    /// Waits for the client's socket that a 101 was for, and what the client has sent behind its
+    /// request; `None` if the hub says that it does not come. What is of earlier ones is skipped.
+    pub fn take_socket(&self, request: &Entry<SubmissionKind>) -> Option<(OwnedFd, Vec<u8>)> {
+        loop {
+            let mut packet = packet::receive_up_to(&self.socket, HAND_OVER_PACKET_BYTES_MAX)
+                .expect("the hub says what becomes of it");
+            let message = HandOver::from_packet(&packet.bytes).expect("a message");
+            let message = message.expect("a hand-over");
+            let slot = message.slot;
+            if (slot.slot_index, slot.generation) != (request.slot_index, request.generation) {
+                continue;
+            }
+            assert_eq!(packet.fds.len(), usize::from(message.has_socket));
+            return Some((packet.fds.pop()?, message.first_bytes.to_vec()));
+        }
+    }
+
+    /// Says that so many sockets have ended.
+    pub fn say_released(&self, count: u32) {
+        let packet = Sockets::Released(count).to_packet();
+        packet::send(&self.socket, &packet, &[]).expect("the hub reads");
     }
 
     /// Writes into a slot's response arena.

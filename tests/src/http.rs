@@ -122,6 +122,12 @@ impl Connection {
         Ok(response)
     }
 
+    /// Reads to the end of the stream, whatever it is.
+    pub fn read_rest(&mut self, rest: &mut Vec<u8>) -> io::Result<()> {
+        rest.append(&mut self.buffer);
+        self.stream.read_to_end(rest).map(drop)
+    }
+
     /// Like [`Connection::read_response`], past interim responses: a client that has
     /// closed its side may be asked by one whether it is still there.
     pub fn read_final_response(&mut self, method: &str) -> io::Result<Response> {

@@ -33,6 +33,7 @@ pub mod sse_worker;
 pub mod successor;
 pub mod system;
 pub mod tidy;
+pub mod upgrade_worker;
 pub mod users;
 pub mod wrk;
 

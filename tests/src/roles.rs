@@ -17,6 +17,12 @@ use tokio::runtime::Runtime;
 )]
 #[path = "../../worker-sdk/examples/axum_service.rs"]
 pub mod axum_service;
+#[allow(
+    dead_code,
+    reason = "its main is for `cargo run --example axum_websocket`"
+)]
+#[path = "../../worker-sdk/examples/axum_websocket.rs"]
+pub mod axum_websocket;
 #[allow(dead_code, reason = "its main is for `cargo run --example echo`")]
 #[path = "../../worker-sdk/examples/echo.rs"]
 pub mod echo;
@@ -87,6 +93,15 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
                 worker
             })
         }
+        "websocket" => {
+            let worker = HubWorker::new(first, second, ());
+            run(async {
+                slotway_worker_sdk::serve(axum_websocket::router())
+                    .on(worker)
+                    .await
+            })
+        }
+        "upgrades" => run(crate::upgrade_worker::worker(first, second).run()),
         "sse" => run_until_told(crate::sse_worker::worker(first, second)),
         "odd" => run(crate::odd_worker::worker(first, second).run()),
         // With the hub of `HUB_URL`, as the README runs them.

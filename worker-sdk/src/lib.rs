@@ -98,6 +98,14 @@ pub mod extract {
     pub use crate::handler::rejection::Rejection;
 }
 
+/// Connections that a handler takes over, for WebSocket or any other protocol: see
+/// [`Upgrade`](upgrade::Upgrade).
+pub mod upgrade {
+    #[cfg(feature = "tokio")]
+    pub use crate::exchange::upgrade::UpgradedStream;
+    pub use crate::exchange::upgrade::{ConnectionCount, NotUpgraded, Upgrade, UpgradedConnection};
+}
+
 /// What a handler returns.
 pub mod response {
     pub use crate::exchange::response::{Response, ResponseBuilder};

@@ -14,6 +14,7 @@ use slotway_shm_proto::message::{
 };
 use slotway_shm_proto::packet;
 use slotway_shm_proto::registration::{NotRegistered, REGISTER_PACKET_BYTES_MAX, Register};
+use slotway_shm_proto::upgrade::Sockets;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::attach_queue::{AttachQueue, QueueLimits};
@@ -199,12 +200,14 @@ async fn read_first(socket: &OwnedFd) -> Result<First, Refusal> {
 
 /// Waits for the end of a session: its connection closes, its process ends
 /// (a child may hold the connection open), or it sends what it must not. Calls
-/// `leaving` when the worker says that it is, and `emit` with each event.
+/// `leaving` when the worker says that it is, `emit` with each event, and `sockets` with what it
+/// says of those that it was handed.
 pub async fn watch_session(
     socket: Arc<OwnedFd>,
     pid: Option<Pid>,
     leaving: impl Fn(),
     emit: impl Fn(&[u8]),
+    sockets: impl Fn(Sockets),
 ) -> &'static str {
     let process_end = async {
         let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
@@ -235,10 +238,15 @@ pub async fn watch_session(
                 {
                     leaving();
                 }
-                Ok(packet) if packet.fds.is_empty() => match Emit::from_packet(&packet.bytes) {
-                    Ok(Emit(document)) => emit(document),
-                    Err(_) => return "it sent an unexpected message",
-                },
+                Ok(packet) if packet.fds.is_empty() => {
+                    if let Ok(Some(said)) = Sockets::from_packet(&packet.bytes) {
+                        sockets(said);
+                    } else if let Ok(Emit(document)) = Emit::from_packet(&packet.bytes) {
+                        emit(document);
+                    } else {
+                        return "it sent an unexpected message";
+                    }
+                }
                 Ok(_) => return "it sent an unexpected message",
                 Err(_) => return "its connection closed",
             }

@@ -79,6 +79,7 @@ pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlEr
             .started_ms
             .map(|started_ms| started_ms.min(clock::unix_seconds() * 1000 + 999)),
         version: document.version,
+        upgrades: document.upgrades,
         returns: document.returns,
         routes,
         options,

@@ -57,7 +57,8 @@ impl Drop for Entered {
             self.state.close();
         }
         self.reactor.connections.remove(self.state.id());
-        if !self.state.is_operator() {
+        // The worker says when a connection ends that it has been handed.
+        if !self.state.is_operator() && !self.state.is_handed_over.get() {
             self.reactor.shared.admission.leave();
         }
     }
@@ -99,6 +100,7 @@ async fn run(wire: &mut Wire, call: &mut Call) {
             }
             AfterRequest::Close => return wire.linger().await,
             AfterRequest::Reset => return wire.state.stream().reset(),
+            AfterRequest::HandedOver => return wire.state.is_handed_over.set(true),
         }
     }
 }

@@ -9,7 +9,7 @@ use slotway_shm_proto::Method;
 use super::{auth, cors, identity, operations};
 use crate::http::forwarded::{self, Client};
 use crate::http::framing::Framing;
-use crate::http::head::{bytes_of, text_of, value_in};
+use crate::http::head::{bytes_of, text_of};
 use crate::http::local_reply::LocalReply;
 use crate::limits::CONTROL_BODY_BYTES_MAX;
 use crate::logging;
@@ -107,25 +107,11 @@ async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, Ear
             return Box::pin(stream::serve_own(wire, call, method, own)).await;
         }
     }
-    if asks_for_websocket(wire, call) {
-        let why = "WebSocket connections are not supported through the hub";
-        return Err(LocalReply::error(501, why).into());
-    }
     drop_untrusted(wire, call);
     match proxy::serve(wire, call, method).await? {
         Served::Responded(after) => Ok(after),
         Served::IsEventStream(route) => Box::pin(stream::serve_route(wire, call, *route)).await,
     }
-}
-
-/// Whether it is a handshake of RFC 6455. A client of that waits for 101 and would take an
-/// ordinary response for a broken server.
-fn asks_for_websocket(wire: &Wire, call: &Call) -> bool {
-    let upgrade = || value_in(&call.head.dropped, &wire.input, b"upgrade");
-    // Few requests have fields that a worker does not get, so this is quick.
-    !call.head.dropped.is_empty()
-        && upgrade().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
-        && call.head.has_field(&wire.input, b"sec-websocket-key")
 }
 
 /// Who asks: the peer, or whom a trusted proxy names.

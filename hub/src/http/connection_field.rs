@@ -17,6 +17,8 @@ pub struct ConnectionOptions {
     pub close: bool,
     /// `keep-alive`
     pub keep_alive: bool,
+    /// `upgrade`: the Upgrade field is meant for the hub
+    pub upgrade: bool,
     /// There are others, which name fields to drop.
     pub nominates: bool,
     count: usize,
@@ -36,6 +38,8 @@ impl ConnectionOptions {
                 self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
             } else if is_end_to_end(option) {
                 return Err(HeadError::BadRequest(
                     "the Connection field names an end-to-end field",

@@ -1,6 +1,8 @@
 //! Responses: status line, fields and framing, written behind the end of a
 //! buffer that is then sent whole.
 
+use slotway_shm_proto::field::SWITCHING_PROTOCOLS;
+
 use crate::decimal::push_decimal;
 
 /// How a body is framed towards the client.
@@ -12,7 +14,7 @@ pub enum BodyFraming {
     Chunked,
     /// By the end of the connection, for HTTP/1.0.
     UntilClose,
-    /// No body and no length: 204, 304.
+    /// No body and no length: 101, 204, 304.
     None,
 }
 
@@ -124,12 +126,13 @@ pub const UPGRADE_REQUIRED: u16 = 426;
 
 /// Whether a response of this status has no body (RFC 9110 section 6.4.1).
 pub fn is_bodiless(status: u16) -> bool {
-    matches!(status, 204 | 304)
+    matches!(status, SWITCHING_PROTOCOLS | 204 | 304)
 }
 
 /// The reason phrase (RFC 9110 section 15); empty where there is none.
 fn reason(status: u16) -> &'static str {
     match status {
+        101 => "Switching Protocols",
         200 => "OK",
         201 => "Created",
         202 => "Accepted",

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 
 use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::{FieldEntry, Span};
-use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
+use slotway_shm_proto::limits::{REQUEST_FIELD_COUNT_MAX, UPGRADE_BYTES_MAX};
 
 use super::connection_field::ConnectionOptions;
 use super::error::HeadError;
@@ -44,6 +44,9 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// The client waits for 100 before it sends the body.
     pub expects_continue: bool,
+    /// What the connection could speak instead of HTTP, as the client offers it: the value of its
+    /// Upgrade field.
+    pub upgrade: Option<Span>,
     /// Bytes of the head, the blank line included.
     pub bytes: usize,
 }
@@ -120,6 +123,7 @@ impl Default for RequestHead {
             framing: Framing::Length(0),
             keep_alive: true,
             expects_continue: false,
+            upgrade: None,
             bytes: 0,
         }
     }
@@ -174,6 +178,8 @@ impl RequestHead {
         self.fields.clear();
         self.dropped.clear();
         self.expects_continue = false;
+        self.upgrade = None;
+        let mut upgrade_count = 0;
         let (mut content_length, mut chunked) = (None, false);
         let mut host_count = 0;
         let mut options = ConnectionOptions::default();
@@ -186,6 +192,11 @@ impl RequestHead {
             match kind_of(field.name) {
                 FieldKind::EndToEnd => self.fields.push(entry),
                 FieldKind::HopByHop => self.dropped.push(entry),
+                FieldKind::Upgrade => {
+                    upgrade_count += 1;
+                    self.upgrade = Some(entry.value);
+                    self.dropped.push(entry);
+                }
                 FieldKind::Host => {
                     host_count += 1;
                     target::check_authority(field.value)?;
@@ -233,6 +244,12 @@ impl RequestHead {
             target::check_authority(authority)?;
         }
         self.framing = framing_of(content_length, chunked, self.http_1_0)?;
+        // With a body, that would have to be read first (RFC 9110 section 7.8).
+        let may_upgrade =
+            options.upgrade && upgrade_count == 1 && !self.http_1_0 && !self.has_body();
+        self.upgrade = self
+            .upgrade
+            .filter(|value| may_upgrade && (1..=UPGRADE_BYTES_MAX as u32).contains(&value.bytes));
         self.keep_alive = !options.close && (!self.http_1_0 || options.keep_alive);
         Ok(())
     }
@@ -274,6 +291,7 @@ impl RequestHead {
 enum FieldKind {
     EndToEnd,
     HopByHop,
+    Upgrade,
     Host,
     ContentLength,
     TransferEncoding,
@@ -288,7 +306,8 @@ fn kind_of(name: &str) -> FieldKind {
         2 if is("te") => FieldKind::HopByHop,
         4 if is("host") => FieldKind::Host,
         6 if is("expect") => FieldKind::Expect,
-        7 if is("upgrade") || is("trailer") => FieldKind::HopByHop,
+        7 if is("upgrade") => FieldKind::Upgrade,
+        7 if is("trailer") => FieldKind::HopByHop,
         10 if is("connection") => FieldKind::Connection,
         10 if is("keep-alive") => FieldKind::HopByHop,
         // For the hub alone.

@@ -109,6 +109,11 @@ impl Exchange {
         self.lane.keep(self.slot_index, None)
     }
 
+    /// The slot's place in its lane.
+    pub fn slot_index(&self) -> u32 {
+        self.slot_index
+    }
+
     /// Which use of the slot it is.
     pub fn generation(&self) -> u32 {
         self.generation

@@ -2,6 +2,7 @@
 //! [`WorkerResponse`] whose ranges are known to lie in the arena.
 
 use slotway_shm_proto::ByteRing;
+use slotway_shm_proto::field::SWITCHING_PROTOCOLS;
 use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, ResponseHead, response_flags};
 use slotway_shm_proto::limits::{
     BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX, RESPONSE_STATUSES,
@@ -93,9 +94,12 @@ pub fn check(
             bytes: head.body_bytes as u32,
         })
     };
-    let status = RESPONSE_STATUSES
-        .contains(&head.status)
-        .then_some(head.status as u16);
+    let may_be = if head.flags & response_flags::UPGRADES != 0 {
+        head.status == u32::from(SWITCHING_PROTOCOLS) && !streams
+    } else {
+        RESPONSE_STATUSES.contains(&head.status)
+    };
+    let status = may_be.then_some(head.status as u16);
     Ok(WorkerResponse {
         status,
         fields_bytes: head.fields_bytes,
@@ -211,5 +215,15 @@ mod tests {
             let head = ResponseHead { status, ..head() };
             assert_eq!(check(&head, 7, ARENA, false).unwrap().status, None);
         }
+        let upgrade = |status| ResponseHead {
+            status,
+            flags: response_flags::UPGRADES,
+            body_ring_bytes: ARENA - 24,
+            ..head()
+        };
+        let status = |status, streams| check(&upgrade(status), 7, ARENA, streams).unwrap().status;
+        assert_eq!(status(101, false), Some(101));
+        assert_eq!(status(101, true), None);
+        assert_eq!(status(200, false), None);
     }
 }

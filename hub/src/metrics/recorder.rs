@@ -11,6 +11,8 @@ use super::route::RouteId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum StatusClass {
+    /// 101: the connection went over to the worker.
+    Upgraded,
     /// 2xx.
     Success,
     /// 3xx.
@@ -25,7 +27,8 @@ pub enum StatusClass {
 
 impl StatusClass {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::Upgraded,
         Self::Success,
         Self::Redirection,
         Self::ClientError,
@@ -37,6 +40,7 @@ impl StatusClass {
     #[inline]
     pub fn of(status: u16) -> Self {
         match status {
+            100..200 => Self::Upgraded,
             200..300 => Self::Success,
             300..400 => Self::Redirection,
             400..500 => Self::ClientError,
@@ -48,6 +52,7 @@ impl StatusClass {
     /// As a label.
     pub fn label(self) -> &'static str {
         match self {
+            Self::Upgraded => "1xx",
             Self::Success => "2xx",
             Self::Redirection => "3xx",
             Self::ClientError => "4xx",

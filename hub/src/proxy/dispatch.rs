@@ -6,12 +6,13 @@ use std::rc::Rc;
 use rustix::io::Errno;
 use slotway_net::monotonic_ns;
 use slotway_shm_proto::Method;
+use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 
 use super::fill::{self, BodyPlace, DispatchBody, NO_BODY, Request};
 use super::reserve::{Need, Reservation, reserve};
-use super::{absent, outcome, wait};
+use super::{absent, outcome, upgrade, wait};
 use crate::clock;
-use crate::http::head::text_of;
+use crate::http::head::{bytes_of, text_of};
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
 use crate::lanes::streams::StreamClient;
@@ -198,6 +199,12 @@ fn attempt(
         if first.is_sse {
             return Ok(DispatchOutcome::IsEventStream(route()));
         }
+        if call.head.upgrade.is_some()
+            && !first.session.upgrades.takes_sockets()
+            && asks_for_websocket(wire, call)
+        {
+            return Err(upgrade::not_taken(&first.session).into());
+        }
         if !take_turn(table, wire, call, first.route(), granted) {
             return Ok(DispatchOutcome::MustWait(Need::Turn, route()));
         }
@@ -225,7 +232,9 @@ fn attempt(
             exchange.begin_stream(Rc::clone(&wire.state) as Rc<dyn StreamClient>);
         }
         let id = wire.state.request_id.borrow();
-        let given = call.given_fields(&id);
+        let upgrade = upgrade_of(wire, call, &exchange);
+        call.offers_upgrade = upgrade.is_some();
+        let given = call.given_fields(&id, upgrade);
         let request = Request {
             given: given.as_slice(),
             head: &call.head,
@@ -240,6 +249,7 @@ fn attempt(
                 DispatchBody::Stream(_) => 0,
             },
             wants_times: call.is_measured(),
+            offers_upgrade: call.offers_upgrade,
         };
         let place = fill::write(&request, &exchange, &mut reactor.scratch.borrow_mut())
             .map_err(|error| LocalReply::error(error.status(), error.to_string()))?;
@@ -257,6 +267,23 @@ fn attempt(
         }
         Ok(DispatchOutcome::Dispatched(exchange, place))
     })
+}
+
+/// What the client offers to speak, if the worker may take that up.
+#[inline]
+fn upgrade_of<'w>(wire: &'w Wire, call: &Call, exchange: &Exchange) -> Option<&'w [u8]> {
+    let value = call.head.upgrade?;
+    let session = &exchange.lane().session;
+    let has_room = call.head.fields.len() < REQUEST_FIELD_COUNT_MAX;
+    (has_room && session.upgrades.takes_sockets()).then(|| bytes_of(&wire.input, value))
+}
+
+/// Whether it is a handshake of RFC 6455.
+#[cold]
+fn asks_for_websocket(wire: &Wire, call: &Call) -> bool {
+    let protocol = call.head.upgrade.map(|value| bytes_of(&wire.input, value));
+    protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"))
+        && call.head.has_field(&wire.input, b"sec-websocket-key")
 }
 
 /// Whether the request has its place among those of its route that workers may have at a time,

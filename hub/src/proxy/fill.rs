@@ -62,6 +62,8 @@ pub struct Request<'r> {
     pub deadline_ns: u64,
     /// Ask the worker for its times.
     pub wants_times: bool,
+    /// The worker may take up the protocol that the client offers.
+    pub offers_upgrade: bool,
 }
 
 /// Where the body goes that [`write`] has not written.
@@ -158,7 +160,8 @@ pub fn write(
             Peer::Tcp(address) => u32::from(address.port()),
             Peer::Unix => 0,
         },
-        reserved: [0; 7],
+        method_token: Span::default(),
+        reserved: [0; 5],
     });
     Ok(match request.body {
         DispatchBody::Whole {
@@ -181,6 +184,7 @@ fn flags_of(request: &Request<'_>) -> u32 {
         (request.wants_times, request_flags::WANTS_TIMES),
         (request.head.http_1_0, request_flags::HTTP_1_0),
         (request.client.is_https, request_flags::HTTPS),
+        (request.offers_upgrade, request_flags::UPGRADES),
     ];
     flags
         .into_iter()

@@ -3,7 +3,7 @@
 //! [`dispatch`] finds the worker, [`reserve`] takes a slot, [`fill`] writes the request into it,
 //! [`wait`] is what happens when there is none, [`absent`] when there is no worker, [`upload`] and [`download`] are bodies that
 //! stream, [`reply`] awaits the response and sends it, [`retry`] gives what a dead worker
-//! had not begun to another, and [`outcome`] names what can happen instead of a response.
+//! had not begun to another, [`upgrade`] hands a client over to its worker, and [`outcome`] names what can happen instead of a response.
 
 pub mod absent;
 pub mod dispatch;
@@ -13,6 +13,7 @@ pub mod outcome;
 pub mod reply;
 pub mod reserve;
 mod retry;
+mod upgrade;
 mod upload;
 pub mod wait;
 

@@ -4,11 +4,12 @@ use std::rc::Rc;
 
 use slotway_net::monotonic_ns;
 use slotway_shm_proto::Method;
+use slotway_shm_proto::field::SWITCHING_PROTOCOLS;
 use slotway_shm_proto::layout::BODY_BYTES_UNKNOWN;
 
 use super::download::{self, Download};
 use super::outcome::{self, Awaited};
-use super::{retry, wait};
+use super::{retry, upgrade, wait};
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::field_section::{self, FieldSection};
 use crate::http::local_reply::LocalReply;
@@ -93,6 +94,9 @@ pub async fn send(
 ) -> Result<AfterRequest, EarlyEnd> {
     if let Some(moments) = call.moments() {
         (moments.taken_ns, moments.responded_ns) = response.times_ns;
+    }
+    if response.status == Some(SWITCHING_PROTOCOLS) {
+        return Box::pin(upgrade::accept(wire, call, exchange, response)).await;
     }
     if response.has_failed {
         outcome::handler_failed(&exchange, response.status.unwrap_or_default());
@@ -182,7 +186,8 @@ fn framing_of(call: &Call, status: u16, body: &ResponseBody) -> BodyFraming {
     }
 }
 
-fn encode_head(
+/// Writes the head of a response. The error says why it must not be sent.
+pub fn encode_head(
     wire: &mut Wire,
     call: &mut Call,
     exchange: &Exchange,
@@ -191,7 +196,7 @@ fn encode_head(
 ) -> Result<AfterRequest, String> {
     let status = response
         .status
-        .ok_or("its status is not within 200 to 599")?;
+        .ok_or("its status is not within 200 to 599, nor 101 of an upgrade")?;
     let framing = framing_of(call, status, &response.body);
     let start = wire.output.len();
     wire.start_response(status, framing, Persistence::Stays);
@@ -219,7 +224,7 @@ fn encode_head(
         }
     }
     wire.append_request_id(fields_start);
-    if status == encode::UPGRADE_REQUIRED {
+    if matches!(status, encode::UPGRADE_REQUIRED | SWITCHING_PROTOCOLS) {
         // Who sends Upgrade must say that it is for this connection alone.
         encode::field(&mut wire.output, "Connection", "upgrade");
     }

@@ -50,6 +50,8 @@ pub struct ConnectionState {
     pub(crate) sender: Cell<Option<Client>>,
     /// It began with one.
     pub(crate) is_proxied: Cell<bool>,
+    /// A worker has it.
+    pub(crate) is_handed_over: Cell<bool>,
 }
 
 /// What the client takes of a write that takes long.
@@ -82,6 +84,7 @@ impl ConnectionState {
             request_id: RefCell::default(),
             sender: Cell::new(None),
             is_proxied: Cell::new(false),
+            is_handed_over: Cell::new(false),
         }
     }
 

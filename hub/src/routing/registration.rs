@@ -97,6 +97,8 @@ pub struct Registration {
     pub started_ms: Option<u64>,
     /// The version of its program, if it says so.
     pub version: Option<String>,
+    /// It can be handed client sockets.
+    pub upgrades: bool,
     /// It has been attached before.
     pub returns: bool,
     /// Its routes.
@@ -135,6 +137,9 @@ pub struct ExpectedWorker {
     /// See [`Registration::version`].
     #[serde(default)]
     pub version: Option<String>,
+    /// See [`Registration::upgrades`].
+    #[serde(default)]
+    pub upgrades: bool,
     /// Its routes.
     pub routes: Vec<ExpectedRoute>,
     /// Its user.

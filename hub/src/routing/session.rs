@@ -11,6 +11,7 @@ use slotway_shm_proto::layout::Geometry;
 use slotway_shm_proto::region::HubRegions;
 
 use super::registration::{RouteOptions, RouteSpec};
+use super::upgrades::Upgrades;
 use crate::metrics::route::RouteId;
 
 /// Whether a session takes requests. The control thread decides, and the route table says
@@ -67,6 +68,8 @@ pub struct Session {
     /// When it last turned out to have answered something, on the coarse clock; looked
     /// at by pings.
     pub alive_at_ms: AtomicU64,
+    /// The client sockets that its worker has been handed.
+    pub upgrades: Upgrades,
     /// Who still holds a lane of it.
     pub open_lanes: OpenLanes,
 }
@@ -120,6 +123,7 @@ impl Session {
             ringers: Vec::new(),
             may_emit: true,
             alive_at_ms: 0.into(),
+            upgrades: Upgrades::default(),
             open_lanes: OpenLanes::new(geometry.lane_count()),
         }
     }

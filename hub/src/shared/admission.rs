@@ -41,7 +41,18 @@ impl Admission {
 
     /// A connection has ended.
     pub fn leave(&self) {
-        if self.count.fetch_sub(1, Ordering::Relaxed) == self.count_max {
+        self.release(1);
+    }
+
+    /// So many connections are counted that were not accepted here.
+    pub fn bring(&self, count: u32) {
+        self.count.fetch_add(count.into(), Ordering::Relaxed);
+    }
+
+    /// So many connections have ended that others hold.
+    pub fn release(&self, count: u32) {
+        let before = self.count.fetch_sub(count.into(), Ordering::Relaxed);
+        if count > 0 && before >= self.count_max {
             self.wake();
         }
     }

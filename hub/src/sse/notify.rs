@@ -265,6 +265,7 @@ fn try_submit(
             client: subscriber.client,
             deadline_ns: deadline_ms * 1_000_000,
             wants_times: false,
+            offers_upgrade: false,
         };
         fill::write(&request, &exchange, &mut Vec::new())
             .map_err(|error| LocalReply::error(error.status(), error.to_string()))?;

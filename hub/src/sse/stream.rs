@@ -288,7 +288,7 @@ fn subscriber(wire: &Wire, call: &Call, route: RouteSpec) -> Result<Subscriber, 
     let connection =
         new_id().map_err(|error| outcome::overloaded(&format!("cannot create an id: {error}")))?;
     let id = wire.state.request_id.borrow();
-    let given = call.given_fields(&id);
+    let given = call.given_fields(&id, None);
     let (head, head_bytes) = head_for_worker(&call.head, &wire.input[..call.head.bytes]);
     Ok(Subscriber {
         reactor: Rc::clone(&wire.reactor),

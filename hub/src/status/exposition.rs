@@ -304,6 +304,23 @@ impl Metrics {
                 states.map(move |(state, count)| ([("worker", *name), ("state", state)], count))
             }),
         )?;
+        let workers = self.0.workers.iter();
+        let held = workers.fold(std::collections::BTreeMap::new(), |mut held, worker| {
+            let name = worker.session.name.as_str();
+            let key = if by_name.contains_key(name) {
+                name
+            } else {
+                "other"
+            };
+            *held.entry(key).or_insert(0) += u64::from(worker.session.upgrades.count());
+            held
+        });
+        families.gauges(
+            "slotway_upgraded_connections",
+            "Client connections that workers hold, such as WebSockets; they count as connections",
+            held.into_iter()
+                .map(|(name, count)| ([("worker", name)], count)),
+        )?;
         families.counters(
             "slotway_sessions_ended",
             "Sessions of workers that have ended, by cause",

@@ -155,7 +155,10 @@ impl<'p> Tables<'p> {
             count => format!(", {count} {what}"),
         };
         let slots = worker.slots;
-        count(slots.open_streams, "streaming") + &count(slots.quarantined, "quarantined")
+        let held = worker.session.upgrades.count();
+        count(slots.open_streams, "streaming")
+            + &count(slots.quarantined, "quarantined")
+            + &count(held, "upgraded connections")
     }
 
     fn incident_class(&self, incident: &Incident) -> &'static str {

@@ -94,6 +94,7 @@ pub fn workers(observation: &Observation) -> Value {
             "started_ms": session.started_ms,
             "attached_ms": session.attached_ms,
             "threads": session.ringers.len(),
+            "upgraded_connections": session.upgrades.count(),
             "routes": session.routes.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "slots": {
                 "total": observation.slot_count,

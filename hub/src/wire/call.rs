@@ -36,6 +36,8 @@ pub enum AfterRequest {
     Close,
     /// It ends at once: the response could not be finished.
     Reset,
+    /// It is the worker's.
+    HandedOver,
 }
 
 /// What happens instead of a worker's response.
@@ -108,6 +110,8 @@ pub struct Call {
     pub is_retried: bool,
     /// The client has closed its sending side since the request came.
     pub is_half_closed: bool,
+    /// Its worker may take up the protocol that the client offers.
+    pub offers_upgrade: bool,
     /// The connection ends after it.
     pub is_last: bool,
     /// The peer must send the secret with every request.
@@ -134,7 +138,7 @@ pub struct Call {
 /// Names and values of fields that the hub gives a request.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GivenFields<'c> {
-    fields: [(&'static str, &'c [u8]); 2],
+    fields: [(&'static str, &'c [u8]); 3],
     count: usize,
 }
 
@@ -162,6 +166,7 @@ impl Call {
             deadline_ms: 0,
             is_retried: false,
             is_half_closed: false,
+            offers_upgrade: false,
             is_last: false,
             must_know_secret,
             origin: None,
@@ -184,6 +189,7 @@ impl Call {
         self.origin = None;
         self.is_retried = false;
         self.is_half_closed = false;
+        self.offers_upgrade = false;
     }
 
     /// Its head is whole: it is counted from now on. `is_measured` if it takes the times of
@@ -261,7 +267,9 @@ impl Call {
             AfterRequest::Next | AfterRequest::Drain(_) if self.head.http_1_0 => {
                 Persistence::StaysHttp10
             }
-            AfterRequest::Next | AfterRequest::Drain(_) => Persistence::Stays,
+            AfterRequest::Next | AfterRequest::Drain(_) | AfterRequest::HandedOver => {
+                Persistence::Stays
+            }
             AfterRequest::Close | AfterRequest::Reset => Persistence::Closes,
         }
     }
@@ -328,10 +336,14 @@ impl Call {
         }
     }
 
-    /// The fields that the hub gives the request for its worker.
+    /// The fields that the hub gives the request for its worker: its `upgrade` too, if the worker
+    /// may take that up.
     #[inline]
-    pub fn given_fields<'c>(&'c self, id: &'c str) -> GivenFields<'c> {
+    pub fn given_fields<'c>(&'c self, id: &'c str, upgrade: Option<&'c [u8]>) -> GivenFields<'c> {
         let mut given = GivenFields::default();
+        if let Some(upgrade) = upgrade {
+            given.push("upgrade", upgrade);
+        }
         // An event stream's notification has one more of the hub's.
         if self.head.fields.len() + given.fields.len() < REQUEST_FIELD_COUNT_MAX {
             if !self.keeps_id && !id.is_empty() {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::compare::render::Pair;
 use crate::compare::rounds::Metric;
-use crate::compare::statistics::{LEVEL, Ratio, refuted};
+use crate::compare::statistics::{GATE_LEVEL, Ratio, refuted};
 use crate::compare::verdict::Comparison;
 use crate::limits::RIGHT_SHARE_MIN;
 use crate::units;
@@ -98,7 +98,7 @@ struct Suspicion<'a> {
 
 /// Why the comparison has failed; empty if it has not. All conditions are judged together, by
 /// the intervals: the chance that any fails though nothing is beyond its margin is half of
-/// [`LEVEL`], as with one end of one interval.
+/// [`GATE_LEVEL`], as with one end of one interval.
 pub fn failures(gates: &[Gate], pairs: &[Pair<'_>]) -> Vec<String> {
     let mut failures = Vec::new();
     let mut suspicions = Vec::new();
@@ -126,7 +126,7 @@ pub fn failures(gates: &[Gate], pairs: &[Pair<'_>]) -> Vec<String> {
         .iter()
         .map(|suspicion| suspicion.chance)
         .collect();
-    let confirmed = suspicions.iter().zip(refuted(&chances, LEVEL / 2.0));
+    let confirmed = suspicions.iter().zip(refuted(&chances, GATE_LEVEL / 2.0));
     failures.extend(
         confirmed
             .filter(|(_, holds)| *holds)

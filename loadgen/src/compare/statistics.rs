@@ -5,6 +5,10 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 /// A chance of error that is taken: of intervals, and of all verdicts of a comparison together.
 pub const LEVEL: f64 = 0.05;
 
+/// The same for conditions that fail a build (`--fail-if`): one that fails by chance costs more than
+/// a change that is found in the next run.
+pub const GATE_LEVEL: f64 = 0.01;
+
 /// The deviation of a value's logarithm that is rounded to three digits: a uniform one over
 /// a step of 1 in 1,000.
 const ROUNDING: f64 = 0.001 / 3.464;

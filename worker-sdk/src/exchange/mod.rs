@@ -2,7 +2,7 @@
 //!
 //! [`request`] is read in place ([`in_place`], [`pattern`], [`cancellation`]), [`response`]
 //! is written in place (guarded by [`response_lock`]), [`ticket`] is the duty to respond
-//! exactly once, [`hold`] keeps a slot until both sides are done with it, and
+//! exactly once, [`upgrade`] a client's connection that a handler takes over, [`hold`] keeps a slot until both sides are done with it, and
 //! [`request_body`] and [`body_sender`] are bodies under way ([`block_on`] for those who wait
 //! for them on a thread).
 
@@ -19,3 +19,4 @@ pub(crate) mod request_body;
 pub(crate) mod response;
 mod response_lock;
 pub(crate) mod ticket;
+pub(crate) mod upgrade;

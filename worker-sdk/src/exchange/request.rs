@@ -97,7 +97,8 @@ impl Request {
 
     /// Query of the target without `?`, as the client sent it.
     pub fn query(&self) -> Option<&str> {
-        (self.head.flags & request_flags::HAS_QUERY != 0).then(|| self.text(self.head.query))
+        self.has_flag(request_flags::HAS_QUERY)
+            .then(|| self.text(self.head.query))
     }
 
     /// Pattern of the route that matched: `/items/{id}`.
@@ -190,18 +191,17 @@ impl Request {
         (bytes != slotway_shm_proto::layout::BODY_BYTES_UNKNOWN).then_some(bytes)
     }
 
-    /// Whether the client spoke HTTP/1.0.
-    #[cfg(feature = "tower")]
-    pub(crate) fn is_http_1_0(&self) -> bool {
-        self.head.flags & request_flags::HTTP_1_0 != 0
+    /// Whether a flag of [`request_flags`] is set.
+    pub(crate) fn has_flag(&self, flag: u32) -> bool {
+        self.head.flags & flag != 0
     }
 
     /// `https` where a proxy that the hub trusts says so, else `http`.
     pub fn scheme(&self) -> &'static str {
-        if self.head.flags & request_flags::HTTPS == 0 {
-            "http"
-        } else {
+        if self.has_flag(request_flags::HTTPS) {
             "https"
+        } else {
+            "http"
         }
     }
 

@@ -6,17 +6,20 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use slotway_shm_proto::ByteRing;
-use slotway_shm_proto::field::{is_token_byte, is_value_byte, may_be_a_workers};
-use slotway_shm_proto::layout::Span;
+use slotway_shm_proto::field::{
+    SWITCHING_PROTOCOLS, is_token_byte, is_value_byte, may_be_a_workers,
+};
+use slotway_shm_proto::layout::{Span, request_flags};
 use slotway_shm_proto::limits::{
     BODY_RING_BYTES_MIN, RESPONSE_FIELDS_BYTES_MAX, RESPONSE_STATUSES,
 };
 
 use crate::exchange::body_sender::BodySender;
 use crate::exchange::request::Request;
+use crate::exchange::upgrade::Upgrade;
 use crate::limits::LENT_BYTES_MIN;
-use crate::session::SlotKey;
-use crate::session::stream;
+use crate::session::sockets::Expected;
+use crate::session::{Session, SlotKey, stream};
 
 /// A response that [`ResponseBuilder`] has made; a handler returns it.
 ///
@@ -44,6 +47,38 @@ pub(crate) enum Body {
     Spilled(Vec<u8>),
     /// Written by a [`BodySender`]; of a length that may not be known.
     Written { length: Option<u64> },
+    /// None: the client's connection goes over to the handler.
+    Upgrade(UpgradeGuard),
+}
+
+/// A connection is expected for as long as its response may be given.
+pub(crate) struct UpgradeGuard {
+    /// None once the response has been given.
+    session: Option<Arc<Session>>,
+    key: SlotKey,
+}
+
+impl UpgradeGuard {
+    /// The response is given: what becomes of the connection is the hub's to say.
+    pub(crate) fn keep(mut self) {
+        self.session = None;
+    }
+}
+
+impl fmt::Debug for UpgradeGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpgradeGuard")
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for UpgradeGuard {
+    fn drop(&mut self) {
+        if let Some(session) = &self.session {
+            session.sockets.forget(self.key);
+        }
+    }
 }
 
 /// Begun with [`Request::response`]; ended by one of the body methods.
@@ -52,7 +87,7 @@ pub(crate) enum Body {
 /// (RFC 9110 section 5); otherwise the response becomes a 500 and the log says
 /// why. `Content-Length`, `Date`, `Connection` and the like are the hub's and
 /// left out here, but for `Connection: close`, which ends the client's connection, and
-/// the `Upgrade` of a 426.
+/// the `Upgrade` of a 101 or 426.
 #[derive(Debug)]
 #[must_use = "end it with a body method and return the response"]
 pub struct ResponseBuilder<'r> {
@@ -64,6 +99,9 @@ pub struct ResponseBuilder<'r> {
     fault: Option<&'static str>,
 }
 
+/// What is wrong with a 101 that was not ended by [`ResponseBuilder::upgrade`].
+const WITHOUT_UPGRADE: &str = "101 without an upgrade";
+
 /// Bodies start on a multiple of this.
 const BODY_ALIGN: u32 = 8;
 
@@ -74,7 +112,7 @@ pub(crate) fn body_offset(fields_bytes: u32) -> u32 {
 
 impl Request {
     /// Begins the response, written straight into the slot. `status` is 200 to
-    /// 599.
+    /// 599, or 101 to take up an upgrade ([`ResponseBuilder::upgrade`]).
     pub fn response(&self, status: u16) -> ResponseBuilder<'_> {
         ResponseBuilder::new(self, status)
     }
@@ -86,6 +124,14 @@ impl<'r> ResponseBuilder<'r> {
         let fault = match begun {
             Err(why) => Some(why),
             Ok(()) if RESPONSE_STATUSES.contains(&u32::from(status)) => None,
+            Ok(())
+                if status == SWITCHING_PROTOCOLS && request.has_flag(request_flags::UPGRADES) =>
+            {
+                None
+            }
+            Ok(()) if status == SWITCHING_PROTOCOLS => {
+                Some("101 to a request that offers no upgrade")
+            }
             Ok(()) => Some("a status outside 200 to 599"),
         };
         Self {
@@ -221,6 +267,33 @@ impl<'r> ResponseBuilder<'r> {
         (response, BodySender::new(session, key))
     }
 
+    /// Ends a 101, whose Upgrade field says what is spoken from here on; the `Connection` field is
+    /// added by the hub. The client's connection comes once the hub has sent the response.
+    pub fn upgrade(self) -> (Response, Upgrade) {
+        let session = Arc::clone(&self.request.session);
+        let key = self.request.key;
+        let may_write = self.may_write;
+        let mut response = self.end(Body::InSlot(0));
+        if response.status != SWITCHING_PROTOCOLS {
+            response.fault = response
+                .fault
+                .or(Some("an upgrade with another status than 101"));
+        }
+        // A builder that may not write must not touch the slot's connection either.
+        let expected = if may_write {
+            let expected = session.sockets.expect(key);
+            response.body = Body::Upgrade(UpgradeGuard {
+                session: Some(session),
+                key,
+            });
+            response.fault = response.fault.filter(|fault| *fault != WITHOUT_UPGRADE);
+            expected
+        } else {
+            Arc::new(Expected::refused())
+        };
+        (response, Upgrade::new(expected))
+    }
+
     fn room(&self) -> usize {
         (self.request.session.geometry.arena_bytes() - body_offset(self.fields_bytes)) as usize
     }
@@ -236,6 +309,9 @@ impl<'r> ResponseBuilder<'r> {
     fn end(mut self, body: Body) -> Response {
         if std::mem::take(&mut self.may_write) {
             self.request.response_lock.seal();
+        }
+        if self.status == SWITCHING_PROTOCOLS {
+            self.fault = self.fault.or(Some(WITHOUT_UPGRADE));
         }
         Response {
             session_id: self.request.session.id,

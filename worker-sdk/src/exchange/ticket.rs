@@ -137,13 +137,18 @@ impl Ticket {
             head.taken_ns = taken_ns;
             head.responded_ns = clock::monotonic_ns();
         }
-        let streams = !matches!(body, Body::InSlot(_) | Body::OfRequest(_));
+        let streams = matches!(body, Body::Written { .. } | Body::Spilled(_));
         match body {
             Body::OfRequest(part) => {
                 head.flags |= response_flags::BODY_IN_REQUEST;
                 head.body_offset = part.offset;
                 head.body_bytes = u64::from(part.bytes);
                 self.session.write_head(self.key, &head);
+            }
+            Body::Upgrade(guard) => {
+                head.flags |= response_flags::UPGRADES;
+                self.session.write_head(self.key, &head);
+                guard.keep();
             }
             Body::InSlot(bytes) => {
                 head.body_bytes = u64::from(bytes);

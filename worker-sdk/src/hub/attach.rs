@@ -12,6 +12,7 @@ use slotway_shm_proto::message::{FromHub, Goodbye, Hello, MessageError, Refusal,
 use slotway_shm_proto::packet;
 use slotway_shm_proto::region::WorkerRegions;
 use slotway_shm_proto::registration::{NotRegistered, REPLY_PACKET_BYTES_MAX, Register};
+use slotway_shm_proto::upgrade::{HAND_OVER_PACKET_BYTES_MAX, HandOver};
 
 use crate::error::RunError;
 use crate::hub::register::Reservation;
@@ -198,12 +199,22 @@ pub(crate) enum News {
     Moving([u8; WORKER_ID_BYTES]),
 }
 
-/// Blocks until the hub says something, or the connection ends.
-pub(crate) fn wait_for_news(socket: &impl AsFd) -> News {
+/// Blocks until the hub says something, or the connection ends. Client sockets are handed on
+/// meanwhile.
+pub(crate) fn wait_for_news(
+    socket: &impl AsFd,
+    mut handed_over: impl FnMut(&HandOver<'_>, Option<OwnedFd>),
+) -> News {
     loop {
-        match packet::receive(socket) {
+        match packet::receive_up_to(socket, HAND_OVER_PACKET_BYTES_MAX) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(packet) => {
+            Ok(mut packet) => {
+                if let Ok(Some(message)) = HandOver::from_packet(&packet.bytes) {
+                    // Without descriptors left, the socket does not arrive with its message.
+                    let socket = packet.fds.pop().filter(|_| message.has_socket);
+                    handed_over(&message, socket);
+                    continue;
+                }
                 return match FromHub::from_packet(&packet.bytes) {
                     Ok(FromHub::Goodbye(goodbye)) => News::Ended(Some(goodbye)),
                     Ok(FromHub::Moving(worker_id)) => News::Moving(worker_id),

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::sockets::WorkerSockets;
 use crate::limits::THREAD_COUNT_BOUND;
 
 /// What the requests of one receiving thread come to; on a line of cache of its own, since it
@@ -23,6 +24,8 @@ pub(crate) struct Meter {
     failed: AtomicU64,
     lost_wakes: AtomicU64,
     attached: AtomicU64,
+    /// Client sockets that it holds.
+    pub sockets: WorkerSockets,
 }
 
 impl Default for Meter {
@@ -32,6 +35,7 @@ impl Default for Meter {
             failed: AtomicU64::new(0),
             lost_wakes: AtomicU64::new(0),
             attached: AtomicU64::new(0),
+            sockets: WorkerSockets::default(),
         }
     }
 }
@@ -88,6 +92,7 @@ impl Meter {
             lost_wakes: read(&self.lost_wakes),
             reconnects: read(&self.attached).saturating_sub(1),
             is_attached: session_count > 0,
+            upgraded_connections: self.sockets.count(),
         }
     }
 }
@@ -112,6 +117,9 @@ pub struct WorkerMetrics {
     pub reconnects: u64,
     /// It is attached to a hub now.
     pub is_attached: bool,
+    /// Connections of clients that it holds, such as those of WebSocket: those that it was handed and has
+    /// not closed.
+    pub upgraded_connections: u32,
 }
 
 #[cfg(test)]

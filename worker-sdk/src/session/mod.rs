@@ -3,7 +3,7 @@
 //! [`Session`] is its memory, rings and bells; a [`slot_key`] is one use of a slot, [`slot_state`] what the worker keeps of each
 //! slot. [`transfer`] moves bodies that do not fit a slot's arena, [`stream`] those that a
 //! handler reads or writes itself, [`ring_copy`] copies their bytes, [`body_pool`] bounds
-//! their memory, [`meter`] counts, and [`live`] are the sessions that a worker has now.
+//! their memory, [`sockets`] are those of clients that are handed over, [`meter`] counts, and [`live`] are the sessions that a worker has now.
 
 pub(crate) mod body_pool;
 pub(crate) mod live;
@@ -11,6 +11,7 @@ pub(crate) mod meter;
 pub(crate) mod ring_copy;
 pub(crate) mod slot_key;
 pub(crate) mod slot_state;
+pub(crate) mod sockets;
 pub(crate) mod stream;
 pub(crate) mod transfer;
 
@@ -34,6 +35,7 @@ use body_pool::BodyPool;
 use meter::Meter;
 pub(crate) use slot_key::SlotKey;
 use slot_state::{SlotState, TransferState};
+use sockets::SessionSockets;
 
 /// One session with a hub.
 pub(crate) struct Session {
@@ -50,6 +52,8 @@ pub(crate) struct Session {
     pub ended: AtomicBool,
     /// What the worker counts.
     pub meter: Arc<Meter>,
+    /// The client sockets that it is handed.
+    pub sockets: SessionSockets,
 }
 
 /// One lane, seen from the worker.
@@ -98,6 +102,7 @@ impl Session {
             connection,
             ended: AtomicBool::new(false),
             meter,
+            sockets: SessionSockets::default(),
         }
     }
 

@@ -13,6 +13,7 @@ use bytes::Buf;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use http_body::{Body as HttpBody, Frame};
 use slotway_shm_proto::Method;
+use slotway_shm_proto::layout::request_flags;
 use tower_service::Service;
 
 use crate::exchange::body_sender::BodySender;
@@ -22,6 +23,7 @@ use crate::exchange::request_body::RequestBody;
 use crate::exchange::response::Response;
 use crate::handler::route::Route;
 use crate::tower::body::{Body, Unread};
+use crate::tower::upgrade::Offer;
 
 /// What a service finds among a request's extensions.
 ///
@@ -180,9 +182,21 @@ async fn call(
         cancellation: cancellation.clone(),
     };
     let (body, unread) = Body::new(body, request.body_length());
-    let Some(http_request) = to_http(&request, context, body, stripped) else {
+    let offer = request
+        .has_flag(request_flags::UPGRADES)
+        .then(Offer::new)
+        .flatten();
+    let Some(mut http_request) = to_http(&request, context, body, stripped) else {
         return request.response(400).text("not a URI");
     };
+    let offer = offer.map(|(offer, upgrade)| {
+        let connection = HeaderValue::from_static("upgrade");
+        http_request
+            .headers_mut()
+            .insert(header::CONNECTION, connection);
+        http_request.extensions_mut().insert(upgrade);
+        offer
+    });
     #[cfg(feature = "tracing")]
     let span = spans.make(&http_request);
     let responding = async {
@@ -198,7 +212,7 @@ async fn call(
     let Spans(()) = spans;
     tokio::select! {
         biased;
-        response = responding => respond(&request, response, &unread, cancellation),
+        response = responding => respond(&request, response, &unread, cancellation, offer),
         // Nobody waits; it may be any.
         () = cancellation.cancelled() => request.response(503).empty(),
     }
@@ -228,7 +242,7 @@ fn to_http(
     let mut http_request = http::Request::new(body);
     *http_request.method_mut() = request.method().parse().ok()?;
     *http_request.uri_mut() = path_and_query.parse::<Uri>().ok()?;
-    if request.is_http_1_0() {
+    if request.has_flag(request_flags::HTTP_1_0) {
         *http_request.version_mut() = http::Version::HTTP_10;
     }
     let headers = http_request.headers_mut();
@@ -255,11 +269,19 @@ fn respond(
     response: http::Response<impl ResponseBody>,
     unread: &Unread,
     cancellation: CancellationToken,
+    offer: Option<Offer>,
 ) -> Response {
     let (parts, body) = response.into_parts();
     let mut builder = request.response(parts.status.as_u16());
     for (name, value) in &parts.headers {
         builder = builder.header(name.as_str(), value.as_bytes());
+    }
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let (response, upgrade) = builder.upgrade();
+        if let Some(offer) = offer {
+            tokio::spawn(offer.take_up(upgrade));
+        }
+        return response;
     }
     // A service leaves the body of a response to HEAD out, and its length there.
     let told_length = parts

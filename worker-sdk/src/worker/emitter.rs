@@ -210,7 +210,7 @@ impl HubEmitter {
         let document = self.emitted(event_type, data);
         if let Some(packet) = self.packet(event_type, &document)
             && let [session] = &self.sessions.all()[..]
-            && packet::send_now(&session.connection, &packet).is_ok()
+            && packet::send_now(&session.connection, &packet, &[]).is_ok()
         {
             return Ok(());
         }

@@ -300,6 +300,7 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
             shares_routes: self.shares_routes,
             started_ms: unix_ms(),
             version: self.version,
+            upgrades: true,
             returns: false,
         };
         let serving = Serving {

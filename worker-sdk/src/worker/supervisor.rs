@@ -24,7 +24,8 @@ use crate::hub::attach::{self, Attachment, News};
 use crate::hub::register::{self, Reservation};
 use crate::serve::receiver::Receiver;
 use crate::serve::serving::Serving;
-use crate::session::Session;
+use crate::session::live::LiveSessions;
+use crate::session::{Session, sockets};
 
 /// The thread that keeps a worker attached.
 pub(crate) struct Supervisor<S> {
@@ -260,18 +261,21 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
             }
         }
         let (shared, sender) = (Arc::clone(&session), self.sender.clone());
+        let sessions = self.serving.sessions.clone();
         let watcher = std::thread::Builder::new()
             .name("slotway-session".to_owned())
-            .spawn(move || watch(&shared, threads, &sender));
+            .spawn(move || watch(&shared, &sessions, threads, &sender));
         if let Err(error) = watcher {
             // Threads that cannot be watched are ended by the flag alone.
             session.ended.store(true, Ordering::Release);
             return Err(RunError::Threads(error));
         }
         self.serving.meter.attached();
+        let entered = Arc::clone(&session);
         self.serving
             .sessions
-            .change(|sessions| sessions.push(session));
+            .change(|sessions| sessions.push(entered));
+        self.serving.meter.sockets.tell_held(&session);
         self.connections.push(connection);
         self.attach_path = path;
         Ok(())
@@ -312,9 +316,16 @@ impl Connection {
     }
 }
 
-fn watch(session: &Session, threads: Vec<JoinHandle<()>>, sender: &Sender<Message>) {
+fn watch(
+    session: &Arc<Session>,
+    sessions: &LiveSessions,
+    threads: Vec<JoinHandle<()>>,
+    sender: &Sender<Message>,
+) {
     loop {
-        let heard = attach::wait_for_news(&session.connection);
+        let heard = attach::wait_for_news(&session.connection, |message, socket| {
+            sockets::handed_over(session, sessions, message, socket);
+        });
         if let News::Ended(_) = heard {
             session.ended.store(true, Ordering::Release);
         }
@@ -331,6 +342,7 @@ fn watch(session: &Session, threads: Vec<JoinHandle<()>>, sender: &Sender<Messag
 fn end(session: &Session, threads: Vec<JoinHandle<()>>) {
     session.ended.store(true, Ordering::Release);
     session.wake_all_handlers();
+    session.sockets.end();
     for (thread_index, thread) in threads.into_iter().enumerate() {
         let line = session.geometry.thread_line(thread_index as u32);
         while !thread.is_finished() {

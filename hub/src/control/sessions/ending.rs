@@ -119,12 +119,21 @@ impl Sessions {
         self.publish();
     }
 
+    /// An ended session's sockets are counted no more, though its worker may still have them: it
+    /// tells the hub of its next session.
     fn take(&mut self, id: u64) -> Option<Attached> {
         let place = self
             .attached
             .iter()
             .position(|attached| attached.session.id == id)?;
-        Some(self.attached.remove(place))
+        let attached = self.attached.remove(place);
+        self.release_sockets(&attached);
+        Some(attached)
+    }
+
+    fn release_sockets(&self, attached: &Attached) {
+        let released = attached.session.upgrades.end();
+        self.shared.admission.release(released);
     }
 
     fn end(&mut self, attached: &Attached, cause: Cause, why: &str) {
@@ -142,6 +151,7 @@ impl Sessions {
     pub fn stop(&mut self) {
         for attached in std::mem::take(&mut self.attached) {
             say_goodbye(&attached, Goodbye::Stopping);
+            self.release_sockets(&attached);
             self.end(&attached, Cause::Stopping, "the hub stops");
         }
     }

@@ -14,6 +14,7 @@ use slotway_shm_proto::message::{FromHub, Goodbye, Hello, Refusal};
 use slotway_shm_proto::packet;
 use slotway_shm_proto::region::HubRegions;
 use slotway_shm_proto::registration::NotRegistered;
+use slotway_shm_proto::upgrade::Sockets;
 use tokio::task::JoinHandle;
 
 use super::{Attached, Sessions, region_label};
@@ -25,6 +26,7 @@ use crate::control::register;
 use crate::routing::conflict::check_conflicts;
 use crate::routing::registration::{Registration, RouteSpec};
 use crate::routing::session::{OpenLanes, Session, SessionState};
+use crate::routing::upgrades::Upgrades;
 use crate::shared::Shared;
 use crate::shared::attach_policy::Grant;
 use crate::shared::id::new_id;
@@ -280,6 +282,7 @@ impl Sessions {
             shares_routes,
             started_ms,
             version,
+            upgrades,
             routes,
             options,
             ..
@@ -312,6 +315,7 @@ impl Sessions {
             ringers: (0..thread_count).map(|_| Ringer::default()).collect(),
             may_emit: grant.may_emit(),
             alive_at_ms: 0.into(),
+            upgrades: Upgrades::new(upgrades.then(|| Arc::downgrade(socket))),
             open_lanes: OpenLanes::new(self.shared.geometry.lane_count()),
         });
         let watcher = self.watch(&session, Arc::clone(socket), peer.pid);
@@ -386,9 +390,15 @@ impl Sessions {
     }
 
     /// Listens to a session's connection until it ends.
-    fn watch(&self, session: &Session, socket: Arc<OwnedFd>, pid: Option<Pid>) -> JoinHandle<()> {
+    fn watch(
+        &self,
+        session: &Arc<Session>,
+        socket: Arc<OwnedFd>,
+        pid: Option<Pid>,
+    ) -> JoinHandle<()> {
         let shared = Arc::clone(&self.shared);
         let (id, worker, may_emit) = (session.id, session.name.clone(), session.may_emit);
+        let session = Arc::downgrade(session);
         tokio::spawn(async move {
             let _guard = GoneOnPanic {
                 shared: Arc::clone(&shared),
@@ -405,7 +415,18 @@ impl Sessions {
             let emit = |document: &[u8]| {
                 events::emit_over_session(&shared, (&worker, may_emit), &refused, document);
             };
-            let how = attach::watch_session(socket, pid, leaving, emit).await;
+            let sockets = |said: Sockets| {
+                let Some(session) = session.upgrade() else {
+                    return;
+                };
+                match said {
+                    Sockets::Held(count) => shared.admission.bring(session.upgrades.bring(count)),
+                    Sockets::Released(count) => {
+                        shared.admission.release(session.upgrades.release(count));
+                    }
+                }
+            };
+            let how = attach::watch_session(socket, pid, leaving, emit, sockets).await;
             shared.tell_control(ControlMessage::WorkerGone(id, how));
         })
     }
