@@ -158,6 +158,7 @@ impl Pair {
             },
             deadline_ns: 1,
             wants_times: false,
+            offers_upgrade: false,
         };
         fill::write(&request, &exchange, &mut self.scratch).expect("it fits");
         exchange

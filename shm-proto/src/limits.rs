@@ -23,6 +23,9 @@ pub const REQUEST_HEAD_BYTES_MAX: u32 = 32 * 1024;
 /// Longest request line (RFC 9112 section 3 asks for 8,000 octets at least).
 pub const REQUEST_LINE_BYTES_MAX: u32 = 16 * 1024;
 
+/// Longest token of a method that has no number.
+pub const METHOD_BYTES_MAX: usize = 32;
+
 /// Field lines of one request head.
 pub const REQUEST_FIELD_COUNT_MAX: usize = 128;
 

@@ -11,7 +11,7 @@ use axum::extract::{ConnectInfo, Json, Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{AppendHeaders, IntoResponse, Redirect};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Router, body};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,10 @@ pub fn router() -> Router {
         .route(
             "/echo-stream",
             post(async |request: Request| request.into_body()),
+        )
+        .route(
+            "/any",
+            any(async |request: Request| request.method().to_string()),
         )
         .route("/cookies", get(cookies))
         .route("/headers", get(headers))

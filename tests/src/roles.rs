@@ -93,14 +93,7 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
                 worker
             })
         }
-        "websocket" => {
-            let worker = HubWorker::new(first, second, ());
-            run(async {
-                slotway_worker_sdk::serve(axum_websocket::router())
-                    .on(worker)
-                    .await
-            })
-        }
+        "websocket" => serve_websocket(first, second),
         "upgrades" => run(crate::upgrade_worker::worker(first, second).run()),
         "sse" => run_until_told(crate::sse_worker::worker(first, second)),
         "odd" => run(crate::odd_worker::worker(first, second).run()),
@@ -148,6 +141,15 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
             ExitCode::from(2)
         }
     }
+}
+
+fn serve_websocket(hub_url: &str, name: &str) -> ExitCode {
+    let worker = HubWorker::new(hub_url, name, ());
+    run(async {
+        slotway_worker_sdk::serve(axum_websocket::router())
+            .on(worker)
+            .await
+    })
 }
 
 /// A service with metrics of its own, and a version.

@@ -1,4 +1,5 @@
-//! A worker that takes over connections by the SDK's own interface, and one that does it wrongly.
+//! A worker that takes over connections by the SDK's own interface, rightly and wrongly, and takes
+//! methods that have no name.
 
 use slotway_worker_sdk::response::Response;
 use slotway_worker_sdk::upgrade::Upgrade;
@@ -25,6 +26,12 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<()> {
         .in_place(Method::Get, "/nameless", |(), request| {
             let (response, _upgrade) = request.response(101).upgrade();
             response
+        })
+        .in_place(Method::Other, "/methods/{*rest}", |(), request| {
+            request.response(200).text(request.method())
+        })
+        .in_place(Method::Get, "/methods/{*rest}", |(), request| {
+            request.response(200).text(request.method())
         })
         .in_place(Method::Get, "/other", |(), request| {
             let (response, _upgrade) = request.response(200).upgrade();

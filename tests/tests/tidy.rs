@@ -49,13 +49,11 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
     (
         "shm-proto",
         &[
-            &[
-                "limits", "atomic", "api", "method", "field", "offsets", "accounts",
-            ],
-            &["tagged", "byte_ring", "credentials", "doorbell"],
+            &["limits", "atomic", "api", "field", "offsets", "accounts"],
+            &["method", "tagged", "byte_ring", "credentials", "doorbell"],
             &["claim", "ring", "layout"],
             &["memory", "message"],
-            &["admin", "packet", "region", "registration"],
+            &["admin", "packet", "region", "registration", "upgrade"],
         ],
     ),
     (

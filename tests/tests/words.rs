@@ -14,7 +14,6 @@ slotway_tests::on_each_engine! {
     a_worker_without_a_log_says_on_stderr_that_it_has_attached_lost_its_hub_and_is_back
     the_hub_says_which_route_of_which_worker_timed_out_or_failed
     the_hub_says_that_a_queue_is_full
-    a_handshake_for_a_websocket_is_told_why_not
 }
 
 fn a_worker_without_a_log_says_on_stderr_that_it_has_attached_lost_its_hub_and_is_back(io: &str) {
@@ -84,22 +83,4 @@ fn the_hub_says_that_a_queue_is_full(io: &str) {
     hub.part
         .wait_for_log("503: every slot of the workers of GET /api/sleep/{ms} is in use");
     assert_eq!(busy.read_response("GET").unwrap().status, 200);
-}
-
-fn a_handshake_for_a_websocket_is_told_why_not(io: &str) {
-    let hub = HubPart::start(program(), &["--io", io]);
-    let _echo = hub.start_worker("echo", "echo");
-    let mut client = Connection::open(hub.address);
-    client.send(
-        "GET /api/items/1 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    );
-    let response = client.read_response("GET").unwrap();
-    assert_eq!(response.status, 501);
-    assert!(response.text().contains("WebSocket"), "{}", response.text());
-    // Any other upgrade is only offered, and the request is served (RFC 9110 section 7.8).
-    client.send(
-        "GET /api/items/1 HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
-    );
-    assert_eq!(client.read_response("GET").unwrap().status, 200);
 }

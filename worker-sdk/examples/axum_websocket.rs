@@ -1,4 +1,4 @@
-//! WebSockets, and bodies that go both ways at once: what an axum service has behind a listener, it has
+//! `WebSocket`, and bodies that go both ways at once: what an axum service has behind a listener, it has
 //! behind a hub.
 //!
 //! ```console

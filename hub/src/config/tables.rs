@@ -117,9 +117,9 @@ impl<'t> Fields<'_, 't> {
         let before = self.problems.len();
         let area = self.parsed("path", RouteArea::parse);
         let method = self.parsed("method", |text| {
-            Method::from_token(text.as_bytes()).ok_or_else(|| {
+            Method::of_route(text).ok_or_else(|| {
                 let known = Method::ALL.map(Method::as_str).join(", ");
-                format!("expected one of {known}")
+                format!("expected one of {known}, or * for all others")
             })
         });
         let limits = RouteLimits {

@@ -34,11 +34,11 @@ pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlEr
     let mut known = HashSet::with_capacity(document.routes.len());
     let mut options = Vec::with_capacity(document.routes.len());
     for (index, route) in document.routes.into_iter().enumerate() {
-        let Some(method) = Method::from_token(route.method.as_bytes()) else {
+        let Some(method) = Method::of_route(&route.method) else {
             let (method, known) = (&route.method, Method::ALL.map(Method::as_str).join(", "));
             return refuse(
                 &format!("routes[{index}].method"),
-                format!("{method:?} is not one of {known}"),
+                format!("{method:?} is not one of {known}, or * for all others"),
             );
         };
         let path = match check_path(&route.path, own_paths) {

@@ -23,7 +23,7 @@ pub fn find(shared: &Shared, path: &str, method: &str, host: Option<&str>) -> Va
     if is_own {
         return json!({ "answer": "hub", "path": path });
     }
-    let Some(method) = Method::from_token(method.as_bytes()) else {
+    let Some(method) = Method::of_request(method.as_bytes()) else {
         return json!({ "answer": "none", "status": 501, "path": path });
     };
     let table = shared.routes.current();
@@ -31,6 +31,9 @@ pub fn find(shared: &Shared, path: &str, method: &str, host: Option<&str>) -> Va
     let host = host.map(str::as_bytes);
     let found = match table.find(method, || host, path, &mut params) {
         Ok(found) => found,
+        Err(_) if method == Method::Other => {
+            return json!({ "answer": "none", "status": 501, "path": path });
+        }
         Err(NoRoute::WrongMethod { allow }) => {
             return json!({ "answer": "none", "status": 405, "path": path, "allow": allow });
         }

@@ -14,7 +14,7 @@ use crate::http::local_reply::LocalReply;
 use crate::limits::CONTROL_BODY_BYTES_MAX;
 use crate::logging;
 use crate::metrics::route::{Group, RouteId};
-use crate::proxy::{self, Served};
+use crate::proxy::{self, Served, outcome};
 use crate::routing::own_paths::OwnPath;
 use crate::shared::message::{ControlMessage, OwnRequest};
 use crate::shared::sabotage;
@@ -70,7 +70,7 @@ async fn try_serve(wire: &mut Wire, call: &mut Call) -> Result<AfterRequest, Ear
         };
     }
     let Some(method) = call.head.method else {
-        return Err(LocalReply::error(501, "this method is not implemented").into());
+        return Err(outcome::unknown_method().into());
     };
     if wire.state.is_operator() {
         let part = operations::find_at_own_listener(wire, call)?;

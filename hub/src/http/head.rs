@@ -12,6 +12,7 @@ use slotway_shm_proto::limits::{REQUEST_FIELD_COUNT_MAX, UPGRADE_BYTES_MAX};
 
 use super::connection_field::ConnectionOptions;
 use super::error::HeadError;
+use super::field_kind::{FieldKind, kind_of};
 use super::framing::{Framing, check_transfer_encoding, parse_content_length};
 use super::lines::{blank_bytes, explain, version_of};
 use super::list;
@@ -24,6 +25,8 @@ use crate::limits::{HEAD_BYTES_MAX, LINE_BYTES_MAX};
 pub struct RequestHead {
     /// `None`: a method that no route can be registered for.
     pub method: Option<Method>,
+    /// Its token.
+    pub method_token: Span,
     /// Target as sent.
     pub target: Span,
     /// Its path, not decoded.
@@ -113,6 +116,7 @@ impl Default for RequestHead {
     fn default() -> Self {
         Self {
             method: None,
+            method_token: Span::default(),
             target: Span::default(),
             path: Span::default(),
             query: None,
@@ -159,7 +163,8 @@ impl RequestHead {
         self.bytes = bytes.len();
         self.http_1_0 = request.version == Some(0);
         let method = request.method.unwrap_or_default();
-        self.method = Method::from_token(method.as_bytes());
+        self.method = Method::of_request(method.as_bytes());
+        self.method_token = span_of(method.as_bytes());
         let target = request.path.unwrap_or_default();
         self.target = span_of(target.as_bytes());
         let parsed = target::parse(target.as_bytes(), method)?;
@@ -244,14 +249,19 @@ impl RequestHead {
             target::check_authority(authority)?;
         }
         self.framing = framing_of(content_length, chunked, self.http_1_0)?;
-        // With a body, that would have to be read first (RFC 9110 section 7.8).
-        let may_upgrade =
-            options.upgrade && upgrade_count == 1 && !self.http_1_0 && !self.has_body();
-        self.upgrade = self
-            .upgrade
-            .filter(|value| may_upgrade && (1..=UPGRADE_BYTES_MAX as u32).contains(&value.bytes));
+        self.judge_upgrade(options.upgrade && upgrade_count == 1);
         self.keep_alive = !options.close && (!self.http_1_0 || options.keep_alive);
         Ok(())
+    }
+
+    /// Whether the upgrade that the client offers can be taken up. With a body, that would have to be
+    /// read first (RFC 9110 section 7.8).
+    fn judge_upgrade(&mut self, is_meant: bool) {
+        let may_be = is_meant && !self.http_1_0 && !self.has_body();
+        let lengths = 1..=UPGRADE_BYTES_MAX as u32;
+        self.upgrade = self
+            .upgrade
+            .filter(|value| may_be && lengths.contains(&value.bytes));
     }
 
     /// The authority of an absolute target stands for what Host says (RFC 9112 section
@@ -284,38 +294,6 @@ impl RequestHead {
                 self.dropped.push(self.fields.remove(index));
             }
         }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FieldKind {
-    EndToEnd,
-    HopByHop,
-    Upgrade,
-    Host,
-    ContentLength,
-    TransferEncoding,
-    Connection,
-    Expect,
-}
-
-fn kind_of(name: &str) -> FieldKind {
-    // The length rules out nearly every field before its bytes are compared.
-    let is = |known: &str| name.eq_ignore_ascii_case(known);
-    match name.len() {
-        2 if is("te") => FieldKind::HopByHop,
-        4 if is("host") => FieldKind::Host,
-        6 if is("expect") => FieldKind::Expect,
-        7 if is("upgrade") => FieldKind::Upgrade,
-        7 if is("trailer") => FieldKind::HopByHop,
-        10 if is("connection") => FieldKind::Connection,
-        10 if is("keep-alive") => FieldKind::HopByHop,
-        // For the hub alone.
-        12 if is("x-hub-secret") => FieldKind::HopByHop,
-        14 if is("content-length") => FieldKind::ContentLength,
-        16 if is("proxy-connection") => FieldKind::HopByHop,
-        17 if is("transfer-encoding") => FieldKind::TransferEncoding,
-        _ => FieldKind::EndToEnd,
     }
 }
 

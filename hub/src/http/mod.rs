@@ -2,7 +2,7 @@
 //! Nothing here does I/O.
 //!
 //! In: [`scan`] finds where a head ends, `lines` judges its lines, [`head`] parses it, with
-//! [`target`], `connection_field`, [`framing`] and [`forwarded`] for parts of it, and
+//! [`target`], `field_kind`, `connection_field`, [`framing`] and [`forwarded`] for parts of it, and
 //! [`chunked`] decodes a body; [`proxy_header`] is what a balancer says before; [`error`] is what can be wrong. Out: [`encode`] writes a head,
 //! with its [`date`], [`field_section`] checks the fields of a worker, [`trace_context`] reads
 //! and makes a trace's field, and [`local_reply`] is a response of the hub's own.
@@ -12,6 +12,7 @@ mod connection_field;
 pub mod date;
 pub mod encode;
 pub mod error;
+mod field_kind;
 pub mod field_section;
 pub mod forwarded;
 pub mod framing;

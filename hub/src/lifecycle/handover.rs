@@ -241,6 +241,7 @@ mod tests {
             worker_id: format!("{n:032}"),
             name: format!("worker {n}"),
             shares_routes: false,
+            upgrades: false,
             started_ms: None,
             version: None,
             routes: vec![ExpectedRoute {

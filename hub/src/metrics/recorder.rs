@@ -285,7 +285,7 @@ mod tests {
         }
         let mut totals = RouteTotals::default();
         metrics.add_route_to(id, &mut totals);
-        assert_eq!(totals.requests, [2, 0, 1, 1, 1]);
+        assert_eq!(totals.requests, [0, 2, 0, 1, 1, 1]);
         assert_eq!((totals.count(), totals.failed()), (5, 2));
         assert_eq!(totals.durations.sum().as_nanos(), 150);
         assert_eq!(metrics.request_count(id), 5);

@@ -55,8 +55,8 @@ impl RouteId {
     #[inline]
     pub const fn of_group(group: Group, method: Option<Method>) -> Self {
         let method: MethodIndex = match method {
+            Some(Method::Other) | None => 0,
             Some(method) => method as u32,
-            None => 0,
         };
         Self(group as u32 * METHOD_COUNT + method)
     }

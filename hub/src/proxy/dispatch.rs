@@ -10,6 +10,7 @@ use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 
 use super::fill::{self, BodyPlace, DispatchBody, NO_BODY, Request};
 use super::reserve::{Need, Reservation, reserve};
+use super::upload::Upload;
 use super::{absent, outcome, upgrade, wait};
 use crate::clock;
 use crate::http::head::{bytes_of, text_of};
@@ -20,7 +21,7 @@ use crate::reactor::turn::Turn;
 use crate::routing::found::NoRoute;
 use crate::routing::registration::RouteSpec;
 use crate::routing::table::{RouteTable, Target};
-use crate::wire::body::{self, Body, BodySource};
+use crate::wire::body::{self, Body};
 use crate::wire::call::Progress;
 use crate::wire::{Call, EarlyEnd, Wire};
 
@@ -38,8 +39,8 @@ pub enum DispatchOutcome {
 pub struct Ready {
     /// It.
     pub exchange: Exchange,
-    /// For a body that streams.
-    pub upload: Option<(BodyPlace, BodySource)>,
+    /// A body that streams.
+    pub upload: Option<Box<Upload>>,
 }
 
 impl Ready {
@@ -100,7 +101,8 @@ pub async fn with_body(
         Body::Streams(source) => {
             let body = DispatchBody::Stream(source.length());
             let (exchange, place) = dispatch(wire, call, method, body).await?;
-            (exchange, head_bytes, Some((place, source)))
+            let upload = Upload::new(place, source, call.timeout_ms.into());
+            (exchange, head_bytes, Some(Box::new(upload)))
         }
     };
     let progress = match upload {
@@ -199,12 +201,7 @@ fn attempt(
         if first.is_sse {
             return Ok(DispatchOutcome::IsEventStream(route()));
         }
-        if call.head.upgrade.is_some()
-            && !first.session.upgrades.takes_sockets()
-            && asks_for_websocket(wire, call)
-        {
-            return Err(upgrade::not_taken(&first.session).into());
-        }
+        refuse_websocket(wire, call, first)?;
         if !take_turn(table, wire, call, first.route(), granted) {
             return Ok(DispatchOutcome::MustWait(Need::Turn, route()));
         }
@@ -231,35 +228,7 @@ fn attempt(
         if streams {
             exchange.begin_stream(Rc::clone(&wire.state) as Rc<dyn StreamClient>);
         }
-        let id = wire.state.request_id.borrow();
-        let upgrade = upgrade_of(wire, call, &exchange);
-        call.offers_upgrade = upgrade.is_some();
-        let given = call.given_fields(&id, upgrade);
-        let request = Request {
-            given: given.as_slice(),
-            head: &call.head,
-            head_bytes: &wire.input[..call.head.bytes],
-            params: &call.params,
-            raw_params: exchange.lane().session.options[route_index as usize].raw_params,
-            route_index,
-            body,
-            client: wire.client,
-            deadline_ns: match body {
-                DispatchBody::Whole { .. } => call.deadline_ms * 1_000_000,
-                DispatchBody::Stream(_) => 0,
-            },
-            wants_times: call.is_measured(),
-            offers_upgrade: call.offers_upgrade,
-        };
-        let place = fill::write(&request, &exchange, &mut reactor.scratch.borrow_mut())
-            .map_err(|error| LocalReply::error(error.status(), error.to_string()))?;
-        if let DispatchBody::Whole {
-            waiting_bytes: 1.., ..
-        } = body
-        {
-            receive_waiting(wire, &exchange, place)?;
-        }
-        drop(id);
+        let place = write(wire, call, body, &exchange, route_index)?;
         call.note_worker(&exchange.lane().session);
         reactor.lanes.submit(&exchange, call.deadline_ms);
         if let Some(moments) = call.moments() {
@@ -269,6 +238,47 @@ fn attempt(
     })
 }
 
+/// Writes the request into its slot.
+#[inline]
+fn write(
+    wire: &Wire,
+    call: &mut Call,
+    body: DispatchBody<'_>,
+    exchange: &Exchange,
+    route_index: u32,
+) -> Result<BodyPlace, EarlyEnd> {
+    let reactor = &wire.reactor;
+    let id = wire.state.request_id.borrow();
+    let upgrade = upgrade_of(wire, call, exchange);
+    call.offers_upgrade = upgrade.is_some();
+    let given = call.given_fields(&id, upgrade);
+    let request = Request {
+        given: given.as_slice(),
+        head: &call.head,
+        head_bytes: &wire.input[..call.head.bytes],
+        params: &call.params,
+        raw_params: exchange.lane().session.options[route_index as usize].raw_params,
+        route_index,
+        body,
+        client: wire.client,
+        deadline_ns: match body {
+            DispatchBody::Whole { .. } => call.deadline_ms * 1_000_000,
+            DispatchBody::Stream(_) => 0,
+        },
+        wants_times: call.is_measured(),
+        offers_upgrade: call.offers_upgrade,
+    };
+    let place = fill::write(&request, exchange, &mut reactor.scratch.borrow_mut())
+        .map_err(|error| LocalReply::error(error.status(), error.to_string()))?;
+    if let DispatchBody::Whole {
+        waiting_bytes: 1.., ..
+    } = body
+    {
+        receive_waiting(wire, exchange, place)?;
+    }
+    Ok(place)
+}
+
 /// What the client offers to speak, if the worker may take that up.
 #[inline]
 fn upgrade_of<'w>(wire: &'w Wire, call: &Call, exchange: &Exchange) -> Option<&'w [u8]> {
@@ -276,6 +286,18 @@ fn upgrade_of<'w>(wire: &'w Wire, call: &Call, exchange: &Exchange) -> Option<&'
     let session = &exchange.lane().session;
     let has_room = call.head.fields.len() < REQUEST_FIELD_COUNT_MAX;
     (has_room && session.upgrades.takes_sockets()).then(|| bytes_of(&wire.input, value))
+}
+
+/// A client of WebSocket takes any ordinary response for a broken server.
+#[inline]
+fn refuse_websocket(wire: &Wire, call: &Call, target: &Target) -> Result<(), LocalReply> {
+    if call.head.upgrade.is_none()
+        || target.session.upgrades.takes_sockets()
+        || !asks_for_websocket(wire, call)
+    {
+        return Ok(());
+    }
+    Err(upgrade::not_taken(&target.session))
 }
 
 /// Whether it is a handshake of RFC 6455.
@@ -350,6 +372,7 @@ fn find<'t>(
             call.timeout_ms = answer.limits.timeout_ms as u32;
             Ok(answer.targets)
         }
+        Err(_) if method == Method::Other => Err(outcome::unknown_method()),
         Err(NoRoute::WrongMethod { allow }) => {
             let message = format!("{method} is not allowed for {path}; allowed: {allow}");
             Err(LocalReply::error(405, message).with("Allow", allow.to_owned()))

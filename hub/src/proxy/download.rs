@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use super::outcome::{self, Awaited};
+use super::upload::{self, Needs, Next, Upload};
 use super::wait;
 use crate::clock;
 use crate::http::encode;
@@ -37,10 +38,14 @@ pub async fn run(
     call: &mut Call,
     exchange: Exchange,
     mut download: Download,
+    mut upload: Option<Box<Upload>>,
 ) -> Result<bool, EarlyEnd> {
     let ring = download.ring;
     let mut consumed = 0;
     loop {
+        let Ok(needs) = go_on(wire, call, &exchange, &mut upload)? else {
+            return Ok(false);
+        };
         let (ready, end) = match exchange.download_ready(ring, consumed) {
             Ok(found) => found,
             Err(violation) => {
@@ -60,6 +65,9 @@ pub async fn run(
                 call.count(wire, AfterRequest::Next);
             }
             consumed = ring.advance(consumed, take);
+            if let Some(upload) = &mut upload {
+                upload.forgive_all();
+            }
             continue;
         }
         let is_whole =
@@ -74,25 +82,22 @@ pub async fn run(
             // Its head has gone, and what follows may take long to come.
             call.count(wire, AfterRequest::Next);
         }
-        match end {
-            Some(_) if is_whole => {
-                wire.reactor.lanes.finish(exchange);
-                return Ok(true);
-            }
-            // Shorter or longer than its length, or given up.
-            Some(_) => {
-                let worker = &exchange.lane().session.name;
-                tracing::warn!(
-                    worker,
-                    missing = download.left.unwrap_or(0),
-                    "the worker ended a streamed response early, or its length was not the \
-                     one it gave"
-                );
-                return Ok(false);
-            }
-            None => {}
+        if end.is_some() {
+            return Ok(finish(wire, exchange, &download, is_whole));
         }
-        if !await_more(wire, call, &exchange).await? {
+        let awaited = match (needs, &mut upload) {
+            (Needs::ALook, _) => {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            (Needs::Input, Some(upload)) => match upload::next(wire, &exchange, upload).await {
+                Ok(Next::Read) => continue,
+                Ok(Next::Worker(awaited)) => awaited,
+                Err(end) => return cut_off(end),
+            },
+            _ => outcome::next(&exchange, &wire.state).await,
+        };
+        if !goes_on(wire, call, &exchange, awaited)? {
             return Ok(false);
         }
     }
@@ -134,9 +139,67 @@ async fn send_piece(
     Ok(())
 }
 
-/// Waits for the worker. False: nothing more will come.
-async fn await_more(wire: &Wire, call: &mut Call, exchange: &Exchange) -> Result<bool, EarlyEnd> {
-    match outcome::next(exchange, &wire.state).await {
+/// The worker has ended the body. Says whether it was whole.
+fn finish(wire: &Wire, exchange: Exchange, download: &Download, is_whole: bool) -> bool {
+    if is_whole {
+        wire.reactor.lanes.finish(exchange);
+    } else {
+        // Shorter or longer than its length, or given up.
+        let worker = &exchange.lane().session.name;
+        tracing::warn!(
+            worker,
+            missing = download.left.unwrap_or(0),
+            "the worker ended a streamed response early, or its length was not the one it gave"
+        );
+    }
+    is_whole
+}
+
+/// Moves what has come of the request's body. The inner error: the response must be cut off.
+fn go_on(
+    wire: &mut Wire,
+    call: &mut Call,
+    exchange: &Exchange,
+    upload: &mut Option<Box<Upload>>,
+) -> Result<Result<Needs, ()>, EarlyEnd> {
+    let Some(under_way) = upload else {
+        return Ok(Ok(Needs::Nothing));
+    };
+    match under_way.advance(wire, exchange) {
+        Ok(Needs::Nothing) => {
+            *upload = None;
+            call.note_upload_complete();
+            Ok(Ok(Needs::Nothing))
+        }
+        Ok(needs) => Ok(Ok(needs)),
+        Err(end) => cut_off(end).map(|_| Err(())),
+    }
+}
+
+/// The request's body has failed while its response is on the way: a response of the hub's would
+/// come in the midst of that one.
+fn cut_off(end: EarlyEnd) -> Result<bool, EarlyEnd> {
+    match end {
+        EarlyEnd::ClientGone => Err(EarlyEnd::ClientGone),
+        EarlyEnd::Reply(reply) => {
+            let why = String::from_utf8_lossy(&reply.body);
+            tracing::warn!(
+                "a streamed response was cut off, since its request failed: {}",
+                why.trim()
+            );
+            Ok(false)
+        }
+    }
+}
+
+/// Whether something may still come of the worker.
+fn goes_on(
+    wire: &Wire,
+    call: &mut Call,
+    exchange: &Exchange,
+    awaited: Awaited,
+) -> Result<bool, EarlyEnd> {
+    match awaited {
         Awaited::Event(Event::Changed | Event::Responded) => {}
         // There is no way to say it to the client any more.
         Awaited::Event(Event::TimedOut) => {

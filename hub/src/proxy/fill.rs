@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use slotway_net::Peer;
+use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::{
     self, BODY_BYTES_UNKNOWN, FieldEntry, RequestHead as SlotHead, Span, request_flags,
 };
@@ -160,7 +161,10 @@ pub fn write(
             Peer::Tcp(address) => u32::from(address.port()),
             Peer::Unix => 0,
         },
-        method_token: Span::default(),
+        method_token: match head.method {
+            Some(Method::Other) => head.method_token,
+            _ => Span::default(),
+        },
         reserved: [0; 5],
     });
     Ok(match request.body {

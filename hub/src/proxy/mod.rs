@@ -2,13 +2,14 @@
 //!
 //! [`dispatch`] finds the worker, [`reserve`] takes a slot, [`fill`] writes the request into it,
 //! [`wait`] is what happens when there is none, [`absent`] when there is no worker, [`upload`] and [`download`] are bodies that
-//! stream, [`reply`] awaits the response and sends it, [`retry`] gives what a dead worker
+//! stream, also both at once, [`reply`] awaits the response and sends it (its [`head`] first), [`retry`] gives what a dead worker
 //! had not begun to another, [`upgrade`] hands a client over to its worker, and [`outcome`] names what can happen instead of a response.
 
 pub mod absent;
 pub mod dispatch;
 mod download;
 pub mod fill;
+mod head;
 pub mod outcome;
 pub mod reply;
 pub mod reserve;
@@ -48,16 +49,16 @@ pub async fn serve(wire: &mut Wire, call: &mut Call, method: Method) -> Result<S
     };
     let Ready {
         mut exchange,
-        upload,
+        mut upload,
     } = ready;
     wire.reactor.hangups.begin(&wire.state);
-    if let Some((place, source)) = upload
-        && upload::run(wire, &exchange, place, source, call.timeout_ms.into()).await?
-            == UploadEnd::Complete
+    if let Some(under_way) = &mut upload
+        && upload::run(wire, &exchange, under_way).await? == UploadEnd::Complete
     {
         call.note_upload_complete();
+        upload = None;
     }
     let response = reply::receive(wire, call, &mut exchange).await?;
-    let after = reply::send(wire, call, exchange, &response).await?;
+    let after = reply::send(wire, call, exchange, &response, upload).await?;
     Ok(Served::Responded(after))
 }

@@ -135,6 +135,11 @@ pub fn queue_timed_out(lanes: &Lanes, route: &RouteSpec) -> LocalReply {
     overloaded("no slot of the route's workers came free in time")
 }
 
+/// 501: no route of the path takes methods that have no name here.
+pub fn unknown_method() -> LocalReply {
+    LocalReply::error(501, "this method is not implemented")
+}
+
 /// 503.
 pub fn overloaded(why: &str) -> LocalReply {
     LocalReply::error(503, why).with("Retry-After", "1")

@@ -9,12 +9,12 @@ use slotway_shm_proto::layout::BODY_BYTES_UNKNOWN;
 
 use super::download::{self, Download};
 use super::outcome::{self, Awaited};
-use super::{retry, upgrade, wait};
-use crate::http::encode::{self, BodyFraming, Persistence};
-use crate::http::field_section::{self, FieldSection};
+use super::upload::Upload;
+use super::{head, retry, upgrade, wait};
+use crate::http::encode;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
-use crate::lanes::response_head::{self, ArenaPart, ResponseBody, WorkerResponse};
+use crate::lanes::response_head::{self, ResponseBody, WorkerResponse};
 use crate::lanes::slot::Event;
 use crate::lanes::streams::StreamClient;
 use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
@@ -85,12 +85,13 @@ pub fn begin_stream(wire: &Wire, exchange: &mut Exchange, is_open: bool) -> Resu
     ))
 }
 
-/// Writes and sends a worker's response.
+/// Writes and sends a worker's response; `upload` is what of the request is still to come.
 pub async fn send(
     wire: &mut Wire,
     call: &mut Call,
     exchange: Exchange,
     response: &WorkerResponse,
+    upload: Option<Box<Upload>>,
 ) -> Result<AfterRequest, EarlyEnd> {
     if let Some(moments) = call.moments() {
         (moments.taken_ns, moments.responded_ns) = response.times_ns;
@@ -109,7 +110,7 @@ pub async fn send(
     } else {
         AfterRequest::Close
     };
-    let after = match encode_head(wire, call, &exchange, response, after) {
+    let after = match head::encode(wire, call, &exchange, response, after) {
         Ok(after) => after,
         Err(why) => {
             let worker = &exchange.lane().session.name;
@@ -144,7 +145,7 @@ pub async fn send(
                 left: bytes,
                 chunked: bytes.is_none() && !call.head.http_1_0,
             };
-            if !download::run(wire, call, exchange, source).await? {
+            if !download::run(wire, call, exchange, source, upload).await? {
                 return Ok(AfterRequest::Reset);
             }
         }
@@ -168,69 +169,4 @@ fn note_written(wire: &Wire, call: &mut Call, after: AfterRequest) -> AfterReque
 /// An HTTP/1.0 client knows the end of such a body by nothing else.
 fn ends_with_the_connection(call: &Call, response: &WorkerResponse) -> bool {
     call.head.http_1_0 && matches!(response.body, ResponseBody::Stream { bytes: None, .. })
-}
-
-fn framing_of(call: &Call, status: u16, body: &ResponseBody) -> BodyFraming {
-    let length = match body {
-        ResponseBody::Whole(part) => Some(u64::from(part.bytes)),
-        ResponseBody::Stream { bytes, .. } => *bytes,
-    };
-    match length {
-        _ if encode::is_bodiless(status) => BodyFraming::None,
-        _ if encode::has_no_content(status) => BodyFraming::Length(0),
-        Some(bytes) => BodyFraming::Length(bytes),
-        // Nothing is framed, and what a GET's length is nobody knows.
-        None if call.head.method == Some(Method::Head) => BodyFraming::None,
-        None if call.head.http_1_0 => BodyFraming::UntilClose,
-        None => BodyFraming::Chunked,
-    }
-}
-
-/// Writes the head of a response. The error says why it must not be sent.
-pub fn encode_head(
-    wire: &mut Wire,
-    call: &mut Call,
-    exchange: &Exchange,
-    response: &WorkerResponse,
-    mut after: AfterRequest,
-) -> Result<AfterRequest, String> {
-    let status = response
-        .status
-        .ok_or("its status is not within 200 to 599, nor 101 of an upgrade")?;
-    let framing = framing_of(call, status, &response.body);
-    let start = wire.output.len();
-    wire.start_response(status, framing, Persistence::Stays);
-    if wire.reactor.shared.config.server_timing
-        && let Some(moments) = call.moments()
-    {
-        moments.append_server_timing(&mut wire.output);
-    }
-    let fields_start = wire.output.len();
-    let fields = ArenaPart {
-        is_requests: false,
-        offset: 0,
-        bytes: response.fields_bytes,
-    };
-    exchange.append_from_arena(fields, &mut wire.output);
-    // Judged after the copy: nobody can change these bytes any more.
-    match field_section::check(&wire.output[fields_start..], status) {
-        Ok(FieldSection { closes: true }) => after = AfterRequest::Close,
-        Ok(FieldSection { closes: false }) => {
-            encode::persistence(&mut wire.output, call.persistence(after));
-        }
-        Err(error) => {
-            wire.output.truncate(start);
-            return Err(error.to_string());
-        }
-    }
-    wire.append_request_id(fields_start);
-    if matches!(status, encode::UPGRADE_REQUIRED | SWITCHING_PROTOCOLS) {
-        // Who sends Upgrade must say that it is for this connection alone.
-        encode::field(&mut wire.output, "Connection", "upgrade");
-    }
-    if !wire.reactor.shared.config.cors_allow_origin.is_empty() {
-        call.append_cors_fields(wire, fields_start);
-    }
-    encode::end_fields(&mut wire.output);
-    Ok(after)
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use slotway_shm_proto::limits::HANDED_BYTES_MAX;
 use slotway_shm_proto::upgrade::{HandOver, SlotUse};
 
-use super::{outcome, reply};
+use super::{head, outcome};
 use crate::http::encode;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
@@ -146,7 +146,7 @@ fn write_head(
         return Err("the request offers no upgrade".to_owned());
     }
     let start = wire.output.len();
-    reply::encode_head(wire, call, exchange, response, AfterRequest::Next)?;
+    head::encode(wire, call, exchange, response, AfterRequest::Next)?;
     if !encode::has_field(&wire.output[start..], "upgrade") {
         wire.output.truncate(start);
         return Err("it has no Upgrade field, which says what is spoken from here on".to_owned());

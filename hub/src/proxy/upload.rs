@@ -24,7 +24,7 @@ use crate::wire::{EarlyEnd, Wire};
 pub enum UploadEnd {
     /// The worker has, or will find, all of it.
     Complete,
-    /// The worker answered before the body had come.
+    /// The worker has responded, or begins to, before the body had come.
     RespondedEarly,
 }
 
@@ -40,60 +40,111 @@ struct Step {
     done: bool,
 }
 
-/// Moves the body into the ring as it arrives and as the worker makes
-/// room. Bytes that move give both sides more time.
-pub async fn run(
-    wire: &mut Wire,
-    exchange: &Exchange,
-    place: BodyPlace,
-    mut source: BodySource,
+/// What an upload waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: all of it has been moved.
+    Nothing,
+    /// Another look: bytes have come from the socket, and there may be more.
+    ALook,
+    /// The client.
+    Input,
+    /// The worker, which has to make room.
+    Room,
+}
+
+/// A body that moves from the socket into its slot's ring.
+pub struct Upload {
+    offset: u32,
+    ring: ByteRing,
+    produced: u32,
+    source: BodySource,
+    deadline: BodyDeadline,
     timeout_ms: u64,
-) -> Result<UploadEnd, EarlyEnd> {
-    let ring = ByteRing::new(place.bytes);
-    let mut produced = 0;
-    let mut deadline = BodyDeadline::start();
-    // What an engine has read ahead gives its client time as well, beyond what any reads.
-    deadline.add(wire.input.len().saturating_sub(STREAM_START_BYTES));
-    loop {
-        let step = move_bytes(wire, exchange, place.offset, ring, produced, &mut source)?;
-        produced = ring.advance(produced, step.moved);
-        deadline.add(step.received as usize);
+}
+
+impl Upload {
+    /// One of which nothing has been moved.
+    pub fn new(place: BodyPlace, source: BodySource, timeout_ms: u64) -> Self {
+        Self {
+            offset: place.offset,
+            ring: ByteRing::new(place.bytes),
+            produced: 0,
+            source,
+            deadline: BodyDeadline::start(),
+            timeout_ms,
+        }
+    }
+
+    /// Moves what is here, as far as there is room. Bytes that move give both sides more time.
+    pub fn advance(&mut self, wire: &mut Wire, exchange: &Exchange) -> Result<Needs, EarlyEnd> {
+        let step = move_bytes(wire, exchange, self)?;
+        self.produced = self.ring.advance(self.produced, step.moved);
+        self.deadline.add(step.received as usize);
         wire.state.add_received(u64::from(step.received));
         if step.moved > 0 || step.done {
-            exchange.set_deadline(clock::coarse_ms() + timeout_ms);
+            exchange.set_deadline(clock::coarse_ms() + self.timeout_ms);
             let end = step.done.then_some(BodyEnd::Complete);
-            if exchange.publish_upload(produced, end) {
+            if exchange.publish_upload(self.produced, end) {
                 wire.reactor.lanes.mark(exchange.lane());
             }
         }
-        if step.done {
-            return Ok(UploadEnd::Complete);
-        }
-        if step.received > 0 {
-            // The bell is rung, and others have their turn.
-            tokio::task::yield_now().await;
+        Ok(if step.done {
+            Needs::Nothing
+        } else if step.received > 0 {
+            Needs::ALook
         } else if step.needs_input {
-            if read_while_waiting(wire, exchange, &mut deadline).await? {
-                return Ok(UploadEnd::RespondedEarly);
-            }
+            Needs::Input
         } else {
-            let start_ms = clock::coarse_ms();
-            if wait_for_room(wire, exchange).await? {
-                return Ok(UploadEnd::RespondedEarly);
+            Needs::Room
+        })
+    }
+
+    /// The client has been busy otherwise, by what the worker sends it.
+    pub fn forgive_all(&mut self) {
+        self.deadline = BodyDeadline::start();
+    }
+}
+
+/// Moves the body into the ring as it arrives and as the worker makes room.
+pub async fn run(
+    wire: &mut Wire,
+    exchange: &Exchange,
+    upload: &mut Upload,
+) -> Result<UploadEnd, EarlyEnd> {
+    // What an engine has read ahead gives its client time as well, beyond what any reads.
+    let ahead = wire.input.len().saturating_sub(STREAM_START_BYTES);
+    upload.deadline.add(ahead);
+    loop {
+        match upload.advance(wire, exchange)? {
+            Needs::Nothing => return Ok(UploadEnd::Complete),
+            // The bell is rung, and others have their turn.
+            Needs::ALook => tokio::task::yield_now().await,
+            Needs::Input => {
+                if read_while_waiting(wire, exchange, upload).await? {
+                    return Ok(UploadEnd::RespondedEarly);
+                }
             }
-            deadline.forgive(clock::coarse_ms() - start_ms);
+            Needs::Room => {
+                let start_ms = clock::coarse_ms();
+                if wait_for_room(wire, exchange).await? {
+                    return Ok(UploadEnd::RespondedEarly);
+                }
+                upload.deadline.forgive(clock::coarse_ms() - start_ms);
+            }
         }
     }
 }
 
-fn move_bytes(
-    wire: &mut Wire,
-    exchange: &Exchange,
-    offset: u32,
-    ring: ByteRing,
-    produced: u32,
-    source: &mut BodySource,
-) -> Result<Step, EarlyEnd> {
+fn move_bytes(wire: &mut Wire, exchange: &Exchange, upload: &mut Upload) -> Result<Step, EarlyEnd> {
+    let Upload {
+        offset,
+        ring,
+        produced,
+        source,
+        ..
+    } = upload;
+    let (offset, ring, produced) = (*offset, *ring, *produced);
     let room = exchange
         .upload_room(ring, produced)
         .map_err(|violation| outcome::violated(&wire.reactor.lanes, exchange, violation))?;
@@ -103,7 +154,11 @@ fn move_bytes(
             put(exchange, offset, ring, produced, &wire.input[..take]);
             wire.consume_input(take);
             *left -= take as u64;
-            let most = (*left).min(u64::from(room - take as u32)) as u32;
+            // Nothing may overtake a read that is under way.
+            let most = match wire.pending_read {
+                Some(_) => 0,
+                None => (*left).min(u64::from(room - take as u32)) as u32,
+            };
             let start = ring.advance(produced, take as u32);
             let received = receive_into_ring(wire, exchange, offset, ring, start, most)?;
             *left -= u64::from(received);
@@ -173,50 +228,80 @@ fn receive_into_ring(
 async fn read_while_waiting(
     wire: &mut Wire,
     exchange: &Exchange,
-    deadline: &mut BodyDeadline,
+    upload: &mut Upload,
 ) -> Result<bool, EarlyEnd> {
-    let deadline_ms = deadline.at_ms(&wire.reactor.deadlines());
+    loop {
+        match next(wire, exchange, upload).await? {
+            Next::Read => return Ok(false),
+            Next::Worker(Awaited::Event(Event::Responded)) => return Ok(true),
+            Next::Worker(Awaited::Event(Event::Changed)) if exchange.is_streaming() => {
+                return Ok(true);
+            }
+            // The read says too that the client left, after what it still finds.
+            Next::Worker(Awaited::Event(Event::Changed) | Awaited::ClientLeft(_)) => {}
+            // The ring has room: it is the client who is late.
+            Next::Worker(Awaited::Event(Event::TimedOut)) => return Err(body::late().into()),
+            Next::Worker(Awaited::WorkerGone) => {
+                return Err(outcome::worker_gone(&wire.reactor.lanes).into());
+            }
+        }
+    }
+}
+
+/// What came first.
+pub enum Next {
+    /// The client has sent something, which is in the input.
+    Read,
+    /// What the worker has done; the read goes on in `pending_read`.
+    Worker(Awaited),
+}
+
+/// Waits for the client, which has something to send, and for the worker.
+pub async fn next(
+    wire: &mut Wire,
+    exchange: &Exchange,
+    upload: &mut Upload,
+) -> Result<Next, EarlyEnd> {
+    let deadline_ms = upload.deadline.at_ms(&wire.reactor.deadlines());
     wire.state.wait_until(Wait::Body, deadline_ms);
+    let mut read = match wire.pending_read.take() {
+        Some(read) => read,
+        None => start_read(wire),
+    };
+    tokio::select! {
+        biased;
+        (result, buffer) = &mut read => {
+            wire.input = buffer;
+            wire.state.wait_for_nothing();
+            match result {
+                Ok(bytes @ 1..) => {
+                    wire.recorder().received(bytes);
+                    upload.deadline.add(bytes);
+                    wire.state.add_received(bytes as u64);
+                    Ok(Next::Read)
+                }
+                _ if wire.state.was_slow() => {
+                    wire.note_if_slow();
+                    Err(body::too_slow().into())
+                }
+                _ if wire.state.is_overdue() => Err(body::late().into()),
+                Ok(0) | Err(_) => Err(EarlyEnd::ClientGone),
+            }
+        }
+        awaited = outcome::next(exchange, &wire.state) => {
+            wire.state.wait_for_nothing();
+            wire.pending_read = Some(read);
+            Ok(Next::Worker(awaited))
+        }
+    }
+}
+
+fn start_read(wire: &mut Wire) -> PendingRead {
     let mut buffer = std::mem::take(&mut wire.input);
     // What comes with it and behind it is received into the ring.
     buffer.reserve(READ_BUFFER_BYTES);
     let state = Rc::clone(&wire.state);
-    let mut read: PendingRead = Box::pin(async move { state.stream().read(buffer).await });
-    let result = loop {
-        tokio::select! {
-            biased;
-            (result, buffer) = &mut read => {
-                wire.input = buffer;
-                wire.state.wait_for_nothing();
-                return match result {
-                    Ok(bytes @ 1..) => {
-                        wire.recorder().received(bytes);
-                        deadline.add(bytes);
-                        wire.state.add_received(bytes as u64);
-                        Ok(false)
-                    }
-                    _ if wire.state.was_slow() => {
-                        wire.note_if_slow();
-                        Err(body::too_slow().into())
-                    }
-                    _ if wire.state.is_overdue() => Err(body::late().into()),
-                    Ok(0) | Err(_) => Err(EarlyEnd::ClientGone),
-                };
-            }
-            outcome = outcome::next(exchange, &wire.state) => match outcome {
-                Awaited::Event(Event::Responded) => break Ok(true),
-                Awaited::Event(Event::Changed) if exchange.is_streaming() => break Ok(true),
-                // The read says too that the client left, after what it still finds.
-                Awaited::Event(Event::Changed) | Awaited::ClientLeft(_) => {}
-                // The ring has room: it is the client who is late.
-                Awaited::Event(Event::TimedOut) => break Err(body::late().into()),
-                Awaited::WorkerGone => break Err(outcome::worker_gone(&wire.reactor.lanes).into()),
-            }
-        }
-    };
-    wire.state.wait_for_nothing();
-    wire.pending_read = Some(read);
-    result
+    Box::pin(async move { state.stream().read(buffer).await })
 }
 
 /// Waits until the worker has made room. Says whether it has answered.

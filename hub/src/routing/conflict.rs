@@ -122,6 +122,7 @@ mod tests {
             is_instance,
             shares_routes: true,
             started_ms: None,
+            upgrades: false,
             returns: false,
             version: None,
             options: vec![RouteOptions::default()],

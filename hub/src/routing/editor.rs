@@ -302,6 +302,7 @@ mod tests {
                     is_instance: false,
                     shares_routes: true,
                     started_ms: None,
+                    upgrades: false,
                     returns: false,
                     version: None,
                     routes: session.routes.clone(),

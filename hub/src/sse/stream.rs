@@ -165,7 +165,7 @@ pub async fn serve_route(
             if let ResponseBody::Stream { bytes, .. } = response.body {
                 reply::begin_stream(wire, &mut exchange, bytes.is_none())?;
             }
-            return reply::send(wire, call, exchange, &response).await;
+            return reply::send(wire, call, exchange, &response, None).await;
         }
     };
     wire.recorder().began_event_stream();

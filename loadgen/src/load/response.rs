@@ -74,9 +74,7 @@ pub fn parse(bytes: &[u8], to_head_request: bool) -> Result<Option<ResponseHead>
                 }
             }
             12 if field.name.eq_ignore_ascii_case("content-type") => {
-                let media_type = field.value.split(|byte| *byte == b';').next();
-                let media_type = media_type.unwrap_or_default().trim_ascii();
-                is_event_stream = media_type.eq_ignore_ascii_case(b"text/event-stream");
+                is_event_stream = names_event_stream(field.value);
             }
             13 if field.name.eq_ignore_ascii_case("server-timing") => {
                 phases = Some(server_timing::parse(field.value));
@@ -114,6 +112,12 @@ pub fn parse(bytes: &[u8], to_head_request: bool) -> Result<Option<ResponseHead>
         phases,
         is_event_stream,
     }))
+}
+
+fn names_event_stream(content_type: &[u8]) -> bool {
+    let media_type = content_type.split(|byte| *byte == b';').next();
+    let media_type = media_type.unwrap_or_default().trim_ascii();
+    media_type.eq_ignore_ascii_case(b"text/event-stream")
 }
 
 fn parse_length(value: &[u8]) -> Option<u64> {

@@ -33,7 +33,6 @@ pub fn render(report: &Report<'_>) -> String {
 
 /// Latencies by percentile, rate and errors.
 pub fn table(report: &Report<'_>) -> String {
-    let outcome = report.outcome;
     let mut text = format!("  {:<12}", "");
     for (name, _) in PERCENTILES {
         text.push_str(&format!("{name:>10}"));
@@ -56,6 +55,14 @@ pub fn table(report: &Report<'_>) -> String {
         text.push_str("   without the generator's own lag\n");
     }
     text.push('\n');
+    text.push_str(&facts(report));
+    text
+}
+
+/// What there is beside latencies.
+fn facts(report: &Report<'_>) -> String {
+    let outcome = report.outcome;
+    let mut text = String::new();
     let mut fact = |name: &str, value: String| {
         writeln!(text, "  {name:<12} {value}").expect("a String takes everything");
     };

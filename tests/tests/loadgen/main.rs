@@ -278,7 +278,7 @@ fn wrong_flags_are_named_and_end_with_2() {
     let url = "http://127.0.0.1:1/";
     for (flags, expected) in [
         (&[][..], "<URL>"),
-        (&["https://127.0.0.1/"], "TLS"),
+        (&[url, "-k", "--cacert", "x"], "cannot be used with"),
         (&["127.0.0.1:80"], "expected http://"),
         (&[url, "--rate", "0"], "like 20000"),
         (&[url, "--rate", "5:x"], "ramp"),

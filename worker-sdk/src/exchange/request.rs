@@ -81,8 +81,11 @@ impl Request {
     }
 
     /// Method, as a token: `GET`.
-    pub fn method(&self) -> &'static str {
-        Method::from_word(self.head.method).map_or("GET", Method::as_str)
+    pub fn method(&self) -> &str {
+        match Method::from_word(self.head.method) {
+            Some(Method::Other) | None => self.text(self.head.method_token),
+            Some(method) => method.as_str(),
+        }
     }
 
     /// Request target as the client sent it (RFC 9112 section 3.2).

@@ -75,12 +75,6 @@ impl RequestBody {
         Ok(Some(all))
     }
 
-    /// Whether more of it may still arrive.
-    #[cfg(feature = "tower")]
-    pub(crate) fn streams(&self) -> bool {
-        matches!(self.source, Source::Streams)
-    }
-
     /// More of the body, without a copy of it; empty at its end.
     #[cfg(feature = "tower")]
     pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, BodyClosed>> {

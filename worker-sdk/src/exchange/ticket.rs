@@ -167,7 +167,7 @@ impl Ticket {
                 transfer::begin_push(&self.session, self.key, body_offset, ring, body);
             }
         }
-        if self.reads_body {
+        if self.reads_body && !streams {
             // From here on the slot is not that body's any more.
             stream::end_in(&self.session, self.key);
         }

@@ -10,7 +10,7 @@ use slotway_shm_proto::layout::request_flags;
 use super::block_on::block_on;
 use super::request::Request;
 pub use crate::session::sockets::NotUpgraded;
-use crate::session::sockets::{Expected, Handed, HeldSocket};
+use crate::session::sockets::{Expected, Handed, Held};
 
 impl Request {
     /// What the client offers to speak instead of HTTP, if this handler may take it up: the value of
@@ -105,9 +105,7 @@ impl AsFd for UpgradedConnection {
 /// Has the hub count a connection for as long as it lives.
 #[derive(Debug)]
 #[must_use = "it is to live as long as the socket"]
-pub struct ConnectionCount(
-    #[expect(dead_code, reason = "it counts until it is dropped")] HeldSocket,
-);
+pub struct ConnectionCount(#[expect(dead_code, reason = "it counts until it is dropped")] Held);
 
 #[cfg(feature = "tokio")]
 pub use stream::UpgradedStream;

@@ -206,10 +206,10 @@ impl<S> FromRequest<S> for Headers {
     }
 }
 
-/// The request's method.
+/// The request's method; the token of [`Method::Other`] is what [`Request::method`] has.
 impl<S> FromRequest<S> for Method {
     fn from_request(_: &Arc<S>, request: &Request) -> Result<Self, Rejection> {
-        Self::from_token(request.method().as_bytes())
+        Self::of_request(request.method().as_bytes())
             .ok_or_else(|| Rejection::internal("a request's method is none of a route's"))
     }
 }

@@ -3,9 +3,10 @@
 //! [`Session`] is its memory, rings and bells; a [`slot_key`] is one use of a slot, [`slot_state`] what the worker keeps of each
 //! slot. [`transfer`] moves bodies that do not fit a slot's arena, [`stream`] those that a
 //! handler reads or writes itself, [`ring_copy`] copies their bytes, [`body_pool`] bounds
-//! their memory, [`sockets`] are those of clients that are handed over, [`meter`] counts, and [`live`] are the sessions that a worker has now.
+//! their memory, [`sockets`] are those of clients that are handed over (each a [`held_socket`]), [`meter`] counts, and [`live`] are the sessions that a worker has now.
 
 pub(crate) mod body_pool;
+pub(crate) mod held_socket;
 pub(crate) mod live;
 pub(crate) mod meter;
 pub(crate) mod ring_copy;

@@ -41,6 +41,8 @@ pub(crate) struct SlotState {
 #[derive(Default)]
 pub(crate) struct TransferState {
     pub transfer: Option<Transfer>,
+    /// A request's body that its handler reads, perhaps while it writes the response's.
+    pub reading: Option<StreamIn>,
     pub notices: NoticeGate,
     /// Told when the response is not wanted any more, if the handler asked for it.
     pub cancellation: Option<CancellationToken>,
@@ -54,8 +56,6 @@ pub(crate) enum Transfer {
     Collect(Collect),
     /// To the hub.
     Push(Push),
-    /// From the hub, read by the handler.
-    In(StreamIn),
     /// To the hub, written by the handler.
     Out(StreamOut),
 }
@@ -115,14 +115,22 @@ impl TransferState {
 }
 
 impl TransferState {
-    /// Wakes the handler that waits for this body, to look again.
+    /// Whoever still reads the request's body learns that it has ended.
+    pub(crate) fn end_reading(&mut self, key: SlotKey) {
+        let is_it = |stream: &mut StreamIn| stream.generation == key.generation;
+        if let Some(waker) = self.reading.take_if(is_it).and_then(|stream| stream.waker) {
+            waker.wake();
+        }
+    }
+
+    /// Wakes the handlers that wait for these bodies, to look again.
     pub(crate) fn wake(&mut self) {
-        let waker = match &mut self.transfer {
-            Some(Transfer::In(stream)) => stream.waker.take(),
+        let writer = match &mut self.transfer {
             Some(Transfer::Out(stream)) => stream.waker.take(),
             _ => None,
         };
-        if let Some(waker) = waker {
+        let reader = self.reading.as_mut().and_then(|stream| stream.waker.take());
+        for waker in [writer, reader].into_iter().flatten() {
             waker.wake();
         }
     }

@@ -29,21 +29,19 @@ impl From<BodyClosed> for std::io::Error {
 pub(crate) fn begin_in(session: &Session, key: SlotKey, head: &RequestHead) {
     let mut state = session.lock_transfer(key);
     state.begin(key);
-    state.transfer = Some(Transfer::In(StreamIn {
+    state.reading = Some(StreamIn {
         generation: key.generation,
         ring: ByteRing::new(head.body_ring_bytes),
         ring_offset: head.body_offset,
         consumed: 0,
         waker: None,
-    }));
+    });
 }
 
 /// Begins to let a handler write its response's body.
 pub(crate) fn begin_out(session: &Session, key: SlotKey, ring_offset: u32, ring: ByteRing) {
     let mut state = session.lock_transfer(key);
     state.begin(key);
-    // Whoever still reads the request's body learns that it has ended.
-    state.wake();
     state.transfer = Some(Transfer::Out(StreamOut {
         generation: key.generation,
         published: false,
@@ -55,22 +53,17 @@ pub(crate) fn begin_out(session: &Session, key: SlotKey, ring_offset: u32, ring:
     }));
 }
 
-/// Forgets a body whose response turned out to be another.
+/// Forgets bodies whose response turned out to be another.
 pub(crate) fn forget(session: &Session, key: SlotKey) {
     let mut state = session.lock_transfer(key);
     state.wake();
     state.transfer = None;
+    state.reading = None;
 }
 
-/// The response is given: what was not read of the request's body is dropped.
+/// The response is whole: what was not read of the request's body is dropped.
 pub(crate) fn end_in(session: &Session, key: SlotKey) {
-    let mut state = session.lock_transfer(key);
-    let is_it =
-        matches!(&state.transfer, Some(Transfer::In(body)) if body.generation == key.generation);
-    if is_it {
-        state.wake();
-        state.transfer = None;
-    }
+    session.lock_transfer(key).end_reading(key);
 }
 
 /// Takes what has arrived of the body, appending it to `bytes`. Ready with 0 at
@@ -83,7 +76,7 @@ pub(crate) fn poll_in(
 ) -> Poll<Result<usize, BodyClosed>> {
     let mut state = session.lock_transfer(key);
     let state = &mut *state;
-    let Some(Transfer::In(stream)) = &mut state.transfer else {
+    let Some(stream) = &mut state.reading else {
         return Poll::Ready(Err(BodyClosed));
     };
     if stream.generation != key.generation || session.is_cancelled(key) || session.has_ended() {
@@ -177,6 +170,8 @@ pub(crate) fn give_up_out(session: &Session, key: SlotKey, state: &mut TransferS
 }
 
 fn say_end(session: &Session, key: SlotKey, state: &mut TransferState, end: BodyEnd) {
+    // From here on the slot is the hub's.
+    state.end_reading(key);
     let word = session.response_word(key, offset_of!(ResponseWords, body_end));
     store_tagged(word, key.generation, end as u32);
     session.notify(key, &mut state.notices);

@@ -63,8 +63,7 @@ pub(crate) fn begin_push(
         sent_bytes: 0,
     };
     push.fill(session, key);
-    // Whoever still reads the request's body learns that it has ended.
-    state.wake();
+    state.end_reading(key);
     state.transfer = Some(Transfer::Push(push));
 }
 
@@ -102,11 +101,13 @@ pub(crate) fn advance(session: &Session, key: SlotKey) -> Step {
 }
 
 fn step(session: &Session, key: SlotKey, state: &mut TransferState) -> Step {
+    if state.generation == key.generation && state.reading.is_some() {
+        state.wake();
+    }
     let is_current = match &state.transfer {
         None => false,
         Some(Transfer::Collect(collect)) => collect.generation == key.generation,
         Some(Transfer::Push(push)) => push.generation == key.generation && push.published,
-        Some(Transfer::In(stream)) => stream.generation == key.generation,
         Some(Transfer::Out(stream)) => stream.generation == key.generation,
     };
     if !is_current {
@@ -115,10 +116,6 @@ fn step(session: &Session, key: SlotKey, state: &mut TransferState) -> Step {
     let cancelled = session.is_cancelled(key);
     match &mut state.transfer {
         None => Step::Nothing,
-        Some(Transfer::In(_)) => {
-            state.wake();
-            Step::Nothing
-        }
         Some(Transfer::Out(_)) => {
             state.wake();
             if cancelled {

@@ -1,8 +1,6 @@
 //! A request's body for services.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,31 +15,11 @@ pub struct Body {
     body: RequestBody,
     /// What is still to come, where that is known.
     left: Option<u64>,
-    /// All of it is here.
-    is_here: Arc<AtomicBool>,
-}
-
-/// Whether a service still has a body that has not all arrived.
-pub(crate) struct Unread(Weak<AtomicBool>);
-
-impl Unread {
-    /// It does: the rest would be lost by a response that begins now.
-    pub(crate) fn is_kept(&self) -> bool {
-        let is_here = self.0.upgrade();
-        is_here.is_some_and(|is_here| !is_here.load(Ordering::Relaxed))
-    }
 }
 
 impl Body {
-    pub(crate) fn new(body: RequestBody, length: Option<u64>) -> (Self, Unread) {
-        let is_here = Arc::new(AtomicBool::new(!body.streams()));
-        let unread = Unread(Arc::downgrade(&is_here));
-        let body = Self {
-            body,
-            left: length,
-            is_here,
-        };
-        (body, unread)
+    pub(crate) fn new(body: RequestBody, length: Option<u64>) -> Self {
+        Self { body, left: length }
     }
 }
 
@@ -55,17 +33,11 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyClosed>>> {
         self.body.poll_piece(cx).map(|piece| match piece {
             Err(error) => Some(Err(error)),
-            Ok(piece) if piece.is_empty() => {
-                self.is_here.store(true, Ordering::Relaxed);
-                None
-            }
+            Ok(piece) if piece.is_empty() => None,
             Ok(piece) => {
                 self.left = self
                     .left
                     .map(|left| left.saturating_sub(piece.len() as u64));
-                if self.left == Some(0) {
-                    self.is_here.store(true, Ordering::Relaxed);
-                }
                 Some(Ok(Frame::data(piece.into())))
             }
         })

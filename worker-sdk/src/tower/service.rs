@@ -22,7 +22,7 @@ use crate::exchange::request::Request;
 use crate::exchange::request_body::RequestBody;
 use crate::exchange::response::Response;
 use crate::handler::route::Route;
-use crate::tower::body::{Body, Unread};
+use crate::tower::body::Body;
 use crate::tower::upgrade::Offer;
 
 /// What a service finds among a request's extensions.
@@ -144,7 +144,7 @@ pub(crate) fn routes_of<S: Send + Sync + 'static>(
     let service = Arc::new(Mutex::new(service));
     let mut routes = Vec::new();
     for pattern in [itself, below].into_iter().chain(with_slash) {
-        for method in Method::ALL {
+        for method in Method::ALL.into_iter().chain([Method::Other]) {
             let (service, route_pattern) = (Arc::clone(&service), Arc::clone(&pattern));
             let spans = spans.clone();
             let stripped = if strips {
@@ -181,7 +181,7 @@ async fn call(
         deadline: request.deadline(),
         cancellation: cancellation.clone(),
     };
-    let (body, unread) = Body::new(body, request.body_length());
+    let body = Body::new(body, request.body_length());
     let offer = request
         .has_flag(request_flags::UPGRADES)
         .then(Offer::new)
@@ -212,7 +212,7 @@ async fn call(
     let Spans(()) = spans;
     tokio::select! {
         biased;
-        response = responding => respond(&request, response, &unread, cancellation, offer),
+        response = responding => respond(&request, response, cancellation, offer),
         // Nobody waits; it may be any.
         () = cancellation.cancelled() => request.response(503).empty(),
     }
@@ -267,7 +267,6 @@ fn to_http(
 fn respond(
     request: &Request,
     response: http::Response<impl ResponseBody>,
-    unread: &Unread,
     cancellation: CancellationToken,
     offer: Option<Offer>,
 ) -> Response {
@@ -319,13 +318,6 @@ fn respond(
     {
         return builder.body(first.chunk());
     }
-    if unread.is_kept() {
-        // The rest of the request's body would end here, and a response made of it would
-        // be cut short under this status.
-        tracing::error!("500: {READS_WHILE_ANSWERING}");
-        drop(builder);
-        return request.response(500).text(READS_WHILE_ANSWERING);
-    }
     let first_bytes = first.as_ref().map_or(0, |first| first.remaining() as u64);
     let exact = body.size_hint().exact().map(|rest| first_bytes + rest);
     let (response, sender) = match told_length.or(exact) {
@@ -335,9 +327,6 @@ fn respond(
     tokio::spawn(send(sender, first, body, cancellation));
     response
 }
-
-const READS_WHILE_ANSWERING: &str = "the service responds while it still reads the request's \
-     body, which is not possible behind the hub: read the body first";
 
 fn has_no_body(status: StatusCode) -> bool {
     matches!(

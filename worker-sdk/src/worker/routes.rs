@@ -53,7 +53,8 @@ impl<S: Send + Sync + 'static> HubWorker<S> {
         self.route(Method::Options, path, handler)
     }
 
-    /// Adds a route for any method.
+    /// Adds a route for any method. [`Method::Other`] takes all that have no name here, such as QUERY
+    /// or PURGE; [`Request::method`] says which one came.
     pub fn route<Kind>(
         mut self,
         method: Method,

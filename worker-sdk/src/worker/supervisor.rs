@@ -25,7 +25,7 @@ use crate::hub::register::{self, Reservation};
 use crate::serve::receiver::Receiver;
 use crate::serve::serving::Serving;
 use crate::session::live::LiveSessions;
-use crate::session::{Session, sockets};
+use crate::session::{Session, held_socket};
 
 /// The thread that keeps a worker attached.
 pub(crate) struct Supervisor<S> {
@@ -275,7 +275,7 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
         self.serving
             .sessions
             .change(|sessions| sessions.push(entered));
-        self.serving.meter.sockets.tell_held(&session);
+        held_socket::tell_held(&session);
         self.connections.push(connection);
         self.attach_path = path;
         Ok(())
@@ -324,7 +324,7 @@ fn watch(
 ) {
     loop {
         let heard = attach::wait_for_news(&session.connection, |message, socket| {
-            sockets::handed_over(session, sessions, message, socket);
+            held_socket::handed_over(session, sessions, message, socket);
         });
         if let News::Ended(_) = heard {
             session.ended.store(true, Ordering::Release);

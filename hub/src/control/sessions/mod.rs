@@ -241,7 +241,7 @@ impl Sessions {
                 options: Vec::new(),
             };
             for route in worker.routes {
-                if let Some(method) = Method::from_token(route.method.as_bytes())
+                if let Some(method) = Method::of_route(&route.method)
                     && let Ok(path) = Pattern::parse(&route.path)
                 {
                     let host = route.host.map(Into::into);
