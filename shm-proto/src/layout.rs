@@ -218,8 +218,10 @@ pub struct ResponseWords {
     pub body_end: u64,
     /// Bytes of the request body taken from the hub's ring (cursor).
     pub request_consumed: u64,
+    /// Value 1 once the handler reads a body whose client expects 100.
+    pub wants_body: u64,
     /// Zero.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }
 
 /// Route index of a ping, which the SDK answers itself, with 200 and no body.
@@ -240,6 +242,9 @@ pub mod request_flags {
     pub const HTTPS: u32 = 1 << 3;
     /// The client offers another protocol in its Upgrade field, and the worker may take it up.
     pub const UPGRADES: u32 = 1 << 4;
+    /// The client sends the body only once it is wanted: see
+    /// [`ResponseWords::wants_body`](super::ResponseWords::wants_body).
+    pub const EXPECTS_CONTINUE: u32 = 1 << 5;
 }
 
 macro_rules! check_layout {
@@ -267,7 +272,7 @@ check_layout!(ResponseHead, 64, 8, {
     generation at 0, status at 4, fields_bytes at 8, body_offset at 12, body_ring_bytes at 16,
     flags at 20, body_bytes at 24, taken_ns at 32, responded_ns at 40, reserved at 48,
 });
-check_layout!(ResponseWords, 64, 8, { taken at 0, body_produced at 8, body_end at 16, request_consumed at 24, reserved at 32 });
+check_layout!(ResponseWords, 64, 8, { taken at 0, body_produced at 8, body_end at 16, request_consumed at 24, wants_body at 32, reserved at 40 });
 
 /// Heads are copied out of peer memory eight bytes at a time.
 pub trait SharedHead: AnyBitPattern + NoUninit {}

@@ -27,6 +27,16 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<()> {
             let (response, _upgrade) = request.response(101).upgrade();
             response
         })
+        .in_place_stream(Method::Post, "/gate", |_, request, mut body| async move {
+            if request.header("x-key").is_none() {
+                return request.response(401).text("no key");
+            }
+            let mut bytes = 0;
+            while let Ok(Some(piece)) = body.next().await {
+                bytes += piece.len();
+            }
+            request.response(200).text(bytes)
+        })
         .in_place(Method::Other, "/methods/{*rest}", |(), request| {
             request.response(200).text(request.method())
         })

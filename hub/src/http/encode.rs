@@ -112,6 +112,9 @@ fn format_hex(number: u32) -> [u8; 8] {
     std::array::from_fn(|index| digit(index as u32))
 }
 
+/// Tells a client that waits with its body to send it (RFC 9110 section 15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// The last chunk, without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 

@@ -303,6 +303,13 @@ impl Exchange {
         Ok(ring.bytes() - ring.filled(produced, consumed)?)
     }
 
+    /// The handler has begun to read the body.
+    pub fn wants_body(&self) -> bool {
+        let word = self.offsets.response_words + offset_of!(ResponseWords, wants_body) as u64;
+        let word = self.lane.session.regions.responses.u64_at(word);
+        load_tagged(word, self.generation) == Some(1)
+    }
+
     /// Tells the worker how far the request body has come, and its end if that
     /// is it. Says whether the bell must be rung.
     pub fn publish_upload(&self, produced: u32, end: Option<BodyEnd>) -> bool {

@@ -21,7 +21,7 @@ use crate::reactor::turn::Turn;
 use crate::routing::found::NoRoute;
 use crate::routing::registration::RouteSpec;
 use crate::routing::table::{RouteTable, Target};
-use crate::wire::body::{self, Body};
+use crate::wire::body::{self, Body, BodySource};
 use crate::wire::call::Progress;
 use crate::wire::{Call, EarlyEnd, Wire};
 
@@ -70,13 +70,19 @@ pub async fn with_body(
 
     let arena_bytes = wire.reactor.shared.geometry.arena_bytes();
     let head_bytes = call.head.bytes;
+    if call.head.expects_continue
+        && let Some(source) = body::held_back(wire, call, bytes_max).await?
+    {
+        return stream(wire, call, method, source).await;
+    }
+    // It is here, or wanted at once.
     let room = fill::body_room(
         arena_bytes,
         head_bytes,
         call.head.fields.len(),
         reactor.identifies,
     );
-    let (exchange, used, upload) = match body::read(wire, call, room, bytes_max).await? {
+    let (exchange, used) = match body::read(wire, call, room, bytes_max).await? {
         Body::Known {
             bytes,
             waiting_bytes,
@@ -88,7 +94,7 @@ pub async fn with_body(
             };
             let (exchange, _) = dispatch(wire, call, method, body).await?;
             wire.expect_request(head_bytes + bytes);
-            (exchange, used, None)
+            (exchange, used)
         }
         Body::Decoded(body) => {
             let body = DispatchBody::Whole {
@@ -96,21 +102,36 @@ pub async fn with_body(
                 waiting_bytes: 0,
             };
             let (exchange, _) = dispatch(wire, call, method, body).await?;
-            (exchange, head_bytes, None)
+            (exchange, head_bytes)
         }
         Body::Streams(source) => {
-            let body = DispatchBody::Stream(source.length());
-            let (exchange, place) = dispatch(wire, call, method, body).await?;
-            let upload = Upload::new(place, source, call.timeout_ms.into());
-            (exchange, head_bytes, Some(Box::new(upload)))
+            // What has been said by 100, or come without, is not asked for again.
+            call.head.expects_continue = false;
+            return stream(wire, call, method, source).await;
         }
     };
-    let progress = match upload {
-        Some(_) => Progress::BodyUnderWay,
-        None => Progress::Done,
-    };
-    call.take(wire, used, progress);
-    Ok(Ready { exchange, upload })
+    call.take(wire, used, Progress::Done);
+    Ok(Ready {
+        exchange,
+        upload: None,
+    })
+}
+
+/// Dispatches a request whose body follows.
+async fn stream(
+    wire: &mut Wire,
+    call: &mut Call,
+    method: Method,
+    source: BodySource,
+) -> Result<Ready, EarlyEnd> {
+    let body = DispatchBody::Stream(source.length());
+    let (exchange, place) = dispatch(wire, call, method, body).await?;
+    let upload = Upload::new(place, source, call);
+    call.take(wire, call.head.bytes, Progress::BodyUnderWay);
+    Ok(Ready {
+        exchange,
+        upload: Some(Box::new(upload)),
+    })
 }
 
 /// Dispatches, if need be after waiting.

@@ -189,6 +189,10 @@ fn flags_of(request: &Request<'_>) -> u32 {
         (request.head.http_1_0, request_flags::HTTP_1_0),
         (request.client.is_https, request_flags::HTTPS),
         (request.offers_upgrade, request_flags::UPGRADES),
+        (
+            request.head.expects_continue && matches!(request.body, DispatchBody::Stream(_)),
+            request_flags::EXPECTS_CONTINUE,
+        ),
     ];
     flags
         .into_iter()

@@ -10,6 +10,7 @@ use slotway_shm_proto::{BodyEnd, ByteRing};
 use super::fill::BodyPlace;
 use super::outcome::{self, Awaited};
 use crate::clock;
+use crate::http::encode;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
 use crate::lanes::slot::Event;
@@ -17,7 +18,7 @@ use crate::limits::{READ_BUFFER_BYTES, STREAM_START_BYTES};
 use crate::reactor::deadline::{BodyDeadline, Wait};
 use crate::wire::body::{self, BodySource};
 use crate::wire::bytes::PendingRead;
-use crate::wire::{EarlyEnd, Wire};
+use crate::wire::{Call, EarlyEnd, Wire};
 
 /// How an upload ended, when the worker is still to be heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,18 +62,21 @@ pub struct Upload {
     source: BodySource,
     deadline: BodyDeadline,
     timeout_ms: u64,
+    /// The client sends nothing before it is told to.
+    expects_continue: bool,
 }
 
 impl Upload {
     /// One of which nothing has been moved.
-    pub fn new(place: BodyPlace, source: BodySource, timeout_ms: u64) -> Self {
+    pub fn new(place: BodyPlace, source: BodySource, call: &Call) -> Self {
         Self {
             offset: place.offset,
             ring: ByteRing::new(place.bytes),
             produced: 0,
             source,
             deadline: BodyDeadline::start(),
-            timeout_ms,
+            timeout_ms: call.timeout_ms.into(),
+            expects_continue: call.head.expects_continue,
         }
     }
 
@@ -112,6 +116,12 @@ pub async fn run(
     exchange: &Exchange,
     upload: &mut Upload,
 ) -> Result<UploadEnd, EarlyEnd> {
+    if upload.expects_continue {
+        if !is_wanted(wire, exchange).await? {
+            return Ok(UploadEnd::RespondedEarly);
+        }
+        upload.forgive_all();
+    }
     // What an engine has read ahead gives its client time as well, beyond what any reads.
     let ahead = wire.input.len().saturating_sub(STREAM_START_BYTES);
     upload.deadline.add(ahead);
@@ -127,13 +137,29 @@ pub async fn run(
             }
             Needs::Room => {
                 let start_ms = clock::coarse_ms();
-                if wait_for_room(wire, exchange).await? {
+                if has_responded(wire, exchange).await? {
                     return Ok(UploadEnd::RespondedEarly);
                 }
                 upload.deadline.forgive(clock::coarse_ms() - start_ms);
             }
         }
     }
+}
+
+/// Waits until the worker reads the body, and tells the client to send it. False: the worker has
+/// responded, or begins to.
+async fn is_wanted(wire: &mut Wire, exchange: &Exchange) -> Result<bool, EarlyEnd> {
+    while !exchange.wants_body() {
+        if has_responded(wire, exchange).await? {
+            return Ok(false);
+        }
+    }
+    // One that did not wait does not need it.
+    if wire.input.is_empty() && wire.state.stream().waiting_bytes() == 0 {
+        wire.output.extend_from_slice(encode::CONTINUE);
+        wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
+    }
+    Ok(true)
 }
 
 fn move_bytes(wire: &mut Wire, exchange: &Exchange, upload: &mut Upload) -> Result<Step, EarlyEnd> {
@@ -304,8 +330,8 @@ fn start_read(wire: &mut Wire) -> PendingRead {
     Box::pin(async move { state.stream().read(buffer).await })
 }
 
-/// Waits until the worker has made room. Says whether it has answered.
-async fn wait_for_room(wire: &Wire, exchange: &Exchange) -> Result<bool, EarlyEnd> {
+/// Waits until the worker has done something. Says whether it has answered.
+async fn has_responded(wire: &Wire, exchange: &Exchange) -> Result<bool, EarlyEnd> {
     loop {
         return match outcome::next(exchange, &wire.state).await {
             Awaited::Event(Event::Responded) => Ok(true),

@@ -4,6 +4,7 @@
 use super::bytes::Wire;
 use super::call::{Call, EarlyEnd};
 use crate::http::chunked::ChunkedDecoder;
+use crate::http::encode;
 use crate::http::framing::Framing;
 use crate::http::local_reply::LocalReply;
 use crate::limits::{READ_STEP_BYTES, STREAM_START_BYTES};
@@ -65,6 +66,30 @@ pub async fn read(
         Framing::Length(length) => read_known(wire, call, length, room).await,
         Framing::Chunked => read_chunked(wire, call, room, bytes_max).await,
     }
+}
+
+/// A body that its client holds back until it is wanted, which is for the worker to say; `None` for
+/// another. One that is longer than `bytes_max` is refused.
+pub async fn held_back(
+    wire: &mut Wire,
+    call: &Call,
+    bytes_max: u64,
+) -> Result<Option<BodySource>, EarlyEnd> {
+    let has_begun = wire.input.len() > call.head.bytes || wire.state.stream().waiting_bytes() > 0;
+    if !call.head.expects_continue || has_begun {
+        return Ok(None);
+    }
+    Ok(Some(match call.head.framing {
+        Framing::Length(length) if length > bytes_max => return Err(too_large(bytes_max).into()),
+        Framing::Length(length) => {
+            hold_back(wire, &mut BodyDeadline::start()).await?;
+            BodySource::Length { left: length }
+        }
+        Framing::Chunked => BodySource::Chunked {
+            decoder: ChunkedDecoder::new(bytes_max),
+            ready: Vec::new(),
+        },
+    }))
 }
 
 async fn read_known(
@@ -175,8 +200,7 @@ async fn send_continue_if_expected(
     if !std::mem::take(&mut call.head.expects_continue) || body_has_begun {
         return Ok(());
     }
-    wire.output
-        .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    wire.output.extend_from_slice(encode::CONTINUE);
     wire.flush().await.map_err(|_| EarlyEnd::ClientGone)
 }
 

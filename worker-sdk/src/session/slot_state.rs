@@ -86,6 +86,8 @@ pub(crate) struct StreamIn {
     pub ring: ByteRing,
     pub ring_offset: u32,
     pub consumed: u32,
+    /// The client waits to be told that it is wanted.
+    pub expects_continue: bool,
     pub waker: Option<Waker>,
 }
 

@@ -5,7 +5,8 @@
 use std::mem::offset_of;
 use std::task::{Context, Poll};
 
-use slotway_shm_proto::layout::{RequestHead, RequestWords, ResponseWords};
+use slotway_shm_proto::layout::{RequestHead, RequestWords, ResponseWords, request_flags};
+use slotway_shm_proto::ring::NoticeGate;
 use slotway_shm_proto::tagged::{load_tagged, store_tagged};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
@@ -34,6 +35,7 @@ pub(crate) fn begin_in(session: &Session, key: SlotKey, head: &RequestHead) {
         ring: ByteRing::new(head.body_ring_bytes),
         ring_offset: head.body_offset,
         consumed: 0,
+        expects_continue: head.flags & request_flags::EXPECTS_CONTINUE != 0,
         waker: None,
     });
 }
@@ -82,6 +84,9 @@ pub(crate) fn poll_in(
     if stream.generation != key.generation || session.is_cancelled(key) || session.has_ended() {
         return Poll::Ready(Err(BodyClosed));
     }
+    if std::mem::take(&mut stream.expects_continue) {
+        say_wanted(session, key, &mut state.notices);
+    }
     // The end first: once it is there, the cursor does not move again.
     let end = session.request_word(key, offset_of!(RequestWords, body_end));
     let end = load_tagged(end, key.generation).map(BodyEnd::from_word);
@@ -104,6 +109,14 @@ pub(crate) fn poll_in(
     session.notify(key, &mut state.notices);
     session.ring(key.lane_index);
     Poll::Ready(Ok(ready as usize))
+}
+
+/// Tells the hub that a body is wanted which its client holds back.
+pub(crate) fn say_wanted(session: &Session, key: SlotKey, notices: &mut NoticeGate) {
+    let word = session.response_word(key, offset_of!(ResponseWords, wants_body));
+    store_tagged(word, key.generation, 1);
+    session.notify(key, notices);
+    session.ring(key.lane_index);
 }
 
 /// Puts as much of `bytes` into the ring as there is room for. Ready with how

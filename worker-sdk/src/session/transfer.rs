@@ -4,7 +4,7 @@
 
 use std::mem::offset_of;
 
-use slotway_shm_proto::layout::{RequestHead, RequestWords, ResponseWords};
+use slotway_shm_proto::layout::{RequestHead, RequestWords, ResponseWords, request_flags};
 use slotway_shm_proto::tagged::{load_tagged, store_tagged};
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
@@ -39,6 +39,9 @@ pub(crate) fn collect(session: &Session, key: SlotKey, head: RequestHead) -> Ste
         consumed: 0,
         body: CollectedBody::new(&session.bodies),
     }));
+    if head.flags & request_flags::EXPECTS_CONTINUE != 0 {
+        stream::say_wanted(session, key, &mut state.notices);
+    }
     step(session, key, &mut state)
 }
 
