@@ -210,7 +210,7 @@ pub const METHOD_BYTES_MAX: usize = 64;
 /// Chunk extensions and size lines of one request, in all.
 pub const CHUNK_LINES_BYTES_MAX: usize = 16 * 1024;
 
-/// Trailer section of one request.
+/// Trailer section of one request; what of it a worker gets is bounded as well.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
 /// Events that wait for a client of an event stream; it loses further ones.

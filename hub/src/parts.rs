@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Waker};
 use slotway_net::Peer;
 use slotway_shm_proto::Method;
 use slotway_shm_proto::claim;
-use slotway_shm_proto::layout::{Geometry, RequestHead as SlotHead, ResponseHead};
+use slotway_shm_proto::geometry::Geometry;
+use slotway_shm_proto::layout::{RequestHead as SlotHead, ResponseHead};
 use slotway_shm_proto::region::WorkerRegions;
 use slotway_shm_proto::ring::{CompletionKind, CompletionProducer};
 

@@ -21,9 +21,9 @@
 //! region, then an entry in the completion ring. Bodies that do not fit their
 //! arena stream through it as a byte ring.
 //!
-//! Reading order: [`layout`] (the map, with `offsets`), [`limits`], [`ring`], [`doorbell`],
+//! Reading order: [`layout`] (the map), [`geometry`] (where what lies, with `offsets`), [`limits`], [`ring`], [`doorbell`],
 //! [`tagged`] (words of one use of a slot), [`byte_ring`] (bodies that stream), [`claim`]
-//! (whether a request was begun), [`field`], [`packet`], [`message`] (how a worker
+//! (whether a request was begun), [`field`], [`trailers`] (fields behind a body), [`packet`], [`message`] (how a worker
 //! attaches), [`registration`], [`upgrade`] (client sockets that are handed over), [`admin`] (how a hub is asked), [`accounts`] (users by name), [`api`] (the documents of HTTP) and `method`; then the files with unsafe code, [`memory`], [`region`] and
 //! [`credentials`].
 //! `atomic` is the door to std's or loom's atomics; `just loom` checks the
@@ -46,6 +46,8 @@ pub mod credentials;
 pub mod doorbell;
 pub mod field;
 #[cfg(not(loom))]
+pub mod geometry;
+#[cfg(not(loom))]
 pub mod layout;
 pub mod limits;
 #[cfg(not(loom))]
@@ -65,6 +67,8 @@ pub mod region;
 pub mod registration;
 pub mod ring;
 pub mod tagged;
+#[cfg(not(loom))]
+pub mod trailers;
 #[cfg(not(loom))]
 pub mod upgrade;
 

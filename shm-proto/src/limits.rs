@@ -38,6 +38,13 @@ pub const RESPONSE_FIELDS_BYTES_MAX: u32 = 32 * 1024;
 /// Smallest body ring of a streamed body.
 pub const BODY_RING_BYTES_MIN: u32 = 4 * 1024;
 
+/// Fields behind a body, in wire form: they fit any ring.
+pub const TRAILERS_BYTES_MAX: usize = BODY_RING_BYTES_MIN as usize;
+
+/// Fields of an interim response, in wire form. They are the end of a response's arena, which the rest
+/// of the response leaves alone then.
+pub const INTERIM_BYTES_MAX: u32 = 8 * 1024;
+
 /// Ring entries per slot: a request (or response), one coalesced notice about it,
 /// and one about the use of the slot before, unread when the slot was re-used.
 /// There cannot be more: entries are read in order, so whoever reads a request
@@ -87,7 +94,7 @@ const _: () = {
             <= ARENA_BYTES_MIN,
         "the largest head fits the smallest arena"
     );
-    assert!(RESPONSE_FIELDS_BYTES_MAX + BODY_RING_BYTES_MIN <= ARENA_BYTES_MIN);
+    assert!(RESPONSE_FIELDS_BYTES_MAX + BODY_RING_BYTES_MIN + INTERIM_BYTES_MAX <= ARENA_BYTES_MIN);
 };
 
 /// Longest name of a worker.

@@ -12,12 +12,12 @@
 //!                    ◀───────────────   Moving, perhaps: attach to the new hub as well
 //!                    ◀───────────────   Goodbye, some time, then close
 //! ```
-//!
 //! The connection is the session: whichever side closes it ends the session.
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::layout::{Geometry, GeometryError, LAYOUT_VERSION, MAGIC};
+use crate::geometry::{Geometry, GeometryError};
+use crate::layout::{LAYOUT_VERSION, MAGIC};
 use crate::limits::{EMIT_BYTES_MAX, THREAD_COUNT_MAX};
 
 /// Length of a worker id: 128 random bits in hexadecimal.

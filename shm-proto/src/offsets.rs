@@ -1,4 +1,4 @@
-//! Where the words, rings and arenas of a lane lie; [`crate::layout`] computes them.
+//! Where the words, rings and arenas of a lane lie; [`crate::geometry`] computes them.
 
 /// Where a lane's words lie; the first five in the requests region, then two
 /// in the responses region.

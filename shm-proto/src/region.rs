@@ -9,7 +9,8 @@ use std::sync::Arc;
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::layout::{Geometry, LAYOUT_VERSION, MAGIC, RegionHeader};
+use crate::geometry::Geometry;
+use crate::layout::{LAYOUT_VERSION, MAGIC, RegionHeader};
 use crate::memory::{Mapping, OwnRegion, PeerRegion};
 
 /// What the hub holds of a session's memory.

@@ -3,7 +3,8 @@
 use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
-use slotway_shm_proto::layout::{Geometry, ResponseHead, response_flags};
+use slotway_shm_proto::geometry::Geometry;
+use slotway_shm_proto::layout::{ResponseHead, response_flags};
 use slotway_shm_proto::message::{FromHub, Goodbye, Hello};
 use slotway_shm_proto::packet;
 use slotway_shm_proto::region::WorkerRegions;

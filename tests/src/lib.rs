@@ -24,6 +24,7 @@ pub mod http_corpus;
 pub mod ledger;
 pub mod ledger_worker;
 pub mod machine;
+pub mod message_worker;
 pub mod odd_worker;
 pub mod roles;
 pub mod scrape;

@@ -1,5 +1,4 @@
-//! A worker that takes over connections by the SDK's own interface, rightly and wrongly, and takes
-//! methods that have no name.
+//! A worker that takes over connections by the SDK's own interface, rightly and wrongly.
 
 use slotway_worker_sdk::response::Response;
 use slotway_worker_sdk::upgrade::Upgrade;
@@ -10,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// client's end; `/drop` closes at once; `/refuse` has no 101 for anybody; `/unasked`, `/without` and
 /// `/other` do what no handler may.
 pub fn worker(hub_url: &str, name: &str) -> HubWorker<()> {
-    HubWorker::new(hub_url, name, ())
+    crate::message_worker::worker(hub_url, name)
         .in_place_async(Method::Get, "/shout", |_, request| async move {
             accept(&request, |upgrade| {
                 tokio::spawn(shout(upgrade));
@@ -26,22 +25,6 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<()> {
         .in_place(Method::Get, "/nameless", |(), request| {
             let (response, _upgrade) = request.response(101).upgrade();
             response
-        })
-        .in_place_stream(Method::Post, "/gate", |_, request, mut body| async move {
-            if request.header("x-key").is_none() {
-                return request.response(401).text("no key");
-            }
-            let mut bytes = 0;
-            while let Ok(Some(piece)) = body.next().await {
-                bytes += piece.len();
-            }
-            request.response(200).text(bytes)
-        })
-        .in_place(Method::Other, "/methods/{*rest}", |(), request| {
-            request.response(200).text(request.method())
-        })
-        .in_place(Method::Get, "/methods/{*rest}", |(), request| {
-            request.response(200).text(request.method())
         })
         .in_place(Method::Get, "/other", |(), request| {
             let (response, _upgrade) = request.response(200).upgrade();

@@ -50,8 +50,16 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
         "shm-proto",
         &[
             &["limits", "atomic", "api", "field", "offsets", "accounts"],
-            &["method", "tagged", "byte_ring", "credentials", "doorbell"],
+            &[
+                "method",
+                "tagged",
+                "trailers",
+                "byte_ring",
+                "credentials",
+                "doorbell",
+            ],
             &["claim", "ring", "layout"],
+            &["geometry"],
             &["memory", "message"],
             &["admin", "packet", "region", "registration", "upgrade"],
         ],

@@ -69,9 +69,10 @@ pub mod tower;
 mod worker;
 
 pub use error::{EmitError, RunError};
-pub use exchange::body_sender::BodySender;
+pub use exchange::body_sender::{BodySender, TrailersNotSent};
 #[cfg(feature = "tokio")]
 pub use exchange::cancellation::CancellationToken;
+pub use exchange::early_hints::HintsNotSent;
 pub use exchange::request::Request;
 #[cfg(feature = "tokio")]
 pub use exchange::request_body::RequestBody;
@@ -80,6 +81,7 @@ pub use handler::route::Route;
 pub use session::meter::WorkerMetrics;
 pub use session::stream::BodyClosed;
 pub use slotway_shm_proto::message::{Goodbye, Refusal};
+pub use slotway_shm_proto::trailers::TrailerError;
 pub use slotway_shm_proto::{Method, api};
 pub use worker::HubWorker;
 pub use worker::emitter::{HubEmitter, SseEvent, SseTarget};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use slotway_shm_proto::layout::GeometryError;
+use slotway_shm_proto::geometry::GeometryError;
 use slotway_shm_proto::limits::SLOT_COUNT_MAX;
 
 use crate::limits::SECRET_CHARS_MIN;

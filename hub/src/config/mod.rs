@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use slotway_net::IoChoice;
-use slotway_shm_proto::layout::Geometry;
+use slotway_shm_proto::geometry::Geometry;
 use slotway_shm_proto::limits::{REQUEST_FIELD_COUNT_MAX, SLOT_COUNT_MAX};
 
 use crate::http::forwarded::TrustedProxy;

@@ -164,7 +164,7 @@ async fn serve_by_control(
             call.note_body_read();
             body
         }
-        Body::Decoded(body) => body,
+        Body::Decoded { body, .. } => body,
         Body::Streams(_) => return Err(too_large(CONTROL_BODY_BYTES_MAX).into()),
     };
     let query = call.head.query.unwrap_or_default();

@@ -1,9 +1,10 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), decoded strictly:
 //! CRLF and nothing else ends a line, a size is one to sixteen hexadecimal
-//! digits, extensions and trailers are read, bounded and dropped.
+//! digits, extensions are read, bounded and dropped, and so are trailers that no worker may see.
 
 use memchr::memchr;
-use slotway_shm_proto::field::{is_token_byte, is_value_byte};
+use slotway_shm_proto::field::is_token_byte;
+use slotway_shm_proto::trailers::{self, TrailerError};
 
 use crate::limits::{CHUNK_LINES_BYTES_MAX, TRAILER_BYTES_MAX};
 
@@ -61,6 +62,7 @@ pub struct ChunkedDecoder {
     body_bytes_max: u64,
     lines_bytes: usize,
     trailer_bytes: usize,
+    trailers: Vec<u8>,
 }
 
 impl ChunkedDecoder {
@@ -72,7 +74,13 @@ impl ChunkedDecoder {
             body_bytes_max,
             lines_bytes: 0,
             trailer_bytes: 0,
+            trailers: Vec::new(),
         }
+    }
+
+    /// The fields behind the body that a worker may get, in wire form, once it is done.
+    pub fn trailers(&self) -> &[u8] {
+        &self.trailers
     }
 
     /// Decodes from `input` behind the end of `out`, at most `room` bytes.
@@ -139,7 +147,9 @@ impl ChunkedDecoder {
                     let Some(line) = next_line(rest, left, ChunkError::TrailersTooLarge)? else {
                         break;
                     };
-                    check_trailer(line)?;
+                    if !line.is_empty() {
+                        self.add_trailer(line)?;
+                    }
                     self.trailer_bytes += line.len();
                     consumed += line.len() + 2;
                     if line.is_empty() {
@@ -152,6 +162,20 @@ impl ChunkedDecoder {
         Ok(Progress {
             consumed,
             done: self.state == State::Done,
+        })
+    }
+
+    fn add_trailer(&mut self, line: &[u8]) -> Result<(), ChunkError> {
+        let name = line.iter().take_while(|byte| is_token_byte(**byte)).count();
+        let malformed = ChunkError::Malformed("malformed trailer field");
+        let Some([b':', value @ ..]) = line.get(name..) else {
+            return Err(malformed);
+        };
+        trailers::append(&mut self.trailers, &line[..name], value.trim_ascii()).map_err(|error| {
+            match error {
+                TrailerError::Malformed => malformed,
+                TrailerError::TooLarge => ChunkError::TrailersTooLarge,
+            }
         })
     }
 }
@@ -252,19 +276,6 @@ fn quoted_bytes(value: &[u8]) -> Option<usize> {
         }
     }
     None
-}
-
-fn check_trailer(line: &[u8]) -> Result<(), ChunkError> {
-    if line.is_empty() {
-        return Ok(());
-    }
-    let name = line.iter().take_while(|byte| is_token_byte(**byte)).count();
-    match line.get(name..) {
-        Some([b':', value @ ..]) if name > 0 && value.iter().all(|byte| is_value_byte(*byte)) => {
-            Ok(())
-        }
-        _ => Err(ChunkError::Malformed("malformed trailer field")),
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ pub enum FieldKind {
     EndToEnd,
     /// It is the connection's.
     HopByHop,
+    /// See RFC 9110 section 10.1.4.
+    Te,
     /// See RFC 9110 section 7.8.
     Upgrade,
     /// See RFC 9110 section 7.2.
@@ -27,7 +29,7 @@ pub fn kind_of(name: &str) -> FieldKind {
     // The length rules out nearly every field before its bytes are compared.
     let is = |known: &str| name.eq_ignore_ascii_case(known);
     match name.len() {
-        2 if is("te") => FieldKind::HopByHop,
+        2 if is("te") => FieldKind::Te,
         4 if is("host") => FieldKind::Host,
         6 if is("expect") => FieldKind::Expect,
         7 if is("upgrade") => FieldKind::Upgrade,

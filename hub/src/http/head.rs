@@ -50,6 +50,8 @@ pub struct RequestHead {
     /// What the connection could speak instead of HTTP, as the client offers it: the value of its
     /// Upgrade field.
     pub upgrade: Option<Span>,
+    /// The client takes fields behind a body.
+    pub takes_trailers: bool,
     /// Bytes of the head, the blank line included.
     pub bytes: usize,
 }
@@ -128,6 +130,7 @@ impl Default for RequestHead {
             keep_alive: true,
             expects_continue: false,
             upgrade: None,
+            takes_trailers: false,
             bytes: 0,
         }
     }
@@ -184,6 +187,7 @@ impl RequestHead {
         self.dropped.clear();
         self.expects_continue = false;
         self.upgrade = None;
+        self.takes_trailers = false;
         let mut upgrade_count = 0;
         let (mut content_length, mut chunked) = (None, false);
         let mut host_count = 0;
@@ -197,6 +201,10 @@ impl RequestHead {
             match kind_of(field.name) {
                 FieldKind::EndToEnd => self.fields.push(entry),
                 FieldKind::HopByHop => self.dropped.push(entry),
+                FieldKind::Te => {
+                    self.takes_trailers |= names_trailers(field.value);
+                    self.dropped.push(entry);
+                }
                 FieldKind::Upgrade => {
                     upgrade_count += 1;
                     self.upgrade = Some(entry.value);
@@ -227,12 +235,11 @@ impl RequestHead {
                     self.dropped.push(entry);
                 }
                 FieldKind::Expect => {
-                    if field.value.eq_ignore_ascii_case(b"100-continue") {
-                        // An HTTP/1.0 client cannot wait (RFC 9110 section 10.1.1).
-                        self.expects_continue = !self.http_1_0;
-                    } else {
+                    if !field.value.eq_ignore_ascii_case(b"100-continue") {
                         return Err(HeadError::Expectation);
                     }
+                    // An HTTP/1.0 client cannot wait (RFC 9110 section 10.1.1).
+                    self.expects_continue = !self.http_1_0;
                     self.dropped.push(entry);
                 }
             }
@@ -240,11 +247,7 @@ impl RequestHead {
         if options.nominates {
             self.drop_nominated(fields, span_of);
         }
-        if host_count > 1 || (host_count == 0 && !self.http_1_0) {
-            return Err(HeadError::BadRequest(
-                "there must be exactly one Host field",
-            ));
-        }
+        self.check_host_count(host_count)?;
         if let Some(authority) = target.authority {
             target::check_authority(authority)?;
         }
@@ -252,6 +255,15 @@ impl RequestHead {
         self.judge_upgrade(options.upgrade && upgrade_count == 1);
         self.keep_alive = !options.close && (!self.http_1_0 || options.keep_alive);
         Ok(())
+    }
+
+    fn check_host_count(&self, count: u32) -> Result<(), HeadError> {
+        if count == 1 || (count == 0 && self.http_1_0) {
+            return Ok(());
+        }
+        Err(HeadError::BadRequest(
+            "there must be exactly one Host field",
+        ))
     }
 
     /// Whether the upgrade that the client offers can be taken up. With a body, that would have to be
@@ -295,6 +307,11 @@ impl RequestHead {
             }
         }
     }
+}
+
+/// Whether a TE field says that fields behind a body are welcome (RFC 9110 section 10.1.4).
+fn names_trailers(te: &[u8]) -> bool {
+    list(te).any(|coding| coding.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// How the body is framed (RFC 9112 section 6.3), where only one reading is possible.

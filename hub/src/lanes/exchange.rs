@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 use rustix::io::Errno;
 use slotway_shm_proto::atomic::OwnU64;
 use slotway_shm_proto::claim::{self, CLIENT_CLOSED};
-use slotway_shm_proto::layout::{
-    RequestHead, RequestWords, ResponseHead, ResponseWords, SlotOffsets,
-};
+use slotway_shm_proto::geometry::SlotOffsets;
+use slotway_shm_proto::layout::{Interim, RequestHead, RequestWords, ResponseHead, ResponseWords};
+use slotway_shm_proto::limits::TRAILERS_BYTES_MAX;
 use slotway_shm_proto::tagged::{load_tagged, store_tagged};
+use slotway_shm_proto::trailers;
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::clock;
@@ -34,6 +35,17 @@ pub struct Exchange {
     released: bool,
     /// Its place among the bodies that stream through the lane.
     permit: Option<Permit>,
+}
+
+/// What of a streamed response is in its ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Bytes of the body.
+    pub body_bytes: u32,
+    /// Bytes of the trailers, which are all there once the body has ended.
+    pub trailers_bytes: u32,
+    /// How the body ended, if it has.
+    pub end: Option<BodyEnd>,
 }
 
 /// What ends the wait for a response.
@@ -225,7 +237,9 @@ impl Exchange {
     /// `scratch` is only for re-use of its memory.
     pub fn copy_request_to(&self, other: &Self, route_index: u32, scratch: &mut Vec<u8>) {
         let head = self.own_head();
-        let arena_bytes = u64::from(head.body_offset) + head.body_bytes;
+        let body_end = u64::from(head.body_offset) + head.body_bytes;
+        let trailers_end = u64::from(head.trailers.offset) + u64::from(head.trailers.bytes);
+        let arena_bytes = body_end.max(trailers_end);
         scratch.clear();
         let requests = &self.lane.session.regions.requests;
         requests.append_to(self.offsets.request_arena, arena_bytes as usize, scratch);
@@ -297,17 +311,13 @@ impl Exchange {
 
     /// The worker's consumed cursor of the request body, against this side's.
     pub fn upload_room(&self, ring: ByteRing, produced: u32) -> Result<u32, Violation> {
-        let word = self.offsets.response_words + offset_of!(ResponseWords, request_consumed) as u64;
-        let word = self.lane.session.regions.responses.u64_at(word);
-        let consumed = load_tagged(word, self.generation).unwrap_or(0);
-        Ok(ring.bytes() - ring.filled(produced, consumed)?)
+        let consumed = self.response_word(offset_of!(ResponseWords, request_consumed));
+        Ok(ring.bytes() - ring.filled(produced, consumed.unwrap_or(0))?)
     }
 
     /// The handler has begun to read the body.
     pub fn wants_body(&self) -> bool {
-        let word = self.offsets.response_words + offset_of!(ResponseWords, wants_body) as u64;
-        let word = self.lane.session.regions.responses.u64_at(word);
-        load_tagged(word, self.generation) == Some(1)
+        self.response_word(offset_of!(ResponseWords, wants_body)) == Some(1)
     }
 
     /// Tells the worker how far the request body has come, and its end if that
@@ -324,20 +334,56 @@ impl Exchange {
         self.lane.notify(self.slot_index, self.generation)
     }
 
-    /// Bytes of a streamed response that can be taken, and how it ended if it has.
-    pub fn download_ready(
-        &self,
-        ring: ByteRing,
-        consumed: u32,
-    ) -> Result<(u32, Option<BodyEnd>), Violation> {
-        let responses = &self.lane.session.regions.responses;
-        let words = self.offsets.response_words;
-        // The end first: once it is there, the cursor does not move again.
-        let end = words + offset_of!(ResponseWords, body_end) as u64;
-        let end = load_tagged(responses.u64_at(end), self.generation).map(BodyEnd::from_word);
-        let produced = words + offset_of!(ResponseWords, body_produced) as u64;
-        let produced = load_tagged(responses.u64_at(produced), self.generation).unwrap_or(0);
-        Ok((ring.filled(produced, consumed)?, end))
+    /// Says how many bytes of trailers come behind the request's body, before they do.
+    pub fn publish_trailers(&self, bytes: u32) {
+        let word = self.offsets.request_words + offset_of!(RequestWords, trailers) as u64;
+        let word = self.lane.session.regions.requests.u64_at(word);
+        store_tagged(word, self.generation, bytes);
+    }
+
+    /// What of a streamed response can be taken, and how it ended if it has.
+    pub fn download_ready(&self, ring: ByteRing, consumed: u32) -> Result<Ready, Violation> {
+        // The end first: once it is there, the cursor does not move again. And the cursor before the
+        // trailers, which are said before it moves over them.
+        let end = self.response_word(offset_of!(ResponseWords, body_end));
+        let end = end.map(BodyEnd::from_word);
+        let produced = self.response_word(offset_of!(ResponseWords, body_produced));
+        let filled = ring.filled(produced.unwrap_or(0), consumed)?;
+        let trailers = self.response_word(offset_of!(ResponseWords, trailers));
+        let trailers_bytes = trailers.unwrap_or(0);
+        let has_lied = trailers_bytes as usize > TRAILERS_BYTES_MAX
+            || (end == Some(BodyEnd::Complete) && trailers_bytes > filled);
+        if has_lied {
+            return Err(Violation::Head("trailers"));
+        }
+        Ok(Ready {
+            body_bytes: trailers::body_bytes(filled, trailers),
+            trailers_bytes,
+            end,
+        })
+    }
+
+    /// The interim response that the worker wants sent, unless it is the one with this number.
+    pub fn interim(&self, seen_number: u16) -> Option<Interim> {
+        let word = self.response_word(offset_of!(ResponseWords, interim))?;
+        Interim::from_word(word).filter(|interim| interim.number != seen_number)
+    }
+
+    /// The interim response of this number has been sent, or dropped. Says whether the bell must be
+    /// rung.
+    pub fn publish_interim_taken(&self, number: u16) -> bool {
+        let word = self.offsets.request_words + offset_of!(RequestWords, interim_taken) as u64;
+        let word = self.lane.session.regions.requests.u64_at(word);
+        store_tagged(word, self.generation, number.into());
+        self.lane.notify(self.slot_index, self.generation)
+    }
+
+    fn response_word(&self, field_offset: usize) -> Option<u32> {
+        let word = self.offsets.response_words + field_offset as u64;
+        load_tagged(
+            self.lane.session.regions.responses.u64_at(word),
+            self.generation,
+        )
     }
 
     /// Tells the worker how much of its response has been taken. Says whether

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use slotway_shm_proto::claim::CANCELLED;
-use slotway_shm_proto::layout::{LaneOffsets, RequestWords, ResponseWords, SlotOffsets};
+use slotway_shm_proto::geometry::{LaneOffsets, SlotOffsets};
+use slotway_shm_proto::layout::{RequestWords, ResponseWords};
 use slotway_shm_proto::ring::{
     CompletionConsumer, RingError, SubmissionKind, SubmissionOut, SubmissionProducer,
 };
@@ -404,7 +405,7 @@ mod tests {
 
     use crate::routing::registration::RouteSpec;
 
-    use slotway_shm_proto::layout::Geometry;
+    use slotway_shm_proto::geometry::Geometry;
     use slotway_shm_proto::region::WorkerRegions;
 
     #[test]

@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker};
 use fastrand::Rng;
 use slotway_shm_proto::claim;
 use slotway_shm_proto::doorbell::Ringer;
-use slotway_shm_proto::layout::{Geometry, RequestHead, ResponseHead};
+use slotway_shm_proto::geometry::Geometry;
+use slotway_shm_proto::layout::{RequestHead, ResponseHead};
 use slotway_shm_proto::region::WorkerRegions;
 use slotway_shm_proto::ring::{
     CompletionKind, CompletionProducer, Entry, SubmissionIn, SubmissionKind,

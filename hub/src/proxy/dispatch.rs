@@ -91,15 +91,17 @@ pub async fn with_body(
             let body = DispatchBody::Whole {
                 here: &wire.input[head_bytes..used],
                 waiting_bytes: waiting_bytes as u32,
+                trailers: &[],
             };
             let (exchange, _) = dispatch(wire, call, method, body).await?;
             wire.expect_request(head_bytes + bytes);
             (exchange, used)
         }
-        Body::Decoded(body) => {
+        Body::Decoded { body, trailers } => {
             let body = DispatchBody::Whole {
                 here: &body,
                 waiting_bytes: 0,
+                trailers: &trailers,
             };
             let (exchange, _) = dispatch(wire, call, method, body).await?;
             (exchange, head_bytes)

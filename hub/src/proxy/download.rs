@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
-use slotway_shm_proto::{BodyEnd, ByteRing};
+use slotway_shm_proto::{BodyEnd, ByteRing, trailers};
 
 use super::outcome::{self, Awaited};
 use super::upload::{self, Needs, Next, Upload};
@@ -46,7 +46,7 @@ pub async fn run(
         let Ok(needs) = go_on(wire, call, &exchange, &mut upload)? else {
             return Ok(false);
         };
-        let (ready, end) = match exchange.download_ready(ring, consumed) {
+        let ready = match exchange.download_ready(ring, consumed) {
             Ok(found) => found,
             Err(violation) => {
                 let lanes = &wire.reactor.lanes;
@@ -55,7 +55,10 @@ pub async fn run(
             }
         };
         let most = download.left.unwrap_or(u64::MAX);
-        let take = u64::from(ready).min(most).min(READ_STEP_BYTES as u64) as u32;
+        let end = ready.end;
+        let take = u64::from(ready.body_bytes)
+            .min(most)
+            .min(READ_STEP_BYTES as u64) as u32;
         if take > 0 {
             send_piece(wire, &exchange, &mut download, consumed, take).await?;
             // The time that a slow client took is not the worker's.
@@ -70,10 +73,17 @@ pub async fn run(
             }
             continue;
         }
-        let is_whole =
-            end == Some(BodyEnd::Complete) && download.left.unwrap_or(0) == 0 && ready == 0;
+        let is_whole = end == Some(BodyEnd::Complete)
+            && download.left.unwrap_or(0) == 0
+            && ready.body_bytes == 0;
         if is_whole && download.chunked {
-            wire.output.extend_from_slice(encode::LAST_CHUNK);
+            end_chunks(
+                wire,
+                call,
+                &exchange,
+                &download,
+                (consumed, ready.trailers_bytes),
+            );
         }
         if !wire.output.is_empty() {
             wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
@@ -137,6 +147,38 @@ async fn send_piece(
         wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
     }
     Ok(())
+}
+
+/// Writes the last chunk, with the trailers that begin at a cursor, if the client takes any (RFC 9110
+/// section 6.5.1).
+fn end_chunks(
+    wire: &mut Wire,
+    call: &Call,
+    exchange: &Exchange,
+    download: &Download,
+    (consumed, trailers_bytes): (u32, u32),
+) {
+    if trailers_bytes == 0 || !call.head.takes_trailers {
+        return wire.output.extend_from_slice(encode::LAST_CHUNK);
+    }
+    let mut section = Vec::new();
+    for (start, bytes) in download.ring.pieces(consumed, trailers_bytes) {
+        let piece = ArenaPart {
+            is_requests: false,
+            offset: download.offset + start,
+            bytes,
+        };
+        exchange.append_from_arena(piece, &mut section);
+    }
+    // Judged after the copy: nobody can change these bytes any more.
+    let mut trailers = Vec::new();
+    for (name, value) in trailers::fields(&section) {
+        // What is no field, or none that may be behind a body, is dropped.
+        let _ = trailers::append(&mut trailers, name.as_bytes(), value);
+    }
+    wire.output.extend_from_slice(b"0\r\n");
+    wire.output.extend_from_slice(&trailers);
+    wire.output.extend_from_slice(CRLF);
 }
 
 /// The worker has ended the body. Says whether it was whole.

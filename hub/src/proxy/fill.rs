@@ -24,6 +24,7 @@ use crate::routing::params::Params;
 pub const NO_BODY: DispatchBody<'static> = DispatchBody::Whole {
     here: &[],
     waiting_bytes: 0,
+    trailers: &[],
 };
 
 /// The body as far as it is known when the request is dispatched.
@@ -36,6 +37,8 @@ pub enum DispatchBody<'b> {
         here: &'b [u8],
         /// The rest.
         waiting_bytes: u32,
+        /// The fields behind it, in wire form; none behind what waits.
+        trailers: &'b [u8],
     },
     /// It streams; its length if the client said so.
     Stream(Option<u64>),
@@ -131,8 +134,10 @@ pub fn write(
         DispatchBody::Whole {
             here,
             waiting_bytes,
+            trailers,
         } => {
             exchange.write_arena(body_offset, here);
+            exchange.write_arena(body_offset + here.len() as u32, trailers);
             (0, here.len() as u64 + u64::from(waiting_bytes))
         }
         DispatchBody::Stream(length) => (
@@ -165,12 +170,25 @@ pub fn write(
             Some(Method::Other) => head.method_token,
             _ => Span::default(),
         },
-        reserved: [0; 5],
+        trailers: match request.body {
+            DispatchBody::Whole { here, trailers, .. } => Span {
+                offset: body_offset + here.len() as u32,
+                bytes: trailers.len() as u32,
+            },
+            DispatchBody::Stream(_) => Span::default(),
+        },
+        reserved: [0; 3],
     });
-    Ok(match request.body {
+    Ok(place_of(request.body, body_offset, body_ring_bytes))
+}
+
+/// Where the body goes that has not been written.
+fn place_of(body: DispatchBody<'_>, body_offset: u32, body_ring_bytes: u32) -> BodyPlace {
+    match body {
         DispatchBody::Whole {
             here,
             waiting_bytes,
+            ..
         } => BodyPlace {
             offset: body_offset + here.len() as u32,
             bytes: waiting_bytes,
@@ -179,7 +197,7 @@ pub fn write(
             offset: body_offset,
             bytes: body_ring_bytes,
         },
-    })
+    }
 }
 
 fn flags_of(request: &Request<'_>) -> u32 {

@@ -10,7 +10,7 @@ use slotway_shm_proto::layout::BODY_BYTES_UNKNOWN;
 use super::download::{self, Download};
 use super::outcome::{self, Awaited};
 use super::upload::Upload;
-use super::{head, retry, upgrade, wait};
+use super::{head, interim, retry, upgrade, wait};
 use crate::http::encode;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
@@ -22,14 +22,20 @@ use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
 /// Waits for the response's head and checks it. If the worker goes before it has begun,
 /// another one responds; the exchange is that one's then.
 pub async fn receive(
-    wire: &Wire,
+    wire: &mut Wire,
     call: &mut Call,
     exchange: &mut Exchange,
 ) -> Result<WorkerResponse, EarlyEnd> {
-    let lanes = &wire.reactor.lanes;
+    let lanes = Rc::clone(&wire.reactor.lanes);
+    let lanes = &*lanes;
+    let mut interim_number = 0;
     let streams = loop {
         if exchange.is_streaming() {
             break true;
+        }
+        if let Some(interim) = exchange.interim(interim_number) {
+            interim_number = interim.number;
+            Box::pin(interim::send(wire, call, exchange, interim)).await?;
         }
         match outcome::next(exchange, &wire.state).await {
             Awaited::Event(Event::Responded) => break false,

@@ -207,12 +207,25 @@ fn move_bytes(wire: &mut Wire, exchange: &Exchange, upload: &mut Upload) -> Resu
             let take = ready.len().min(room as usize);
             put(exchange, offset, ring, produced, &ready[..take]);
             ready.drain(..take);
-            let done = progress.done && ready.is_empty();
-            let needs_input = !done && take < room as usize;
+            let mut moved = take as u32;
+            let is_over = progress.done && ready.is_empty();
+            let trailers = decoder.trailers();
+            let done = is_over && trailers.len() <= (room - moved) as usize;
+            if done && !trailers.is_empty() {
+                exchange.publish_trailers(trailers.len() as u32);
+                put(
+                    exchange,
+                    offset,
+                    ring,
+                    ring.advance(produced, moved),
+                    trailers,
+                );
+                moved += trailers.len() as u32;
+            }
             Ok(Step {
-                moved: take as u32,
+                moved,
                 received: 0,
-                needs_input,
+                needs_input: !is_over && take < room as usize,
                 done,
             })
         }

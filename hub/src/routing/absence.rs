@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     use crate::routing::pattern::Pattern;
-    use slotway_shm_proto::layout::Geometry;
+    use slotway_shm_proto::geometry::Geometry;
 
     fn session(name: &str, paths: &[&str]) -> Arc<Session> {
         let routes = paths.iter().map(|path| RouteSpec::for_tests(path));

@@ -99,7 +99,7 @@ mod tests {
     use crate::routing::registration::RouteOptions;
     use crate::routing::session::{Session, SessionState};
 
-    use slotway_shm_proto::layout::Geometry;
+    use slotway_shm_proto::geometry::Geometry;
     use std::sync::Arc;
 
     fn session(id: u64, name: &str, path: &str, shares_routes: bool) -> Arc<Session> {

@@ -216,7 +216,7 @@ mod tests {
     use crate::routing::registration::Registration;
     use crate::routing::session::SessionState;
     use slotway_shm_proto::Method;
-    use slotway_shm_proto::layout::Geometry;
+    use slotway_shm_proto::geometry::Geometry;
 
     fn session(id: u64, name: &str, routes: &[(Method, &str)]) -> Arc<Session> {
         let geometry = Geometry::new(1, 1, 65_536).unwrap();

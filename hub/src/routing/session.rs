@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use slotway_shm_proto::credentials::PeerCredentials;
 use slotway_shm_proto::doorbell::Ringer;
-use slotway_shm_proto::layout::Geometry;
+use slotway_shm_proto::geometry::Geometry;
 use slotway_shm_proto::region::HubRegions;
 
 use super::registration::{RouteOptions, RouteSpec};

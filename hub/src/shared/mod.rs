@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use slotway_shm_proto::layout::Geometry;
+use slotway_shm_proto::geometry::Geometry;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::access_log::writer::Writer;

@@ -261,6 +261,7 @@ fn try_submit(
             body: DispatchBody::Whole {
                 here: document,
                 waiting_bytes: 0,
+                trailers: &[],
             },
             client: subscriber.client,
             deadline_ns: deadline_ms * 1_000_000,

@@ -21,7 +21,12 @@ pub enum Body {
         waiting_bytes: usize,
     },
     /// Decoded.
-    Decoded(Vec<u8>),
+    Decoded {
+        /// All of it.
+        body: Vec<u8>,
+        /// The fields behind it, in wire form.
+        trailers: Vec<u8>,
+    },
     /// More than fits an arena.
     Streams(BodySource),
 }
@@ -148,7 +153,12 @@ async fn read_chunked(
         if progress.done {
             // What follows in the input is the next request.
             call.note_body_read();
-            return Ok(Body::Decoded(body));
+            if body.len() + decoder.trailers().len() > room {
+                let ready = body;
+                return Ok(Body::Streams(BodySource::Chunked { decoder, ready }));
+            }
+            let trailers = decoder.trailers().to_vec();
+            return Ok(Body::Decoded { body, trailers });
         }
         if body.len() == room {
             let ready = body;

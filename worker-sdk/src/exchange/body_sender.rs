@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use slotway_shm_proto::BodyEnd;
+use slotway_shm_proto::trailers::{self, TrailerError};
 
 use crate::exchange::block_on::block_on;
 use crate::session::stream::{self, BodyClosed};
@@ -66,6 +67,36 @@ impl BodySender {
         self.is_finished = true;
         stream::end_out(&self.session, self.key, BodyEnd::Complete);
     }
+}
+
+impl BodySender {
+    /// That was all, and these fields come behind it: names and values. Clients that do not ask for
+    /// them (`TE: trailers`) get the body alone, and so do those that were told its length. Names that
+    /// may not be there (RFC 9110 section 6.5.1) are left out.
+    pub async fn finish_with_trailers(
+        mut self,
+        fields: &[(&str, &str)],
+    ) -> Result<(), TrailersNotSent> {
+        let mut section = Vec::new();
+        for (name, value) in fields {
+            trailers::append(&mut section, name.as_bytes(), value.as_bytes())?;
+        }
+        let (session, key) = (&self.session, self.key);
+        poll_fn(|cx| stream::poll_trailers(session, key, cx, &section)).await?;
+        self.is_finished = true;
+        Ok(())
+    }
+}
+
+/// Why a body did not end with its trailers; it has been cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrailersNotSent {
+    /// Not fields, or more than there may be.
+    #[error(transparent)]
+    Invalid(#[from] TrailerError),
+    /// Nobody reads.
+    #[error(transparent)]
+    Closed(#[from] BodyClosed),
 }
 
 impl Drop for BodySender {

@@ -1,6 +1,6 @@
 //! One request and its response, in the slot where the hub has put it.
 //!
-//! [`request`] is read in place ([`in_place`], [`pattern`], [`cancellation`]), [`response`]
+//! [`request`] is read in place ([`in_place`], [`pattern`], [`cancellation`]), [`early_hints`] go before the response, [`response`]
 //! is written in place (guarded by [`response_lock`]), [`ticket`] is the duty to respond
 //! exactly once, [`upgrade`] a client's connection that a handler takes over, [`hold`] keeps a slot until both sides are done with it, and
 //! [`request_body`] and [`body_sender`] are bodies under way ([`block_on`] for those who wait
@@ -9,6 +9,7 @@
 mod block_on;
 pub(crate) mod body_sender;
 pub(crate) mod cancellation;
+pub(crate) mod early_hints;
 mod hold;
 #[allow(unsafe_code)]
 mod in_place;

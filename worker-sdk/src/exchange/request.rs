@@ -3,10 +3,11 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::str;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
 use std::time::{Duration, Instant};
 
-use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::{FieldEntry, RequestHead, Span, request_flags};
+use slotway_shm_proto::{Method, trailers};
 
 use super::hold::Hold;
 use super::pattern::RoutePattern;
@@ -39,6 +40,8 @@ pub struct Request {
     pattern: Arc<RoutePattern>,
     /// A body that did not fit the arena.
     collected: Option<CollectedBody>,
+    /// Interim responses that have been sent.
+    pub(crate) interim_count: AtomicU16,
     /// Of async handlers only: see [`Hold`].
     _hold: Option<Hold>,
 }
@@ -70,6 +73,7 @@ impl Request {
             arena_offset: session.offsets(key).request_arena,
             pattern,
             collected,
+            interim_count: AtomicU16::new(0),
             _hold: hold,
         }
     }
@@ -163,6 +167,20 @@ impl Request {
         match &self.collected {
             Some(body) => body,
             None => self.slot_body(),
+        }
+    }
+
+    /// The fields that came behind the body (RFC 9110 section 6.5): names and values. Those that a
+    /// client must not send there are not among them. A [`RequestBody`](crate::RequestBody) has those
+    /// of its own.
+    pub fn trailers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        trailers::fields(self.trailer_section())
+    }
+
+    pub(crate) fn trailer_section(&self) -> &[u8] {
+        match &self.collected {
+            Some(body) if !body.trailers.is_empty() => &body.trailers,
+            _ => self.bytes(self.head.trailers),
         }
     }
 

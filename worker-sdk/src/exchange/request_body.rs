@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use slotway_shm_proto::trailers;
+
 use crate::exchange::block_on::block_on;
 use crate::session::stream::{self, BodyClosed};
 use crate::session::{Session, SlotKey};
@@ -31,6 +33,8 @@ pub struct RequestBody {
     key: SlotKey,
     piece: Vec<u8>,
     source: Source,
+    /// In wire form, once the end has been reached.
+    trailers: Vec<u8>,
 }
 
 enum Source {
@@ -41,17 +45,41 @@ enum Source {
 }
 
 impl RequestBody {
-    pub(crate) fn new(session: Arc<Session>, key: SlotKey, whole: Option<Vec<u8>>) -> Self {
+    /// `whole` is a body that is here, and its trailers.
+    pub(crate) fn new(
+        session: Arc<Session>,
+        key: SlotKey,
+        whole: Option<(Vec<u8>, Vec<u8>)>,
+    ) -> Self {
+        let is_whole = whole.is_some();
+        let (piece, trailers) = whole.unwrap_or_default();
         Self {
             session,
             key,
-            source: if whole.is_some() {
+            source: if is_whole {
                 Source::Whole
             } else {
                 Source::Streams
             },
-            piece: whole.unwrap_or_default(),
+            piece,
+            trailers,
         }
+    }
+
+    /// The fields that came behind the body, once [`RequestBody::next`] has said that it has ended; see
+    /// [`Request::trailers`](crate::Request::trailers).
+    pub fn trailers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let section = match self.source {
+            Source::Over => &self.trailers[..],
+            Source::Whole | Source::Streams => &[],
+        };
+        trailers::fields(section)
+    }
+
+    /// Whether there are fields to come behind a body that is here.
+    #[cfg(feature = "tower")]
+    pub(crate) fn has_trailers(&self) -> bool {
+        !self.trailers.is_empty()
     }
 
     /// Waits for more of the body: a piece of at most an arena's size, or `None`
@@ -97,6 +125,7 @@ impl RequestBody {
                 let polled = stream::poll_in(&self.session, self.key, cx, &mut self.piece);
                 if matches!(polled, Poll::Ready(Ok(0))) {
                     self.source = Source::Over;
+                    self.trailers = stream::take_trailers(&self.session, self.key);
                 }
                 polled
             }

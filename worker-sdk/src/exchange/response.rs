@@ -32,6 +32,8 @@ pub struct Response {
     pub(crate) key: SlotKey,
     pub(crate) status: u16,
     pub(crate) fields_bytes: u32,
+    /// How much of the arena it may use.
+    pub(crate) arena_bytes: u32,
     pub(crate) body: Body,
     pub(crate) fault: Option<&'static str>,
 }
@@ -260,7 +262,7 @@ impl<'r> ResponseBuilder<'r> {
         // A builder that may not write must not touch the slot's body either.
         if self.may_write {
             let offset = body_offset(self.fields_bytes);
-            let ring = ByteRing::new(session.geometry.arena_bytes() - offset);
+            let ring = ByteRing::new(self.request.response_arena_bytes() - offset);
             stream::begin_out(&session, key, offset, ring);
         }
         let response = self.end(Body::Written { length });
@@ -295,7 +297,7 @@ impl<'r> ResponseBuilder<'r> {
     }
 
     fn room(&self) -> usize {
-        (self.request.session.geometry.arena_bytes() - body_offset(self.fields_bytes)) as usize
+        (self.request.response_arena_bytes() - body_offset(self.fields_bytes)) as usize
     }
 
     fn writer(&self) -> BodyWriter<'_> {
@@ -318,6 +320,7 @@ impl<'r> ResponseBuilder<'r> {
             key: self.request.key,
             status: self.status,
             fields_bytes: self.fields_bytes,
+            arena_bytes: self.request.response_arena_bytes(),
             body,
             fault: self.fault,
         }

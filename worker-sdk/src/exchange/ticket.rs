@@ -23,6 +23,8 @@ pub(crate) struct Ticket {
     /// The handler reads the request's body itself.
     pub reads_body: bool,
     taken_ns: Option<u64>,
+    /// How much of the arena its response may use.
+    arena_bytes: u32,
     done: bool,
 }
 
@@ -41,6 +43,7 @@ impl Ticket {
     pub fn new(session: Arc<Session>, key: SlotKey, wants_times: bool) -> Self {
         let taken_ns = wants_times.then(clock::monotonic_ns);
         Self {
+            arena_bytes: session.geometry.arena_bytes(),
             session,
             key,
             is_held: false,
@@ -73,7 +76,10 @@ impl Ticket {
             (!own).then_some("a response to another request")
         });
         match fault {
-            None => self.publish(response.status, response.fields_bytes, response.body),
+            None => {
+                self.arena_bytes = response.arena_bytes;
+                self.publish(response.status, response.fields_bytes, response.body)
+            }
             Some(why) => {
                 stream::forget(&self.session, self.key);
                 tracing::error!("500: the handler returned {why}");
@@ -156,12 +162,12 @@ impl Ticket {
             }
             Body::Written { length } => {
                 head.body_bytes = length.unwrap_or(BODY_BYTES_UNKNOWN);
-                head.body_ring_bytes = self.session.geometry.arena_bytes() - body_offset;
+                head.body_ring_bytes = self.arena_bytes - body_offset;
                 self.session.write_head(self.key, &head);
             }
             Body::Spilled(body) => {
                 head.body_bytes = body.len() as u64;
-                head.body_ring_bytes = self.session.geometry.arena_bytes() - body_offset;
+                head.body_ring_bytes = self.arena_bytes - body_offset;
                 self.session.write_head(self.key, &head);
                 let ring = ByteRing::new(head.body_ring_bytes);
                 transfer::begin_push(&self.session, self.key, body_offset, ring, body);

@@ -91,7 +91,10 @@ impl<S> AsyncHandler<S> {
                     ..taken
                 };
                 let request = Request::new(taken, Some(hold));
-                let whole = (!streams).then(|| request.slot_body().to_vec());
+                let whole = (!streams).then(|| {
+                    let trailers = request.trailer_section().to_vec();
+                    (request.slot_body().to_vec(), trailers)
+                });
                 let body = RequestBody::new(Arc::clone(session), key, whole);
                 let start = || start(Arc::clone(state), request, body);
                 begin(session, ticket, scratch, offloaded, start)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use slotway_shm_proto::credentials::peer_credentials;
-use slotway_shm_proto::layout::Geometry;
+use slotway_shm_proto::geometry::Geometry;
 use slotway_shm_proto::message::{FromHub, Goodbye, Hello, MessageError, Refusal, WORKER_ID_BYTES};
 use slotway_shm_proto::packet;
 use slotway_shm_proto::region::WorkerRegions;

@@ -22,6 +22,8 @@ pub(crate) struct CollectedBody {
     /// What it counts for.
     counted: usize,
     pool: Arc<BodyPool>,
+    /// The fields behind it, in wire form.
+    pub trailers: Vec<u8>,
 }
 
 /// The bodies that are being collected take all the memory that they may.
@@ -70,6 +72,7 @@ impl CollectedBody {
             bytes: Vec::new(),
             counted: 0,
             pool: Arc::clone(pool),
+            trailers: Vec::new(),
         }
     }
 

@@ -25,9 +25,8 @@ use std::sync::{MutexGuard, PoisonError};
 use slotway_shm_proto::atomic::{OwnU64, OwnWords, PeerU64};
 use slotway_shm_proto::claim::{self, CANCELLED};
 use slotway_shm_proto::doorbell::{Ringer, ring_eventfd};
-use slotway_shm_proto::layout::{
-    Geometry, LaneOffsets, RequestWords, ResponseHead, ResponseWords, SlotOffsets,
-};
+use slotway_shm_proto::geometry::{Geometry, LaneOffsets, SlotOffsets};
+use slotway_shm_proto::layout::{RequestWords, ResponseHead, ResponseWords};
 use slotway_shm_proto::region::WorkerRegions;
 use slotway_shm_proto::ring::{CompletionKind, CompletionProducer, NoticeGate, SubmissionIn};
 use slotway_shm_proto::tagged::load_tagged;

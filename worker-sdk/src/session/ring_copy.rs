@@ -6,6 +6,7 @@ use slotway_shm_proto::ByteRing;
 use slotway_shm_proto::byte_ring::CursorError;
 use slotway_shm_proto::layout::{RequestWords, ResponseWords};
 use slotway_shm_proto::tagged::{load_tagged, store_tagged};
+use slotway_shm_proto::trailers;
 
 use crate::session::{Session, SlotKey};
 
@@ -24,7 +25,7 @@ pub(crate) fn take(
     Ok(ready)
 }
 
-/// How much of a request's body is in its ring.
+/// How much of a request's body is in its ring, without its trailers.
 pub(crate) fn ready(
     session: &Session,
     key: SlotKey,
@@ -33,7 +34,57 @@ pub(crate) fn ready(
 ) -> Result<u32, CursorError> {
     let produced = session.request_word(key, offset_of!(RequestWords, body_produced));
     let produced = load_tagged(produced, key.generation).unwrap_or(0);
-    ring.filled(produced, consumed)
+    let filled = ring.filled(produced, consumed)?;
+    // After the cursor: they are said before it moves over them.
+    Ok(trailers::body_bytes(filled, trailers_bytes(session, key)))
+}
+
+fn trailers_bytes(session: &Session, key: SlotKey) -> Option<u32> {
+    let word = session.request_word(key, offset_of!(RequestWords, trailers));
+    load_tagged(word, key.generation)
+}
+
+/// The trailers behind a request's body, once that has been taken to its end.
+pub(crate) fn take_trailers(
+    session: &Session,
+    key: SlotKey,
+    ring: ByteRing,
+    ring_offset: u32,
+    consumed: &mut u32,
+) -> Vec<u8> {
+    let mut section = Vec::new();
+    // The hub says no more than fit the ring.
+    let bytes = trailers_bytes(session, key).unwrap_or(0).min(ring.bytes());
+    take_ready(
+        session,
+        key,
+        ring,
+        ring_offset,
+        consumed,
+        bytes,
+        &mut section,
+    );
+    section
+}
+
+/// Puts a response's trailers behind its body, if there is room for all of them.
+pub(crate) fn put_trailers(
+    session: &Session,
+    key: SlotKey,
+    ring: ByteRing,
+    ring_offset: u32,
+    produced: &mut u32,
+    section: &[u8],
+) -> Result<bool, CursorError> {
+    let word = session.request_word(key, offset_of!(RequestWords, response_consumed));
+    let consumed = load_tagged(word, key.generation).unwrap_or(0);
+    if section.len() > (ring.bytes() - ring.filled(*produced, consumed)?) as usize {
+        return Ok(false);
+    }
+    let word = session.response_word(key, offset_of!(ResponseWords, trailers));
+    store_tagged(word, key.generation, section.len() as u32);
+    put(session, key, ring, ring_offset, produced, section)?;
+    Ok(true)
 }
 
 /// Takes what is [`ready`], and publishes the cursor.

@@ -88,6 +88,10 @@ pub(crate) struct StreamIn {
     pub consumed: u32,
     /// The client waits to be told that it is wanted.
     pub expects_continue: bool,
+    /// Its end has been reached.
+    pub is_over: bool,
+    /// The fields behind it, in wire form, once its end has been reached.
+    pub trailers: Vec<u8>,
     pub waker: Option<Waker>,
 }
 

@@ -36,6 +36,8 @@ pub(crate) fn begin_in(session: &Session, key: SlotKey, head: &RequestHead) {
         ring_offset: head.body_offset,
         consumed: 0,
         expects_continue: head.flags & request_flags::EXPECTS_CONTINUE != 0,
+        is_over: false,
+        trailers: Vec::new(),
         waker: None,
     });
 }
@@ -98,7 +100,13 @@ pub(crate) fn poll_in(
     };
     if ready == 0 {
         return match end {
-            Some(BodyEnd::Complete) => Poll::Ready(Ok(0)),
+            Some(BodyEnd::Complete) => {
+                if !std::mem::replace(&mut stream.is_over, true) {
+                    let trailers = ring_copy::take_trailers(session, key, ring, offset, consumed);
+                    stream.trailers = trailers;
+                }
+                Poll::Ready(Ok(0))
+            }
             Some(BodyEnd::Aborted) => Poll::Ready(Err(BodyClosed)),
             None => {
                 stream.waker = Some(cx.waker().clone());
@@ -109,6 +117,48 @@ pub(crate) fn poll_in(
     session.notify(key, &mut state.notices);
     session.ring(key.lane_index);
     Poll::Ready(Ok(ready as usize))
+}
+
+/// The fields behind a request's body whose end has been reached, once.
+pub(crate) fn take_trailers(session: &Session, key: SlotKey) -> Vec<u8> {
+    let mut state = session.lock_transfer(key);
+    let reading = state.reading.as_mut();
+    let own = reading.filter(|stream| stream.generation == key.generation);
+    own.map(|stream| std::mem::take(&mut stream.trailers))
+        .unwrap_or_default()
+}
+
+/// Puts the fields behind a response's body into the ring, once there is room for them, and ends the
+/// body.
+pub(crate) fn poll_trailers(
+    session: &Session,
+    key: SlotKey,
+    cx: &mut Context<'_>,
+    section: &[u8],
+) -> Poll<Result<(), BodyClosed>> {
+    let mut state = session.lock_transfer(key);
+    let Some(Transfer::Out(stream)) = &mut state.transfer else {
+        return Poll::Ready(Err(BodyClosed));
+    };
+    if stream.generation != key.generation || session.is_cancelled(key) || session.has_ended() {
+        return Poll::Ready(Err(BodyClosed));
+    }
+    let (ring, offset) = (stream.ring, stream.ring_offset);
+    let produced = &mut stream.produced;
+    match ring_copy::put_trailers(session, key, ring, offset, produced, section) {
+        Ok(true) => {}
+        Ok(false) => {
+            stream.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Err(_) => {
+            tracing::error!("the hub's cursor of a response body is out of range");
+            return Poll::Ready(Err(BodyClosed));
+        }
+    }
+    drop(state);
+    end_out(session, key, BodyEnd::Complete);
+    Poll::Ready(Ok(()))
 }
 
 /// Tells the hub that a body is wanted which its client holds back.

@@ -151,7 +151,19 @@ fn step(session: &Session, key: SlotKey, state: &mut TransferState) -> Step {
                 return Step::Nothing;
             };
             match end {
-                BodyEnd::Complete => Step::Collected(done.head, done.body),
+                BodyEnd::Complete => {
+                    let Collect {
+                        head,
+                        ring,
+                        mut consumed,
+                        mut body,
+                        ..
+                    } = done;
+                    let offset = head.body_offset;
+                    body.trailers =
+                        ring_copy::take_trailers(session, key, ring, offset, &mut consumed);
+                    Step::Collected(head, body)
+                }
                 BodyEnd::Aborted => Step::Abandoned,
             }
         }

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
 
 use crate::exchange::request_body::RequestBody;
@@ -15,11 +16,37 @@ pub struct Body {
     body: RequestBody,
     /// What is still to come, where that is known.
     left: Option<u64>,
+    /// Its end, and what is behind that, has been told.
+    is_over: bool,
 }
 
 impl Body {
     pub(crate) fn new(body: RequestBody, length: Option<u64>) -> Self {
-        Self { body, left: length }
+        Self {
+            body,
+            left: length,
+            is_over: false,
+        }
+    }
+}
+
+impl Body {
+    /// The trailers as the last frame, once.
+    fn take_trailers(&mut self) -> Option<Result<Frame<Bytes>, BodyClosed>> {
+        if std::mem::replace(&mut self.is_over, true) {
+            return None;
+        }
+        let mut fields = HeaderMap::new();
+        for (name, value) in self.body.trailers() {
+            // The hub lets no others through.
+            if let (Ok(name), Ok(value)) = (
+                HeaderName::from_bytes(name.as_bytes()),
+                HeaderValue::from_bytes(value),
+            ) {
+                fields.append(name, value);
+            }
+        }
+        (!fields.is_empty()).then(|| Ok(Frame::trailers(fields)))
     }
 }
 
@@ -33,7 +60,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyClosed>>> {
         self.body.poll_piece(cx).map(|piece| match piece {
             Err(error) => Some(Err(error)),
-            Ok(piece) if piece.is_empty() => None,
+            Ok(piece) if piece.is_empty() => self.take_trailers(),
             Ok(piece) => {
                 self.left = self
                     .left
@@ -44,7 +71,7 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == Some(0)
+        self.left == Some(0) && (self.is_over || !self.body.has_trailers())
     }
 
     fn size_hint(&self) -> SizeHint {

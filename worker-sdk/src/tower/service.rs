@@ -10,13 +10,13 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Buf;
-use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
-use http_body::{Body as HttpBody, Frame};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
+use http_body::Body as HttpBody;
 use slotway_shm_proto::Method;
 use slotway_shm_proto::layout::request_flags;
 use tower_service::Service;
 
-use crate::exchange::body_sender::BodySender;
+use crate::exchange::body_sender::{BodySender, TrailersNotSent};
 use crate::exchange::cancellation::CancellationToken;
 use crate::exchange::request::Request;
 use crate::exchange::request_body::RequestBody;
@@ -346,15 +346,18 @@ async fn send<B: ResponseBody>(
         if let Some(first) = first {
             send_data(&mut sender, first).await?;
         }
-        // Trailers are not passed on.
-        let data_of = |frame: Result<Frame<_>, B::Error>| match frame {
-            Ok(frame) => Ok::<_, BoxError>(frame.into_data().ok()),
-            Err(error) => Err(error.into()),
+        let mut next = |cx: &mut Context<'_>| {
+            let polled = body.as_mut().poll_frame(cx);
+            polled.map(|frame| frame.map(|frame| frame.map_err(Into::<BoxError>::into)))
         };
-        let mut next = |cx: &mut Context<'_>| body.as_mut().poll_frame(cx).map(|f| f.map(data_of));
-        while let Some(data) = poll_fn(&mut next).await {
-            if let Some(data) = data? {
-                send_data(&mut sender, data).await?;
+        while let Some(frame) = poll_fn(&mut next).await {
+            match frame?.into_data() {
+                Ok(data) => send_data(&mut sender, data).await?,
+                // Nothing comes behind them.
+                Err(frame) => {
+                    let fields = frame.into_trailers().unwrap_or_default();
+                    return finish_with_trailers(sender, &fields).await;
+                }
             }
         }
         sender.finish();
@@ -371,6 +374,19 @@ async fn send<B: ResponseBody>(
         tracing::error!(
             "the body of a service's response failed, and the response is cut off: {error}"
         );
+    }
+}
+
+async fn finish_with_trailers(sender: BodySender, fields: &HeaderMap) -> Result<(), BoxError> {
+    let fields = fields.iter().filter_map(|(name, value)| {
+        // Values of other bytes than visible ASCII are left out.
+        Some((name.as_str(), value.to_str().ok()?))
+    });
+    let fields: Vec<_> = fields.collect();
+    match sender.finish_with_trailers(&fields).await {
+        Ok(()) => Ok(()),
+        Err(TrailersNotSent::Closed(closed)) => Err(closed.into()),
+        Err(invalid) => Err(invalid.into()),
     }
 }
 
