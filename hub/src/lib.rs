@@ -21,6 +21,7 @@
 //! routing     from a path to the workers that serve it
 //! access_log  a line for each request
 //! logging     a log that never blocks and is never flooded      clock   coarse time
+//! blocking    what blocks, on a thread of its own
 //! decimal     numbers as text
 //! metrics     what each reactor counts
 //! limits      every bound and default
@@ -42,6 +43,7 @@
 #![forbid(unsafe_code)]
 
 mod access_log;
+mod blocking;
 pub mod cli;
 mod clock;
 pub mod config;

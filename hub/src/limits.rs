@@ -335,6 +335,19 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// upgraded is ended.
 pub const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 
+/// Responses of one worker that are sent from files at a time.
+pub const FILE_COUNT_MAX: usize = 256;
+
+/// Threads that read files of one worker at a time.
+pub const FILE_READER_COUNT_MAX: usize = 8;
+
+/// How long a file may come after the response that it is for: they go different ways.
+pub const FILE_ARRIVAL_TIME: Duration = Duration::from_secs(1);
+
+/// What is read of a file at a time: all that a pipe may have without further rights
+/// (`/proc/sys/fs/pipe-max-size`).
+pub const FILE_PIPE_BYTES: usize = 1024 * 1024;
+
 /// How often it is tried meanwhile.
 pub const HAND_OVER_PAUSE: Duration = Duration::from_millis(2);
 

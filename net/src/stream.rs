@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFdReadyGuard;
 use tokio_uring::buf::{BoundedBuf, IoBuf};
@@ -100,6 +101,31 @@ impl Stream {
         if let Socket::Direct(socket) = &self.socket {
             socket.message_over();
         }
+    }
+
+    /// Moves what a pipe has into the socket by splice(2), as much as that takes at once; `more`
+    /// follows. The error is `EAGAIN` where it takes nothing.
+    pub fn splice_now(
+        &self,
+        pipe: BorrowedFd<'_>,
+        bytes: usize,
+        more: bool,
+    ) -> Result<usize, Errno> {
+        // Whether it waits is the socket's own affair (`O_NONBLOCK`), whatever the flags say; operations
+        // of a ring that are under way keep what they began with.
+        let is_blocking = !matches!(self.socket, Socket::Epoll(_));
+        if is_blocking {
+            rustix::io::ioctl_fionbio(self, true)?;
+        }
+        let mut flags = SpliceFlags::NONBLOCK;
+        flags.set(SpliceFlags::MORE, more);
+        let moved = splice(pipe, None, self, None, bytes, flags);
+        if is_blocking {
+            rustix::io::ioctl_fionbio(self, false)?;
+        }
+        let moved = moved?;
+        self.note_sent(moved);
+        Ok(moved)
     }
 
     /// Bytes that have arrived and wait in the socket (`FIONREAD`); 0 where it cannot say.

@@ -202,6 +202,9 @@ pub mod response_flags {
     /// [`upgrade`](crate::upgrade). Only of a request that has
     /// [`UPGRADES`](super::request_flags::UPGRADES).
     pub const UPGRADES: u32 = 1 << 2;
+    /// The body is a part of a file whose descriptor was sent before: see
+    /// [`file_body`](crate::file_body). Only of a body that does not stream.
+    pub const BODY_IS_FILE: u32 = 1 << 3;
 }
 
 /// Words of a slot that the worker writes one by one, tagged as in

@@ -1,5 +1,4 @@
-//! The messages of the attach socket (`SOCK_SEQPACKET`: one message, one
-//! packet, so there is no half a message).
+//! The messages of the attach socket (`SOCK_SEQPACKET`: each is a packet, whole or not at all).
 //!
 //! ```text
 //! worker                                hub
@@ -8,7 +7,7 @@
 //!                                       or Refusal, then close
 //!   Emit             ───────────────▶   any number of times: an event for `/events`
 //!   Leaving          ───────────────▶   some time; the hub lets the worker finish
-//!                    ◀──────────────▶   client sockets: see `upgrade`
+//!                    ◀──────────────▶   client sockets and files: see `upgrade`, `file_body`
 //!                    ◀───────────────   Moving, perhaps: attach to the new hub as well
 //!                    ◀───────────────   Goodbye, some time, then close
 //! ```
@@ -40,6 +39,7 @@ pub(crate) const KIND_REPLY: u32 = 11;
 pub(crate) const KIND_HAND_OVER: u32 = 12;
 pub(crate) const KIND_HELD: u32 = 13;
 pub(crate) const KIND_RELEASED: u32 = 14;
+pub(crate) const KIND_FILE: u32 = 15;
 
 /// Longest packet of a worker that has attached: an event.
 pub const WORKER_PACKET_BYTES_MAX: usize = size_of::<Envelope>() + EMIT_BYTES_MAX;

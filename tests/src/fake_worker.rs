@@ -1,8 +1,9 @@
 //! A worker made by hand, that does what the SDK would not.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use slotway_shm_proto::file_body::FileBody;
 use slotway_shm_proto::geometry::Geometry;
 use slotway_shm_proto::layout::{ResponseHead, response_flags};
 use slotway_shm_proto::message::{FromHub, Goodbye, Hello};
@@ -256,6 +257,11 @@ impl FakeWorker {
             assert_eq!(packet.fds.len(), usize::from(message.has_socket));
             return Some((packet.fds.pop()?, message.first_bytes.to_vec()));
         }
+    }
+
+    /// Sends a file for a response.
+    pub fn send_file(&self, message: FileBody, file: &std::fs::File) {
+        packet::send(&self.socket, &message.to_packet(), &[file.as_fd()]).expect("the hub reads");
     }
 
     /// Says that so many sockets have ended.

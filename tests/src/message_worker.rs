@@ -1,7 +1,10 @@
 //! A worker that has of a message what most have not: trailers, interim responses, bodies that are
 //! asked for, and methods without a name.
 
-use slotway_worker_sdk::{HintsNotSent, HubWorker, Method};
+use std::fs::File;
+
+use slotway_worker_sdk::response::Response;
+use slotway_worker_sdk::{HintsNotSent, HubWorker, Method, Request};
 
 /// Fields as a text.
 fn shown<'f>(fields: impl Iterator<Item = (&'f str, &'f [u8])>) -> String {
@@ -9,8 +12,36 @@ fn shown<'f>(fields: impl Iterator<Item = (&'f str, &'f [u8])>) -> String {
     fields.collect::<Vec<_>>().join(" ")
 }
 
-/// The worker, for a hub at `hub_url`.
-pub fn worker(hub_url: &str, name: &str) -> HubWorker<()> {
+/// A response from the file at a path, or from what is none.
+fn file_response(request: &Request, path: &str) -> Response {
+    let what = request.param("what").unwrap_or_default();
+    let open = || File::open(path).expect("a file of the test's");
+    let bytes = || open().metadata().expect("it is there").len();
+    let response = request.response(200).header("content-type", "text/x-test");
+    match what {
+        "all" => response.file(open(), 0..bytes()),
+        "part" => response.file(open(), 10..bytes() - 10),
+        "empty" => response.file(open(), 5..5),
+        "beyond" => response.file(open(), 0..bytes() + 1),
+        "folder" => response.file(File::open("/").expect("it is there"), 0..10),
+        "device" => response.file(File::open("/dev/zero").expect("it is there"), 0..10),
+        "write-only" => {
+            let file = File::options().write(true).open(path).expect("it is there");
+            response.file(file, 0..10)
+        }
+        #[expect(clippy::reversed_empty_ranges, reason = "that is the test")]
+        "backwards" => response.file(open(), 7..3),
+        "pipe" => {
+            let (output, _input) = std::io::pipe().expect("a pipe");
+            response.file(File::from(std::os::fd::OwnedFd::from(output)), 0..10)
+        }
+        _ => response.empty(),
+    }
+}
+
+/// The worker, for a hub at `hub_url`; `file` is what it has for `/file/{what}`.
+pub fn worker(hub_url: &str, name: &str, file: &str) -> HubWorker<()> {
+    let file = file.to_owned();
     HubWorker::new(hub_url, name, ())
         .in_place_stream(Method::Post, "/gate", |_, request, mut body| async move {
             if request.header("x-key").is_none() {
@@ -66,6 +97,9 @@ pub fn worker(hub_url: &str, name: &str) -> HubWorker<()> {
             assert!(refused.iter().all(Result::is_err));
             // All of what the hints have left, and more.
             request.response(200).body(&vec![b'h'; 100_000])
+        })
+        .in_place(Method::Get, "/file/{what}", move |(), request| {
+            file_response(request, &file)
         })
         .in_place(Method::Other, "/methods/{*rest}", |(), request| {
             request.response(200).text(request.method())

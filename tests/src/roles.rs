@@ -94,7 +94,10 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
             })
         }
         "websocket" => serve_websocket(first, second),
-        "upgrades" => run(crate::upgrade_worker::worker(first, second).run()),
+        "upgrades" => {
+            let file = rest.get(2).map_or("", String::as_str);
+            run(crate::upgrade_worker::worker(first, second, file).run())
+        }
         "sse" => run_until_told(crate::sse_worker::worker(first, second)),
         "odd" => run(crate::odd_worker::worker(first, second).run()),
         // With the hub of `HUB_URL`, as the README runs them.

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// The worker, for a hub at `hub_url`. `/shout` sends back what it gets in capitals, until the
 /// client's end; `/drop` closes at once; `/refuse` has no 101 for anybody; `/unasked`, `/without` and
 /// `/other` do what no handler may.
-pub fn worker(hub_url: &str, name: &str) -> HubWorker<()> {
-    crate::message_worker::worker(hub_url, name)
+pub fn worker(hub_url: &str, name: &str, file: &str) -> HubWorker<()> {
+    crate::message_worker::worker(hub_url, name, file)
         .in_place_async(Method::Get, "/shout", |_, request| async move {
             accept(&request, |upgrade| {
                 tokio::spawn(shout(upgrade));

@@ -16,7 +16,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
         "hub",
         &[
             &["limits"],
-            &["clock", "decimal", "logging", "metrics"],
+            &["blocking", "clock", "decimal", "logging", "metrics"],
             &["access_log"],
             &["routing"],
             &["lanes"],
@@ -62,6 +62,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
             &["geometry"],
             &["memory", "message"],
             &["admin", "packet", "region", "registration", "upgrade"],
+            &["file_body"],
         ],
     ),
     (

@@ -9,10 +9,11 @@ use rustix::process::{Pid, PidfdFlags};
 use slotway_net::{Watched, readable};
 use slotway_shm_proto::admin::Command;
 use slotway_shm_proto::credentials::{PeerCredentials, peer_credentials};
+use slotway_shm_proto::file_body::FileBody;
 use slotway_shm_proto::message::{
     Emit, FromHub, Hello, Leaving, MessageError, Refusal, WORKER_PACKET_BYTES_MAX,
 };
-use slotway_shm_proto::packet;
+use slotway_shm_proto::packet::{self, Packet};
 use slotway_shm_proto::registration::{NotRegistered, REGISTER_PACKET_BYTES_MAX, Register};
 use slotway_shm_proto::upgrade::Sockets;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
@@ -198,16 +199,51 @@ async fn read_first(socket: &OwnedFd) -> Result<First, Refusal> {
     }
 }
 
+/// What a worker that has attached says.
+pub enum Said<'p> {
+    /// It wants to finish what it has and go.
+    Leaving,
+    /// An event.
+    Emit(&'p [u8]),
+    /// Of the sockets that it was handed.
+    Sockets(Sockets),
+    /// A file that a response is made of.
+    File(FileBody, OwnedFd),
+}
+
+impl<'p> Said<'p> {
+    fn read(bytes: &'p [u8], fds: &mut Vec<OwnedFd>) -> Option<Self> {
+        if let Ok(Some(message)) = FileBody::from_packet(bytes) {
+            // Without descriptors left here, the file does not arrive with its message: who waits for it
+            // says so.
+            let file = fds.pop();
+            return fds
+                .is_empty()
+                .then_some(file?)
+                .map(|file| Self::File(message, file));
+        }
+        if !fds.is_empty() {
+            return None;
+        }
+        if let Ok(Some(said)) = Sockets::from_packet(bytes) {
+            return Some(Self::Sockets(said));
+        }
+        if Leaving::from_packet(bytes).is_ok() {
+            return Some(Self::Leaving);
+        }
+        Emit::from_packet(bytes)
+            .ok()
+            .map(|Emit(document)| Self::Emit(document))
+    }
+}
+
 /// Waits for the end of a session: its connection closes, its process ends
 /// (a child may hold the connection open), or it sends what it must not. Calls
-/// `leaving` when the worker says that it is, `emit` with each event, and `sockets` with what it
-/// says of those that it was handed.
+/// `heard` with what the worker says.
 pub async fn watch_session(
     socket: Arc<OwnedFd>,
     pid: Option<Pid>,
-    leaving: impl Fn(),
-    emit: impl Fn(&[u8]),
-    sockets: impl Fn(Sockets),
+    heard: impl Fn(Said<'_>),
 ) -> &'static str {
     let process_end = async {
         let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
@@ -233,21 +269,13 @@ pub async fn watch_session(
                 .await;
             match received {
                 Ok(packet) if packet.bytes.is_empty() => return "its connection closed",
-                Ok(packet)
-                    if packet.fds.is_empty() && Leaving::from_packet(&packet.bytes).is_ok() =>
-                {
-                    leaving();
-                }
-                Ok(packet) if packet.fds.is_empty() => {
-                    if let Ok(Some(said)) = Sockets::from_packet(&packet.bytes) {
-                        sockets(said);
-                    } else if let Ok(Emit(document)) = Emit::from_packet(&packet.bytes) {
-                        emit(document);
-                    } else {
-                        return "it sent an unexpected message";
+                Ok(packet) => {
+                    let Packet { bytes, mut fds } = packet;
+                    match Said::read(&bytes, &mut fds) {
+                        Some(said) => heard(said),
+                        None => return "it sent an unexpected message",
                     }
                 }
-                Ok(_) => return "it sent an unexpected message",
                 Err(_) => return "its connection closed",
             }
         }

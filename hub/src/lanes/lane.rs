@@ -30,6 +30,7 @@ use crate::routing::session::{Session, SessionState};
 pub struct Lane {
     /// The session it belongs to.
     pub session: Arc<Session>,
+    lane_index: u32,
     limits: LaneLimits,
     /// The longest time that any of its routes has.
     pub timeout_ms: Cell<u64>,
@@ -86,6 +87,7 @@ impl Lane {
             look_later: Vec::new(),
         };
         Self {
+            lane_index,
             offsets: session.geometry.lane(lane_index),
             streams: Streams::new(limits.requests),
             limits,
@@ -348,7 +350,14 @@ impl Lane {
     #[inline]
     pub(super) fn release(&self, slot_index: u32) {
         let was_open = self.inner.borrow_mut().slots.release(slot_index);
+        self.forget_file(slot_index);
         self.slot_freed(was_open);
+    }
+
+    /// A file that came for a slot and was not asked for goes.
+    #[inline]
+    fn forget_file(&self, slot_index: u32) {
+        self.session.files.forget(self.lane_index, slot_index);
     }
 
     #[inline]
@@ -384,6 +393,7 @@ impl Lane {
         if slots.awaits_end(slot_index) && load_tagged(end, slots.generation(slot_index)).is_some()
         {
             let was_open = slots.end_quarantine(slot_index);
+            self.forget_file(slot_index);
             self.slot_freed(was_open);
         }
     }

@@ -26,6 +26,8 @@ pub struct ArenaPart {
 pub enum ResponseBody {
     /// All of it in an arena.
     Whole(ArenaPart),
+    /// So many bytes of a file.
+    File(u64),
     /// Through a ring in the arena.
     Stream {
         /// The ring's place, from the arena's start.
@@ -75,7 +77,12 @@ pub fn check(
         return Err(Violation::Head("body offset"));
     }
     let room = arena_bytes - head.body_offset;
-    let body = if streams {
+    let body = if head.flags & response_flags::BODY_IS_FILE != 0 {
+        if streams || is_requests {
+            return Err(Violation::Head("body that is a file and another"));
+        }
+        ResponseBody::File(head.body_bytes)
+    } else if streams {
         if !(BODY_RING_BYTES_MIN..=room).contains(&head.body_ring_bytes) {
             return Err(Violation::Head("body ring"));
         }

@@ -6,12 +6,11 @@
 //! [`file_lock`], [`attach_socket`] for workers, or `activation` where the service manager has opened
 //! them; [`systemd`] is what that is told, and `watchdog` that the hub lives), `reactor_thread` is the thread of one
 //! reactor, [`upgrade`] replaces the hub by a new process over a [`handover`], [`stand_in`]
-//! stays for a successor where the process is known, [`blocking`] runs what blocks on a thread of its own, and [`error`] says why a hub does not start.
+//! stays for a successor where the process is known, and [`error`] says why a hub does not start.
 
 mod activation;
 pub mod attach_socket;
 pub mod bind;
-pub mod blocking;
 pub mod error;
 pub mod file_lock;
 pub mod handover;
@@ -37,6 +36,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::producer::AccessLog;
 use crate::access_log::writer::{self, Writer};
+use crate::blocking;
 use crate::clock;
 use crate::config::Config;
 use crate::config::check::check;

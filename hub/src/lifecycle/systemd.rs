@@ -11,7 +11,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 use sd_notify::NotifyState;
 
-use super::blocking;
+use crate::blocking;
 
 /// Variables that are for one process and not for its successor.
 const OWN_VARIABLES: [&str; 4] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATCHDOG_PID"];

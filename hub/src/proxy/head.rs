@@ -12,6 +12,7 @@ use crate::wire::{AfterRequest, Call, Wire};
 fn framing_of(call: &Call, status: u16, body: &ResponseBody) -> BodyFraming {
     let length = match body {
         ResponseBody::Whole(part) => Some(u64::from(part.bytes)),
+        ResponseBody::File(bytes) => Some(*bytes),
         ResponseBody::Stream { bytes, .. } => *bytes,
     };
     match length {

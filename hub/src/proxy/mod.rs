@@ -3,11 +3,12 @@
 //! [`dispatch`] finds the worker, [`reserve`] takes a slot, [`fill`] writes the request into it,
 //! [`wait`] is what happens when there is none, [`absent`] when there is no worker, [`upload`] and [`download`] are bodies that
 //! stream, also both at once, [`reply`] awaits the response and sends it (its [`head`] first, and before that what a worker says by [`interim`] responses), [`retry`] gives what a dead worker
-//! had not begun to another, [`upgrade`] hands a client over to its worker, and [`outcome`] names what can happen instead of a response.
+//! had not begun to another, [`file`] sends a body from a file, [`upgrade`] hands a client over to its worker, and [`outcome`] names what can happen instead of a response.
 
 pub mod absent;
 pub mod dispatch;
 mod download;
+mod file;
 pub mod fill;
 mod head;
 mod interim;

@@ -8,9 +8,10 @@ use slotway_shm_proto::field::SWITCHING_PROTOCOLS;
 use slotway_shm_proto::layout::BODY_BYTES_UNKNOWN;
 
 use super::download::{self, Download};
+use super::file::FileBody;
 use super::outcome::{self, Awaited};
 use super::upload::Upload;
-use super::{head, interim, retry, upgrade, wait};
+use super::{file, head, interim, retry, upgrade, wait};
 use crate::http::encode;
 use crate::http::local_reply::LocalReply;
 use crate::lanes::exchange::Exchange;
@@ -116,6 +117,14 @@ pub async fn send(
     } else {
         AfterRequest::Close
     };
+    let without_body = call.head.method == Some(Method::Head)
+        || response.status.is_some_and(encode::has_no_content);
+    let file = match response.body {
+        ResponseBody::File(bytes) if !without_body => Some(Box::new(
+            Box::pin(file::open(wire, call, &exchange, bytes)).await?,
+        )),
+        _ => None,
+    };
     let after = match head::encode(wire, call, &exchange, response, after) {
         Ok(after) => after,
         Err(why) => {
@@ -124,9 +133,14 @@ pub async fn send(
             return Err(outcome::bad_response(&wire.reactor.lanes).into());
         }
     };
-    let without_body = call.head.method == Some(Method::Head)
-        || response.status.is_some_and(encode::has_no_content);
     match response.body {
+        ResponseBody::File(_) => {
+            // The rest of it is between the file and the client.
+            wire.reactor.lanes.finish(exchange);
+            if !send_file(wire, file).await? {
+                return Ok(AfterRequest::Reset);
+            }
+        }
         ResponseBody::Whole(part) => {
             if !without_body && download::send_directly(wire, &exchange, part)? {
                 wire.reactor.lanes.finish(exchange);
@@ -157,6 +171,15 @@ pub async fn send(
         }
     }
     Ok(note_written(wire, call, after))
+}
+
+/// Sends the head, and the file behind it if the client gets a body. False: it did not come whole.
+async fn send_file(wire: &mut Wire, file: Option<Box<FileBody>>) -> Result<bool, EarlyEnd> {
+    if let Some(file) = file {
+        return Box::pin(file::send(wire, *file)).await;
+    }
+    wire.flush_now().await.map_err(|_| EarlyEnd::ClientGone)?;
+    Ok(true)
 }
 
 fn note_written(wire: &Wire, call: &mut Call, after: AfterRequest) -> AfterRequest {

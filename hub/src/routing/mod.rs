@@ -3,7 +3,7 @@
 //! [`pattern`] reads a route's pattern, [`tree`] finds the pattern that matches a path and
 //! its [`params`], [`table`] is the snapshot that a reactor looks routes up in (the
 //! current one is in a [`cell`], an `entry` of its `entries` is what answers a pattern, [`found`] is what a look
-//! finds, and the [`editor`] makes the next one), and [`session`] is a worker that has attached, with the client sockets that it holds ([`upgrades`]). A [`registration`] is what it registered, and
+//! finds, and the [`editor`] makes the next one), and [`session`] is a worker that has attached, with the client sockets that it holds ([`upgrades`]) and the files that it answers with ([`handed_files`]). A [`registration`] is what it registered, and
 //! [`own_paths`] are the paths that none can register. [`host`] reads names of hosts, [`conflict`] says
 //! which routes cannot stand beside each other, and [`absence`] is what stays of those whose
 //! workers have gone. [`limits`] are what a route may use by which rules ([`limit_rules`]; [`concurrency`] counts its requests), and an [`area`] is all routes within a
@@ -22,6 +22,7 @@ pub mod editor;
 mod entries;
 mod entry;
 pub mod found;
+pub mod handed_files;
 pub mod host;
 pub mod limit_rules;
 pub mod limits;

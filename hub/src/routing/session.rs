@@ -10,6 +10,7 @@ use slotway_shm_proto::doorbell::Ringer;
 use slotway_shm_proto::geometry::Geometry;
 use slotway_shm_proto::region::HubRegions;
 
+use super::handed_files::HandedFiles;
 use super::registration::{RouteOptions, RouteSpec};
 use super::upgrades::Upgrades;
 use crate::metrics::route::RouteId;
@@ -70,6 +71,8 @@ pub struct Session {
     pub alive_at_ms: AtomicU64,
     /// The client sockets that its worker has been handed.
     pub upgrades: Upgrades,
+    /// The files that its worker answers with.
+    pub files: HandedFiles,
     /// Who still holds a lane of it.
     pub open_lanes: OpenLanes,
 }
@@ -124,6 +127,7 @@ impl Session {
             may_emit: true,
             alive_at_ms: 0.into(),
             upgrades: Upgrades::default(),
+            files: HandedFiles::default(),
             open_lanes: OpenLanes::new(geometry.lane_count()),
         }
     }

@@ -1,7 +1,9 @@
 //! A response, written straight into its slot.
 
 use std::fmt::{self, Write as _};
+use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -49,6 +51,8 @@ pub(crate) enum Body {
     Spilled(Vec<u8>),
     /// Written by a [`BodySender`]; of a length that may not be known.
     Written { length: Option<u64> },
+    /// A part of a file.
+    File(File, Range<u64>),
     /// None: the client's connection goes over to the handler.
     Upgrade(UpgradeGuard),
 }
@@ -267,6 +271,36 @@ impl<'r> ResponseBuilder<'r> {
         }
         let response = self.end(Body::Written { length });
         (response, BodySender::new(session, key))
+    }
+
+    /// Ends the answer with a part of a file, which the hub sends from the file itself: no byte of it
+    /// goes through this process or the slot. It must be a regular file that is open for reading and has
+    /// these bytes; what is behind the range may grow meanwhile, but what is in it must stay, or the
+    /// response is cut off.
+    ///
+    /// ```
+    /// use slotway_worker_sdk::Request;
+    /// use slotway_worker_sdk::response::Response;
+    ///
+    /// fn download(request: &Request) -> Response {
+    ///     match std::fs::File::open("/srv/report.pdf").and_then(|file| Ok((file.metadata()?.len(), file))) {
+    ///         Ok((bytes, file)) => {
+    ///             let response = request.response(200).header("content-type", "application/pdf");
+    ///             response.file(file, 0..bytes)
+    ///         }
+    ///         Err(_) => request.response(404).empty(),
+    ///     }
+    /// }
+    /// ```
+    pub fn file(self, file: File, range: Range<u64>) -> Response {
+        let is_range = range.start <= range.end;
+        let mut response = self.end(Body::File(file, range));
+        if !is_range {
+            response.fault = response
+                .fault
+                .or(Some("a part of a file that ends before it begins"));
+        }
+        response
     }
 
     /// Ends a 101, whose Upgrade field says what is spoken from here on; the `Connection` field is

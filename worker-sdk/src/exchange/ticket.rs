@@ -1,11 +1,17 @@
 //! The duty to respond to one request, which nobody gets out of: a ticket that is
 //! dropped without a response sends 500.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use slotway_shm_proto::ByteRing;
+use slotway_shm_proto::file_body::FileBody;
 use slotway_shm_proto::layout::{BODY_BYTES_UNKNOWN, ResponseHead, response_flags};
+
+use slotway_shm_proto::packet;
 
 use super::hold::{Hold, complete, let_go};
 use super::response::{Body, Response, body_offset};
@@ -128,6 +134,16 @@ impl Ticket {
         self.publish(status, fields_bytes, Body::InSlot(body.len() as u32))
     }
 
+    /// Before the response, which says how much of it is meant.
+    fn send_file(&self, file: &File, offset: u64) -> io::Result<()> {
+        let message = FileBody {
+            slot: self.key,
+            offset,
+        };
+        let connection = &self.session.connection;
+        packet::send(connection, &message.to_packet(), &[file.as_fd()])
+    }
+
     fn publish(&mut self, status: u16, fields_bytes: u32, body: Body) -> Published {
         self.done = true;
         let body_offset = body_offset(fields_bytes);
@@ -149,6 +165,15 @@ impl Ticket {
                 head.flags |= response_flags::BODY_IN_REQUEST;
                 head.body_offset = part.offset;
                 head.body_bytes = u64::from(part.bytes);
+                self.session.write_head(self.key, &head);
+            }
+            Body::File(file, range) => {
+                head.flags |= response_flags::BODY_IS_FILE;
+                head.body_bytes = range.end - range.start;
+                if let Err(error) = self.send_file(&file, range.start) {
+                    tracing::error!("500: a file could not be handed to the hub: {error}");
+                    return self.fail(500, "", "the response's file could not be sent");
+                }
                 self.session.write_head(self.key, &head);
             }
             Body::Upgrade(guard) => {

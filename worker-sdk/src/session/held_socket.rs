@@ -9,10 +9,10 @@ use std::time::Duration;
 use slotway_shm_proto::packet;
 use slotway_shm_proto::upgrade::{HandOver, Sockets};
 
+use super::Session;
 use super::live::LiveSessions;
 use super::meter::Meter;
 use super::sockets::{Handed, Held, NotUpgraded};
-use super::{Session, SlotKey};
 
 /// How long to wait before saying again what the hub did not read.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
@@ -111,18 +111,15 @@ pub(crate) fn handed_over(
     message: &HandOver<'_>,
     socket: Option<OwnedFd>,
 ) {
-    let key = SlotKey {
-        lane_index: message.slot.lane_index,
-        slot_index: message.slot.slot_index,
-        generation: message.slot.generation,
-    };
     // From here on it is counted, also if nobody waits for it any more.
     let handed = socket.map(|socket| Handed {
         socket,
         first_bytes: message.first_bytes.to_vec(),
         held: Box::new(HeldSocket::new(session, sessions)) as Held,
     });
-    session.sockets.settle(key, || handed.ok_or(NotUpgraded));
+    session
+        .sockets
+        .settle(message.slot, || handed.ok_or(NotUpgraded));
 }
 
 /// Tells the hub of a new session how many sockets of earlier ones live on.

@@ -1,9 +1,4 @@
 //! Which use of which slot.
 
 /// One use of one slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SlotKey {
-    pub lane_index: u32,
-    pub slot_index: u32,
-    pub generation: u32,
-}
+pub(crate) use slotway_shm_proto::upgrade::SlotUse as SlotKey;

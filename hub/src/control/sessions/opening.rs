@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use rustix::process::Pid;
 use slotway_shm_proto::credentials::PeerCredentials;
 use slotway_shm_proto::doorbell::{Ringer, new_eventfd};
+use slotway_shm_proto::file_body::FileBody;
 use slotway_shm_proto::limits::THREAD_COUNT_MAX;
 use slotway_shm_proto::message::{FromHub, Goodbye, Hello, Refusal};
 use slotway_shm_proto::packet;
@@ -19,11 +20,12 @@ use tokio::task::JoinHandle;
 
 use super::{Attached, Sessions, region_label};
 use crate::clock;
-use crate::control::attach;
+use crate::control::attach::{self, Said};
 use crate::control::error::ControlError;
 use crate::control::events;
 use crate::control::register;
 use crate::routing::conflict::check_conflicts;
+use crate::routing::handed_files::HandedFiles;
 use crate::routing::registration::{Registration, RouteSpec};
 use crate::routing::session::{OpenLanes, Session, SessionState};
 use crate::routing::upgrades::Upgrades;
@@ -316,6 +318,7 @@ impl Sessions {
             may_emit: grant.may_emit(),
             alive_at_ms: 0.into(),
             upgrades: Upgrades::new(upgrades.then(|| Arc::downgrade(socket))),
+            files: HandedFiles::default(),
             open_lanes: OpenLanes::new(self.shared.geometry.lane_count()),
         });
         let watcher = self.watch(&session, Arc::clone(socket), peer.pid);
@@ -415,20 +418,36 @@ impl Sessions {
             let emit = |document: &[u8]| {
                 events::emit_over_session(&shared, (&worker, may_emit), &refused, document);
             };
-            let sockets = |said: Sockets| {
-                let Some(session) = session.upgrade() else {
-                    return;
-                };
-                match said {
-                    Sockets::Held(count) => shared.admission.bring(session.upgrades.bring(count)),
-                    Sockets::Released(count) => {
-                        shared.admission.release(session.upgrades.release(count));
-                    }
-                }
+            let heard = |said: Said<'_>| match said {
+                Said::Leaving => leaving(),
+                Said::Emit(document) => emit(document),
+                Said::Sockets(said) => note_sockets(&shared, &session, said),
+                Said::File(message, file) => keep_file(&session, message, file),
             };
-            let how = attach::watch_session(socket, pid, leaving, emit, sockets).await;
+            let how = attach::watch_session(socket, pid, heard).await;
             shared.tell_control(ControlMessage::WorkerGone(id, how));
         })
+    }
+}
+
+/// A worker has said something of the sockets that it holds.
+fn note_sockets(shared: &Shared, session: &Weak<Session>, said: Sockets) {
+    let Some(session) = session.upgrade() else {
+        return;
+    };
+    match said {
+        Sockets::Held(count) => shared.admission.bring(session.upgrades.bring(count)),
+        Sockets::Released(count) => shared.admission.release(session.upgrades.release(count)),
+    }
+}
+
+/// A worker has sent a file for a response.
+fn keep_file(session: &Weak<Session>, message: FileBody, file: OwnedFd) {
+    if let Some(session) = session.upgrade() {
+        let (slot, geometry) = (message.slot, &session.geometry);
+        let has_slot =
+            slot.lane_index < geometry.lane_count() && slot.slot_index < geometry.slot_count();
+        session.files.put(message, file, has_slot);
     }
 }
 
