@@ -38,6 +38,9 @@ pub fn worker(hub_url: &str, name: &str, log: &Path) -> HubWorker<Log> {
     };
     HubWorker::new(hub_url, name, log)
         .share_routes()
+        .in_place_async(Method::Get, "/ledger/shout", |_, request| async move {
+            crate::upgrade_worker::shouting(&request)
+        })
         .in_place_async(Method::Get, "/ledger/{ms}", |log, request| async move {
             serve(&log, &request).await
         })

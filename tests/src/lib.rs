@@ -29,6 +29,7 @@ pub mod odd_worker;
 pub mod roles;
 pub mod scrape;
 pub mod scribbler;
+pub mod shouters;
 pub mod smuggling;
 pub mod sse_worker;
 pub mod successor;

@@ -11,9 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 pub fn worker(hub_url: &str, name: &str, file: &str) -> HubWorker<()> {
     crate::message_worker::worker(hub_url, name, file)
         .in_place_async(Method::Get, "/shout", |_, request| async move {
-            accept(&request, |upgrade| {
-                tokio::spawn(shout(upgrade));
-            })
+            shouting(&request)
         })
         .in_place(Method::Get, "/drop", |(), request| accept(request, drop))
         .in_place(Method::Get, "/refuse", |(), request| {
@@ -30,6 +28,13 @@ pub fn worker(hub_url: &str, name: &str, file: &str) -> HubWorker<()> {
             let (response, _upgrade) = request.response(200).upgrade();
             response
         })
+}
+
+/// Sends back what comes, in capitals, until the client's end.
+pub fn shouting(request: &Request) -> Response {
+    accept(request, |upgrade| {
+        tokio::spawn(shout(upgrade));
+    })
 }
 
 fn accept(request: &Request, then: impl FnOnce(Upgrade)) -> Response {

@@ -1,5 +1,5 @@
 //! `just chaos`: workers are killed, stopped, replaced and told to leave, one lies, the
-//! hub is upgraded, clients leave, dribble and talk nonsense, all at once; then the ledger is closed,
+//! hub is upgraded, clients leave, dribble, talk nonsense and upgrade their connections, all at once; then the ledger is closed,
 //! and everything must be back where it was. A seed repeats a run's choices.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,9 @@ use slotway_tests::fake_worker::FakeWorker;
 use slotway_tests::http::Connection;
 use slotway_tests::ledger::{Account, Ledger};
 use slotway_tests::roles;
+use slotway_tests::scrape::Scrape;
 use slotway_tests::scribbler::scribble;
+use slotway_tests::shouters::keep_shouting;
 use slotway_tests::successor::{Successor, await_end};
 use slotway_tests::system::{Folder, HubPart, Part, wait_until};
 
@@ -121,6 +123,10 @@ fn run(io: &str, time: Duration, seed: u64) -> bool {
     let mut others = system.start_clients(&stop, &mut random);
     let lies = Arc::new(AtomicU64::new(0));
     others.push(nonsense(&system, &stop, random.u64(..)));
+    let shouters = {
+        let (address, stop, mut random) = (system.hub.address, Arc::clone(&stop), random.fork());
+        std::thread::spawn(move || keep_shouting(address, "/ledger/shout", &stop, &mut random))
+    };
     let scribbler = {
         let (stop, lies, seed) = (Arc::clone(&stop), Arc::clone(&lies), random.u64(..));
         let (hub, door) = (Arc::clone(&system.hub), Arc::clone(&system.door));
@@ -148,7 +154,11 @@ fn run(io: &str, time: Duration, seed: u64) -> bool {
         .into_iter()
         .map(JoinHandle::join)
         .all(|end| end.is_ok());
+    let shouted = shouters.join();
+    println!("{io}: {shouted:?}");
     system.calm_down();
+    let held = Scrape::of(system.hub.address).count("slotway_upgraded_connections", &[]);
+    println!("{io}: {held} upgraded connections are held");
     let account = system.ledger.close();
     println!(
         "{io}: {:?}, {} liars put out",
@@ -162,6 +172,8 @@ fn run(io: &str, time: Duration, seed: u64) -> bool {
     let counted = system.stop();
     println!("{io}: slots are back: {slots_are_back}; {counted:?}");
     ended
+        && shouted.is_ok_and(|shouted| shouted.messages > 0)
+        && held == 0
         && is_clean(&account)
         && before == after
         && slots_are_back
