@@ -12,7 +12,7 @@
 //! ```
 //!
 //! `echo` is a server of its own to measure the noise of the machine by, `environment` says
-//! on what a report was made, `fill` makes requests differ (by `random` numbers), `tls` is for targets that speak it, `units` write figures, and every bound is in `limits`.
+//! on what a report was made, `fill` makes requests differ (by `random` numbers), `tls` and `websocket` are for targets that speak it, `spread` orders requests by weight, `units` write figures, and every bound is in `limits`.
 //!
 //! An open loop sends each request at its intended time and counts latency from
 //! there; a closed loop sends the next when the last is answered, so a server
@@ -33,7 +33,9 @@ pub mod noise;
 pub mod random;
 pub mod report;
 pub mod schedule;
+pub mod spread;
 pub mod target;
 pub mod tls;
 pub mod units;
+pub mod websocket;
 pub mod workload;

@@ -15,6 +15,8 @@ pub struct Target {
     pub authority: String,
     /// Path and query.
     pub path: String,
+    /// What is spoken is `WebSocket` (`ws:`, `wss:`).
+    pub is_websocket: bool,
     /// Name or address of the host, if TLS is spoken with it.
     pub tls_host: Option<String>,
 }
@@ -24,7 +26,7 @@ pub struct Target {
 pub enum TargetError {
     /// No URL.
     #[error(
-        "{0}: no target; expected http://127.0.0.1:3200/path, https://host/path or unix:/path/to/socket:/path"
+        "{0}: no target; expected http://127.0.0.1:3200/path, https://host/path, ws://host/path or unix:/path/to/socket:/path"
     )]
     NoUrl(String),
     /// A port that is none.
@@ -41,7 +43,7 @@ pub enum TargetError {
 }
 
 impl Target {
-    /// Parses and resolves a URL: `http://host[:port][/path]`, the same with `https://`, or
+    /// Parses and resolves a URL: `http://host[:port][/path]`, the same with `https://`, `ws://` and `wss://`, or
     /// `unix:/socket[:/path]` for a Unix stream socket.
     pub fn parse(url: &str) -> Result<Self, TargetError> {
         let no_url = || TargetError::NoUrl(url.to_owned());
@@ -60,14 +62,18 @@ impl Target {
                 address: Address::Unix(PathBuf::from(socket)),
                 authority: "localhost".to_owned(),
                 path: path.to_owned(),
+                is_websocket: false,
                 tls_host: None,
             });
         }
-        let is_tls = url.starts_with("https://");
-        let rest = url
-            .strip_prefix("http://")
-            .or_else(|| url.strip_prefix("https://"));
-        let rest = rest.ok_or_else(no_url)?;
+        let (scheme, rest) = url.split_once("://").ok_or_else(no_url)?;
+        let (is_tls, is_websocket) = match scheme {
+            "http" => (false, false),
+            "https" => (true, false),
+            "ws" => (false, true),
+            "wss" => (true, true),
+            _ => return Err(no_url()),
+        };
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, path) = match rest.find(['/', '?']) {
             Some(end) => rest.split_at(end),
@@ -104,6 +110,7 @@ impl Target {
             address: Address::Tcp(address),
             authority: authority.to_owned(),
             path,
+            is_websocket,
             tls_host: is_tls.then(|| {
                 let host = with_port.rsplit_once(':').map_or("", |(host, _)| host);
                 host.to_owned()
@@ -147,6 +154,8 @@ mod tests {
         let address = Address::Tcp("127.0.0.1:443".parse().unwrap());
         assert_eq!(target.address, address);
         assert_eq!(target.tls_host.as_deref(), Some("127.0.0.1"));
+        let target = Target::parse("wss://127.0.0.1/").unwrap();
+        assert!(target.is_websocket && target.tls_host.is_some());
     }
 
     #[test]

@@ -9,8 +9,10 @@ use slotway_net::Address;
 
 use crate::fill::{Filler, Pattern, Values};
 use crate::limits::{URL_COUNT_MAX, WEIGHT_SUM_MAX};
+use crate::spread::sequence;
 use crate::target::{Target, TargetError};
 use crate::tls::{TlsClient, TlsRoots};
+use crate::websocket::{self, Message};
 
 /// Requests to send and responses to expect.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub struct Workload {
     pub values: Arc<Values>,
     /// What a connection needs to speak TLS, if it does.
     pub tls: Option<TlsClient>,
+    /// Connections are upgraded to `WebSocket`, and exchange messages.
+    pub is_websocket: bool,
 }
 
 /// One request, ready to be sent any number of times.
@@ -40,6 +44,9 @@ pub struct Request {
     pub is_head: bool,
     /// In place of `bytes`, if it has places to fill.
     pub pattern: Option<RequestPattern>,
+    /// The message that goes over a connection that `bytes` has upgraded; empty without
+    /// `WebSocket`.
+    pub message: Message,
 }
 
 /// A request that differs from one time to the next.
@@ -127,6 +134,9 @@ pub enum WorkloadError {
     /// One server, with and without TLS or by several names.
     #[error("the URLs ask {0} by several names, or with and without TLS; a run does one")]
     TwoNames(Address),
+    /// One server, by HTTP and by `WebSocket`.
+    #[error("the URLs ask {0} by HTTP and by WebSocket; a run does one")]
+    TwoProtocols(Address),
     /// No TLS for a reason of this side.
     #[error("{0}")]
     Tls(String),
@@ -197,6 +207,9 @@ impl Workload {
                 let other = line.target.address.clone();
                 return Err(WorkloadError::TwoServers(address, other));
             }
+            if line.target.is_websocket != first.is_websocket {
+                return Err(WorkloadError::TwoProtocols(address));
+            }
             if line.target.tls_host != first.tls_host {
                 return Err(WorkloadError::TwoNames(address));
             }
@@ -210,6 +223,7 @@ impl Workload {
             sequence: sequence(&weights),
             expected,
             values: Arc::clone(&template.values),
+            is_websocket: first.is_websocket,
             tls: match &first.tls_host {
                 Some(host) => {
                     let client = TlsClient::new(host, &template.tls_roots);
@@ -246,43 +260,6 @@ fn parse_line(text: &str) -> Result<Line, String> {
         method,
         target,
     })
-}
-
-/// Spreads requests evenly by their weights: each step takes the one that is
-/// furthest behind its share (smooth weighted round robin, as nginx does it).
-fn sequence(weights: &[u32]) -> Vec<u16> {
-    // Weights with a common divisor need that much shorter a cycle.
-    let divisor = weights.iter().copied().fold(0, gcd).max(1);
-    let mut weights: Vec<i64> = weights
-        .iter()
-        .map(|weight| i64::from(weight / divisor))
-        .collect();
-    let sum: i64 = weights.iter().sum();
-    // Beyond the bound, proportions are kept as far as they can be.
-    if sum > i64::from(WEIGHT_SUM_MAX) {
-        for weight in &mut weights {
-            *weight = (*weight * i64::from(WEIGHT_SUM_MAX) / sum).max(1);
-        }
-    }
-    let sum: i64 = weights.iter().sum();
-    let mut credits = vec![0_i64; weights.len()];
-    (0..sum)
-        .map(|_| {
-            for (credit, weight) in credits.iter_mut().zip(&weights) {
-                *credit += weight;
-            }
-            let richest = (0..credits.len())
-                .rev()
-                .max_by_key(|index| credits[*index])
-                .unwrap_or(0);
-            credits[richest] -= sum;
-            richest as u16
-        })
-        .collect()
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 fn encode(method: &str, target: &Target, template: &Template) -> Result<Request, WorkloadError> {
@@ -327,6 +304,15 @@ fn encode(method: &str, target: &Target, template: &Template) -> Result<Request,
         }
         head.push_str(&format!("{name}: {value}\r\n"));
     }
+    if target.is_websocket {
+        return Ok(Request {
+            name: format!("WebSocket {}", target.path),
+            bytes: websocket::handshake(&target.path, &head),
+            is_head: false,
+            pattern: None,
+            message: Message::new(&template.body),
+        });
+    }
     let expects_body = ["POST", "PUT", "PATCH"].contains(&method);
     let has_length = !template.body.is_empty() || expects_body;
     let pattern = |text: &[u8]| Pattern::parse(text, &template.values);
@@ -343,6 +329,7 @@ fn encode(method: &str, target: &Target, template: &Template) -> Result<Request,
             name: line,
             bytes: Bytes::new(),
             is_head: method == "HEAD",
+            message: Message::default(),
             pattern: Some(RequestPattern {
                 head: head_pattern,
                 body: has_length.then_some(body_pattern),
@@ -358,6 +345,7 @@ fn encode(method: &str, target: &Target, template: &Template) -> Result<Request,
         name: line,
         bytes: bytes.into(),
         is_head: method == "HEAD",
+        message: Message::default(),
         pattern: None,
     })
 }

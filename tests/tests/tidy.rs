@@ -79,7 +79,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
         "loadgen",
         &[
             &["limits", "random", "units"],
-            &["fill", "schedule", "target", "tls"],
+            &["fill", "schedule", "spread", "target", "tls", "websocket"],
             &["workload"],
             &["load"],
             &["echo", "environment"],

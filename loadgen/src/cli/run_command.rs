@@ -35,7 +35,7 @@ use crate::workload::Workload;
 pub struct RunFlags {
     #[arg(
         value_name = "URL",
-        help = "What to ask: http://host:port/path, or unix:/path/to/socket:/path"
+        help = "What to ask: http://host:port/path, ws:// for messages of WebSocket that come back, or unix:/path/to/socket:/path"
     )]
     #[arg(required_unless_present = "urls")]
     url: Option<String>,
@@ -301,6 +301,9 @@ fn nothing_answered(plan: &Plan, outcome: &Outcome) -> String {
         Some(ErrorKind::Malformed(why)) => format!(
             "what answers at {address} is no HTTP/1.1 ({why}); check the port, and whether it speaks TLS"
         ),
+        Some(ErrorKind::Echo) => {
+            "other messages came back than were sent; is it an echo?".to_owned()
+        }
         Some(ErrorKind::NoEventStream) => {
             "what answers is no event stream (text/event-stream); check the path".to_owned()
         }

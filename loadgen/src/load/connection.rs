@@ -12,7 +12,11 @@ use crate::load::errors::ErrorKind;
 use crate::load::response::{self, Framing, ResponseHead};
 use crate::load::server_timing::Phases;
 use crate::load::transport::Transport;
+use crate::websocket::{self, FrameError};
 use crate::workload::{Expected, Request, Workload};
+
+/// The connection speaks another protocol from here on.
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// A connection that sends one request at a time.
 pub struct Connection {
@@ -21,6 +25,8 @@ pub struct Connection {
     buffer: Vec<u8>,
     /// A request that was filled, and its body.
     filled: (Vec<u8>, Vec<u8>),
+    /// It speaks `WebSocket`.
+    is_upgraded: bool,
 }
 
 /// A right response.
@@ -86,6 +92,7 @@ impl Connection {
             transport,
             buffer: Vec::with_capacity(READ_BUFFER_BYTES),
             filled: (Vec::new(), Vec::new()),
+            is_upgraded: false,
         }
     }
 
@@ -134,6 +141,9 @@ impl Connection {
         filler: &Filler,
         workload: &Workload,
     ) -> Result<Response, Failure> {
+        if workload.is_websocket {
+            return self.exchange_message(request, filler, workload).await;
+        }
         let expected = &workload.expected;
         let head = self.begin(request, filler, workload).await?;
         let mut body = Body {
@@ -165,6 +175,66 @@ impl Connection {
         }
     }
 
+    /// Sends the request's message, once it has upgraded the connection, and reads the same back.
+    async fn exchange_message(
+        &mut self,
+        request: &Request,
+        filler: &Filler,
+        workload: &Workload,
+    ) -> Result<Response, Failure> {
+        if !self.is_upgraded {
+            let head = self.begin(request, filler, workload).await?;
+            if head.status != SWITCHING_PROTOCOLS {
+                return Err(Failure::fatal(ErrorKind::Status(head.status)));
+            }
+            self.is_upgraded = true;
+        }
+        let sent = self.transport.write_shared(&request.message.frame).await;
+        sent.map_err(|_| Failure::fatal(ErrorKind::Reset))?;
+        let bytes = self.read_message(&request.message.payload).await;
+        Ok(Response {
+            keep_alive: true,
+            phases: None,
+            seen: Seen {
+                status: SWITCHING_PROTOCOLS,
+                bytes: bytes.map_err(Failure::fatal)?,
+            },
+        })
+    }
+
+    /// Reads a message that must be this. Returns the bytes of its frames.
+    async fn read_message(&mut self, expected: &[u8]) -> Result<u64, ErrorKind> {
+        let mut left = expected;
+        let mut bytes = 0;
+        loop {
+            let frame = loop {
+                match websocket::parse(&self.buffer) {
+                    Ok(Some(frame)) => break frame,
+                    Ok(None) if self.fill(READ_BUFFER_BYTES).await? > 0 => {}
+                    Ok(None) | Err(FrameError::Closed) => return Err(ErrorKind::Closed),
+                    Err(FrameError::Malformed(why)) => return Err(ErrorKind::Malformed(why)),
+                }
+            };
+            self.consume(frame.head_bytes);
+            bytes += frame.head_bytes as u64 + frame.payload_bytes;
+            let mut is_right = true;
+            let compare = |piece: &[u8]| {
+                if frame.is_data {
+                    is_right &= left.starts_with(piece);
+                    left = left.get(piece.len()..).unwrap_or_default();
+                }
+            };
+            self.read_length(frame.payload_bytes, &mut { compare })
+                .await?;
+            if !is_right || (frame.is_data && frame.is_last && !left.is_empty()) {
+                return Err(ErrorKind::Echo);
+            }
+            if frame.is_data && frame.is_last {
+                return Ok(bytes);
+            }
+        }
+    }
+
     /// Reads until a final head is there, and takes it off the buffer.
     async fn read_head(&mut self, to_head_request: bool) -> Result<ResponseHead, ErrorKind> {
         loop {
@@ -173,7 +243,7 @@ impl Connection {
                     Ok(Some(head)) => {
                         self.consume(head.bytes);
                         // Interim responses come before the one (RFC 9110 section 15.2).
-                        if head.status < 200 {
+                        if head.status < 200 && head.status != SWITCHING_PROTOCOLS {
                             continue;
                         }
                         return Ok(head);

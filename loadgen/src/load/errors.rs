@@ -31,6 +31,8 @@ pub enum ErrorKind {
     BodyLength,
     /// A body of another SHA-256 than expected.
     BodyHash,
+    /// A message of `WebSocket` that came back as another.
+    Echo,
 }
 
 impl ErrorKind {
@@ -58,6 +60,7 @@ impl fmt::Display for ErrorKind {
             Self::Status(status) => write!(f, "status {status}"),
             Self::BodyLength => f.write_str("wrong body length"),
             Self::BodyHash => f.write_str("wrong body hash"),
+            Self::Echo => f.write_str("another message came back"),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
-use slotway_tests::system::Folder;
+use slotway_tests::system::{Folder, HubPart};
 
 use super::{SHORT, answering, errors_of, loadgen, program, report, responder, server};
 
@@ -92,6 +92,56 @@ fn a_target_behind_tls_is_measured_if_its_certificate_counts() {
         let errors = errors_of(&output);
         assert!(errors.contains(expected), "{flags:?}: {errors}");
     }
+}
+
+#[test]
+fn messages_of_a_websocket_are_exchanged_and_checked() {
+    let hub = HubPart::start(program(), &[]);
+    let _worker = hub.start_worker("websocket", "websocket");
+    let url = format!("ws://{}/ws", hub.address);
+    for engine in ["uring-direct", "uring", "epoll"] {
+        for bytes in ["0", "125", "126", "70000"] {
+            let flags = [
+                "-n",
+                "300",
+                "-c",
+                "3",
+                "--io",
+                engine,
+                "--body-bytes",
+                bytes,
+            ];
+            let document = report(&url, &flags);
+            assert_eq!(document["requests"], 300, "{engine} {bytes}");
+            assert_eq!(document["errors"], 0, "{engine} {bytes}");
+        }
+        let document = report(
+            &url,
+            &[
+                "-d", "300ms", "--rate", "500", "--body", "hello", "--io", engine,
+            ],
+        );
+        assert_eq!(document["plan"]["loop"], "open");
+        assert!(document["requests"].as_u64().unwrap() > 100);
+    }
+    // What is no WebSocket, and what does not send the same back.
+    let plain = format!("ws://{}/nowhere", hub.address);
+    let output = loadgen(&[&[plain.as_str(), "-n", "3"], &SHORT[..]].concat());
+    assert!(
+        errors_of(&output).contains("status 404"),
+        "{}",
+        errors_of(&output)
+    );
+    let _others = hub.start_worker("upgrades", "upgrades");
+    let shouting = format!("ws://{}/shout", hub.address);
+    let output = loadgen(
+        &[
+            &[shouting.as_str(), "-n", "3", "--body", "loud"],
+            &SHORT[..],
+        ]
+        .concat(),
+    );
+    assert_eq!(output.status.code(), Some(1));
 }
 
 fn unix_ms() -> u128 {
