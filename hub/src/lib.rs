@@ -21,7 +21,7 @@
 //! routing     from a path to the workers that serve it
 //! access_log  a line for each request
 //! logging     a log that never blocks and is never flooded      clock   coarse time
-//! blocking    what blocks, on a thread of its own
+//! blocking    what blocks, on a thread of its own      foreign_fd   descriptors of workers
 //! decimal     numbers as text
 //! metrics     what each reactor counts
 //! limits      every bound and default
@@ -50,6 +50,7 @@ pub mod config;
 mod control;
 mod decimal;
 mod events;
+mod foreign_fd;
 mod front;
 pub mod http;
 mod lanes;

@@ -335,8 +335,18 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// upgraded is ended.
 pub const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 
-/// Responses of one worker that are sent from files at a time.
-pub const FILE_COUNT_MAX: usize = 256;
+/// Files of workers that the hub has at a time, each with the two ends of a pipe, however many
+/// descriptors there are.
+pub const FILE_COUNT_MAX: u64 = 256;
+
+/// One file for so many descriptors.
+pub const FILE_FD_DIVISOR: u64 = 64;
+
+/// A worker may have this part of them.
+pub const OWN_FILES_DIVISOR: u64 = 2;
+
+/// Descriptors of a worker that may wait to be closed, before its session ends for it.
+pub const CLOSING_COUNT_MAX: usize = 1024;
 
 /// Threads that read files of one worker at a time.
 pub const FILE_READER_COUNT_MAX: usize = 8;

@@ -263,47 +263,13 @@ fn parse_line(text: &str) -> Result<Line, String> {
 }
 
 fn encode(method: &str, target: &Target, template: &Template) -> Result<Request, WorkloadError> {
-    let is_token = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-    };
     if !is_token(method) {
         return Err(WorkloadError::Template(format!(
             "{method:?} is no method (RFC 9110 section 9.1)"
         )));
     }
     let line = format!("{method} {}", target.path);
-    let mut head = " HTTP/1.1\r\n".to_owned();
-    let has = |name: &str| {
-        template
-            .fields
-            .iter()
-            .any(|(field, _)| field.eq_ignore_ascii_case(name))
-    };
-    if !has("host") {
-        head.push_str(&format!("Host: {}\r\n", target.authority));
-    }
-    for (name, value) in &template.fields {
-        if !is_token(name)
-            || value
-                .bytes()
-                .any(|byte| matches!(byte, 0..=8 | 10..=31 | 127))
-        {
-            return Err(WorkloadError::Template(format!(
-                "{name:?}: {value:?} is no header field; expected 'Name: value'"
-            )));
-        }
-        if name.eq_ignore_ascii_case("content-length")
-            || name.eq_ignore_ascii_case("transfer-encoding")
-        {
-            return Err(WorkloadError::Template(format!(
-                "{name} is set by the body; leave it out"
-            )));
-        }
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
+    let mut head = fields(target, template)?;
     if target.is_websocket {
         return Ok(Request {
             name: format!("WebSocket {}", target.path),
@@ -348,6 +314,48 @@ fn encode(method: &str, target: &Target, template: &Template) -> Result<Request,
         message: Message::default(),
         pattern: None,
     })
+}
+
+/// What follows the first line's URL, as far as it is the same for every body: the version, `Host`
+/// and the fields that the user gave.
+fn fields(target: &Target, template: &Template) -> Result<String, WorkloadError> {
+    let mut head = " HTTP/1.1\r\n".to_owned();
+    let has = |name: &str| {
+        template
+            .fields
+            .iter()
+            .any(|(field, _)| field.eq_ignore_ascii_case(name))
+    };
+    if !has("host") {
+        head.push_str(&format!("Host: {}\r\n", target.authority));
+    }
+    for (name, value) in &template.fields {
+        if !is_token(name)
+            || value
+                .bytes()
+                .any(|byte| matches!(byte, 0..=8 | 10..=31 | 127))
+        {
+            return Err(WorkloadError::Template(format!(
+                "{name:?}: {value:?} is no header field; expected 'Name: value'"
+            )));
+        }
+        if name.eq_ignore_ascii_case("content-length")
+            || name.eq_ignore_ascii_case("transfer-encoding")
+        {
+            return Err(WorkloadError::Template(format!(
+                "{name} is set by the body; leave it out"
+            )));
+        }
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    Ok(head)
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 /// A name in braces that looks like a place and is none.

@@ -216,7 +216,8 @@ impl Stream {
         }
     }
 
-    fn send_now(&self, bytes: &[u8]) -> Result<usize, Errno> {
+    /// Sends what the socket takes at once. The error is `EAGAIN` where that is nothing.
+    pub fn send_now(&self, bytes: &[u8]) -> Result<usize, Errno> {
         let sent = send_now(self, bytes)?;
         self.note_sent(sent);
         Ok(sent)

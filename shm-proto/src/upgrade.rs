@@ -29,7 +29,7 @@ struct HandOverPacket {
 struct CountPacket {
     envelope: Envelope,
     count: u32,
-    reserved: u32,
+    brought: u32,
 }
 
 /// One use of a slot.
@@ -102,37 +102,48 @@ impl<'b> HandOver<'b> {
 pub enum Sockets {
     /// So many of earlier sessions live on.
     Held(u32),
-    /// So many have ended.
-    Released(u32),
+    /// Some have ended.
+    Released {
+        /// Of those that this hub has handed over.
+        handed: u32,
+        /// Of those that were brought along.
+        brought: u32,
+    },
 }
 
 impl Sockets {
     /// The packet to send.
     pub fn to_packet(self) -> Vec<u8> {
-        let (kind, count) = match self {
-            Self::Held(count) => (KIND_HELD, count),
-            Self::Released(count) => (KIND_RELEASED, count),
+        let (kind, count, brought) = match self {
+            Self::Held(count) => (KIND_HELD, count, 0),
+            Self::Released { handed, brought } => (KIND_RELEASED, handed, brought),
         };
         bytemuck::bytes_of(&CountPacket {
             envelope: Envelope::new(kind),
             count,
-            reserved: 0,
+            brought,
         })
         .to_vec()
     }
 
     /// Reads what a worker sent; `None` if it is another message.
     pub fn from_packet(packet: &[u8]) -> Result<Option<Self>, MessageError> {
-        let of_count = match read_kind(packet)? {
-            KIND_HELD => Self::Held,
-            KIND_RELEASED => Self::Released,
-            _ => return Ok(None),
-        };
+        let kind = read_kind(packet)?;
+        if !matches!(kind, KIND_HELD | KIND_RELEASED) {
+            return Ok(None);
+        }
         let packet: CountPacket =
             bytemuck::try_pod_read_unaligned(packet).map_err(|_| MessageError::Garbage {
                 bytes: packet.len(),
             })?;
-        Ok(Some(of_count(packet.count)))
+        let CountPacket { count, brought, .. } = packet;
+        Ok(Some(match kind {
+            KIND_HELD => Self::Held(count),
+            _ => Self::Released {
+                handed: count,
+                brought,
+            },
+        }))
     }
 }
 
@@ -163,7 +174,11 @@ mod tests {
                 assert!(HandOver::from_packet(&packet[..cut]).is_err(), "{cut}");
             }
         }
-        for message in [Sockets::Held(3), Sockets::Released(u32::MAX)] {
+        let released = Sockets::Released {
+            handed: u32::MAX,
+            brought: 2,
+        };
+        for message in [Sockets::Held(3), released] {
             let packet = message.to_packet();
             assert_eq!(Sockets::from_packet(&packet), Ok(Some(message)));
             assert_eq!(HandOver::from_packet(&packet), Ok(None));

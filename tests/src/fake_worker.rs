@@ -264,9 +264,19 @@ impl FakeWorker {
         packet::send(&self.socket, &message.to_packet(), &[file.as_fd()]).expect("the hub reads");
     }
 
+    /// Says that it holds so many sockets of earlier sessions.
+    pub fn say_held(&self, count: u32) {
+        let packet = Sockets::Held(count).to_packet();
+        packet::send(&self.socket, &packet, &[]).expect("the hub reads");
+    }
+
     /// Says that so many sockets have ended.
     pub fn say_released(&self, count: u32) {
-        let packet = Sockets::Released(count).to_packet();
+        let packet = Sockets::Released {
+            handed: count,
+            brought: 0,
+        };
+        let packet = packet.to_packet();
         packet::send(&self.socket, &packet, &[]).expect("the hub reads");
     }
 

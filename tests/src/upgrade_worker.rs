@@ -13,6 +13,18 @@ pub fn worker(hub_url: &str, name: &str, file: &str) -> HubWorker<()> {
         .in_place_async(Method::Get, "/shout", |_, request| async move {
             shouting(&request)
         })
+        .in_place_async(Method::Get, "/late", |_, request| async move {
+            eprintln!("late: asked");
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            accept(&request, |upgrade| {
+                tokio::spawn(async move {
+                    match upgrade.connection().await {
+                        Ok(_) => eprintln!("late: it came"),
+                        Err(error) => eprintln!("late: {error}"),
+                    }
+                });
+            })
+        })
         .in_place(Method::Get, "/drop", |(), request| accept(request, drop))
         .in_place(Method::Get, "/refuse", |(), request| {
             request.response(426).header("upgrade", "shout").empty()

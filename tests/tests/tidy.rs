@@ -16,7 +16,14 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
         "hub",
         &[
             &["limits"],
-            &["blocking", "clock", "decimal", "logging", "metrics"],
+            &[
+                "blocking",
+                "clock",
+                "decimal",
+                "foreign_fd",
+                "logging",
+                "metrics",
+            ],
             &["access_log"],
             &["routing"],
             &["lanes"],

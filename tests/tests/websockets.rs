@@ -73,6 +73,8 @@ slotway_tests::on_each_engine! {
     a_101_that_is_a_lie_is_502
     a_client_that_leaves_before_the_hand_over_leaves_nothing_behind
     a_session_that_ends_in_the_hand_over_ends_the_connection
+    who_takes_up_what_nobody_waits_for_is_told_so
+    a_worker_that_lies_about_what_it_holds_keeps_no_client_out
     a_hub_that_stops_does_not_wait_for_connections_that_workers_hold
 }
 
@@ -358,4 +360,40 @@ fn a_hub_that_stops_does_not_wait_for_connections_that_workers_hold(io: &str) {
     assert!(hub.part.wait().success());
     assert_shouts(&client, "on");
     assert!(!hub.part.log().contains("drain timeout"));
+}
+
+fn who_takes_up_what_nobody_waits_for_is_told_so(io: &str) {
+    let (mut hub, worker) = hub_with(io, "upgrades", &[]);
+    let mut client = Connection::open(hub.address);
+    client.send(offer("/late", ""));
+    worker.wait_for_log("late: asked");
+    drop(client);
+    worker.wait_for_log("late: the client's connection did not come over");
+    // So it is where the hub goes before the answer.
+    let mut client = Connection::open(hub.address);
+    client.send(offer("/late", ""));
+    wait_until("it is asked again", || {
+        worker.log().matches("late: asked").count() == 2
+    });
+    hub.part.signal(rustix::process::Signal::KILL);
+    hub.part.wait();
+    wait_until("it is told again", || {
+        worker.log().matches("did not come over").count() == 2
+    });
+}
+
+fn a_worker_that_lies_about_what_it_holds_keeps_no_client_out(io: &str) {
+    let (hub, _worker) = hub_with(io, "upgrades", &["--connections-max", "3"]);
+    let liar = FakeWorker::attach_for_upgrades(&hub, "liar", "/liar");
+    liar.say_held(u32::MAX);
+    wait_until("it is shown", || {
+        connection_count(&hub) == u64::from(u32::MAX)
+    });
+    drop(shouting(&hub));
+    liar.say_released(u32::MAX);
+    drop(shouting(&hub));
+    // Once is enough.
+    liar.say_held(1);
+    hub.part.wait_for_log("it sent an unexpected message");
+    wait_until("nothing is held", || connection_count(&hub) == 0);
 }

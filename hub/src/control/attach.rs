@@ -19,6 +19,7 @@ use slotway_shm_proto::upgrade::Sockets;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::attach_queue::{AttachQueue, QueueLimits};
+use crate::foreign_fd;
 use crate::limits::{ACCEPT_PAUSE, HELLO_TIME, REGISTRATION_BYTES_MAX};
 use crate::shared::attach_policy::{AttachPolicy, Grant};
 use crate::shared::message::{ControlMessage, Greeting, Opening};
@@ -169,6 +170,7 @@ async fn read_first(socket: &OwnedFd) -> Result<First, Refusal> {
         let receive = |socket: &OwnedFd| packet::receive_up_to(socket, REGISTER_PACKET_BYTES_MAX);
         let packet = socket.read_with(receive).await.map_err(no_resources)?;
         if !packet.fds.is_empty() {
+            foreign_fd::close_elsewhere(packet.fds);
             return Err(Refusal::Garbage);
         }
         let refuse = |error| match error {
@@ -207,33 +209,37 @@ pub enum Said<'p> {
     Emit(&'p [u8]),
     /// Of the sockets that it was handed.
     Sockets(Sockets),
-    /// A file that a response is made of.
-    File(FileBody, OwnedFd),
+    /// A file that a response is made of, if it arrived.
+    File(FileBody, Option<OwnedFd>),
 }
 
+/// What no worker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unexpected;
+
 impl<'p> Said<'p> {
-    fn read(bytes: &'p [u8], fds: &mut Vec<OwnedFd>) -> Option<Self> {
+    fn read(bytes: &'p [u8], mut fds: Vec<OwnedFd>) -> Result<Self, Unexpected> {
         if let Ok(Some(message)) = FileBody::from_packet(bytes) {
-            // Without descriptors left here, the file does not arrive with its message: who waits for it
-            // says so.
             let file = fds.pop();
-            return fds
-                .is_empty()
-                .then_some(file?)
-                .map(|file| Self::File(message, file));
+            if fds.is_empty() {
+                return Ok(Self::File(message, file));
+            }
+            fds.extend(file);
         }
         if !fds.is_empty() {
-            return None;
+            foreign_fd::close_elsewhere(fds);
+            return Err(Unexpected);
         }
         if let Ok(Some(said)) = Sockets::from_packet(bytes) {
-            return Some(Self::Sockets(said));
+            return Ok(Self::Sockets(said));
         }
         if Leaving::from_packet(bytes).is_ok() {
-            return Some(Self::Leaving);
+            return Ok(Self::Leaving);
         }
-        Emit::from_packet(bytes)
-            .ok()
-            .map(|Emit(document)| Self::Emit(document))
+        match Emit::from_packet(bytes) {
+            Ok(Emit(document)) => Ok(Self::Emit(document)),
+            Err(_) => Err(Unexpected),
+        }
     }
 }
 
@@ -243,7 +249,7 @@ impl<'p> Said<'p> {
 pub async fn watch_session(
     socket: Arc<OwnedFd>,
     pid: Option<Pid>,
-    heard: impl Fn(Said<'_>),
+    heard: impl Fn(Said<'_>) -> Result<(), Unexpected>,
 ) -> &'static str {
     let process_end = async {
         let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK).ok());
@@ -269,11 +275,9 @@ pub async fn watch_session(
                 .await;
             match received {
                 Ok(packet) if packet.bytes.is_empty() => return "its connection closed",
-                Ok(packet) => {
-                    let Packet { bytes, mut fds } = packet;
-                    match Said::read(&bytes, &mut fds) {
-                        Some(said) => heard(said),
-                        None => return "it sent an unexpected message",
+                Ok(Packet { bytes, fds }) => {
+                    if Said::read(&bytes, fds).and_then(&heard).is_err() {
+                        return "it sent an unexpected message";
                     }
                 }
                 Err(_) => return "its connection closed",

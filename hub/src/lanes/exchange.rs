@@ -15,6 +15,7 @@ use slotway_shm_proto::layout::{Interim, RequestHead, RequestWords, ResponseHead
 use slotway_shm_proto::limits::TRAILERS_BYTES_MAX;
 use slotway_shm_proto::tagged::{load_tagged, store_tagged};
 use slotway_shm_proto::trailers;
+use slotway_shm_proto::upgrade::SlotUse;
 use slotway_shm_proto::{BodyEnd, ByteRing};
 
 use crate::clock;
@@ -121,9 +122,13 @@ impl Exchange {
         self.lane.keep(self.slot_index, None)
     }
 
-    /// The slot's place in its lane.
-    pub fn slot_index(&self) -> u32 {
-        self.slot_index
+    /// Which use of which slot it is; it is said of which lane.
+    pub fn slot_use(&self, lane_index: u32) -> SlotUse {
+        SlotUse {
+            lane_index,
+            slot_index: self.slot_index,
+            generation: self.generation,
+        }
     }
 
     /// Which use of the slot it is.

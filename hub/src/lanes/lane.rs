@@ -272,7 +272,10 @@ impl Lane {
             match inner.slots.on_entry(entry)? {
                 EntryEffect::Wake(Some(waker)) => waker.wake(),
                 EntryEffect::LookForEnd => inner.look_later.push(entry.slot_index),
-                EntryEffect::Freed { was_open } => self.slot_freed(was_open),
+                EntryEffect::Freed { was_open } => {
+                    self.forget_file(entry.slot_index);
+                    self.slot_freed(was_open);
+                }
                 EntryEffect::Wake(None) | EntryEffect::Nothing => {}
             }
         }

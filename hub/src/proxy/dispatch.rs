@@ -23,6 +23,7 @@ use crate::routing::registration::RouteSpec;
 use crate::routing::table::{RouteTable, Target};
 use crate::wire::body::{self, Body, BodySource};
 use crate::wire::call::Progress;
+use crate::wire::offer::Offer;
 use crate::wire::{Call, EarlyEnd, Wire};
 
 /// What came of trying to dispatch.
@@ -273,7 +274,7 @@ fn write(
     let reactor = &wire.reactor;
     let id = wire.state.request_id.borrow();
     let upgrade = upgrade_of(wire, call, exchange);
-    call.offers_upgrade = upgrade.is_some();
+    let offers_upgrade = upgrade.is_some();
     let given = call.given_fields(&id, upgrade);
     let request = Request {
         given: given.as_slice(),
@@ -289,7 +290,7 @@ fn write(
             DispatchBody::Stream(_) => 0,
         },
         wants_times: call.is_measured(),
-        offers_upgrade: call.offers_upgrade,
+        offers_upgrade,
     };
     let place = fill::write(&request, exchange, &mut reactor.scratch.borrow_mut())
         .map_err(|error| LocalReply::error(error.status(), error.to_string()))?;
@@ -299,7 +300,21 @@ fn write(
     {
         receive_waiting(wire, exchange, place)?;
     }
+    if offers_upgrade {
+        drop(id);
+        watch_offer(wire, call, exchange);
+    }
     Ok(place)
+}
+
+/// The worker may take up what the client offers: it is told what becomes of that.
+#[cold]
+fn watch_offer(wire: &Wire, call: &mut Call, exchange: &Exchange) {
+    let session = &exchange.lane().session;
+    let slot = exchange.slot_use(wire.reactor.lanes.index);
+    let (offer, kept) = Offer::watch(session, slot, exchange.take_kept());
+    exchange.keep(Some(kept));
+    call.offer = Some(offer);
 }
 
 /// What the client offers to speak, if the worker may take that up.

@@ -42,6 +42,10 @@ pub async fn run(
 ) -> Result<bool, EarlyEnd> {
     let ring = download.ring;
     let mut consumed = 0;
+    if let Some(upload) = &mut upload {
+        // What the worker took until now is not the client's time.
+        upload.forgive_all();
+    }
     loop {
         let Ok(needs) = go_on(wire, call, &exchange, &mut upload)? else {
             return Ok(false);
@@ -95,20 +99,37 @@ pub async fn run(
         if end.is_some() {
             return Ok(finish(wire, exchange, &download, is_whole));
         }
-        let awaited = match (needs, &mut upload) {
-            (Needs::ALook, _) => {
-                tokio::task::yield_now().await;
-                continue;
-            }
-            (Needs::Input, Some(upload)) => match upload::next(wire, &exchange, upload).await {
-                Ok(Next::Read) => continue,
-                Ok(Next::Worker(awaited)) => awaited,
-                Err(end) => return cut_off(end),
-            },
-            _ => outcome::next(&exchange, &wire.state).await,
+        let goes_on = match wait(wire, &exchange, needs, &mut upload).await {
+            Ok(Next::Read) => true,
+            Ok(Next::Worker(awaited)) => goes_on(wire, call, &exchange, awaited)?,
+            Err(end) => return cut_off(end),
         };
-        if !goes_on(wire, call, &exchange, awaited)? {
+        if !goes_on {
             return Ok(false);
+        }
+    }
+}
+
+/// Until the client or the worker has moved.
+async fn wait(
+    wire: &mut Wire,
+    exchange: &Exchange,
+    needs: Needs,
+    upload: &mut Option<Box<Upload>>,
+) -> Result<Next, EarlyEnd> {
+    match (needs, upload) {
+        (Needs::ALook, _) => {
+            tokio::task::yield_now().await;
+            Ok(Next::Read)
+        }
+        (Needs::Input, Some(upload)) => upload::next(wire, exchange, upload).await,
+        (_, waiting) => {
+            let awaited = outcome::next(exchange, &wire.state).await;
+            // The worker had to make room, or there is nothing more to come.
+            if let Some(upload) = waiting {
+                upload.forgive_all();
+            }
+            Ok(Next::Worker(awaited))
         }
     }
 }

@@ -10,28 +10,28 @@ use std::time::Duration;
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use slotway_shm_proto::upgrade::SlotUse;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::outcome;
 use crate::blocking;
+use crate::foreign_fd::ForeignFd;
 use crate::lanes::exchange::Exchange;
 use crate::limits::{FILE_ARRIVAL_TIME, FILE_PIPE_BYTES, READ_STEP_BYTES};
-use crate::routing::handed_files::HandedFile;
+use crate::routing::handed_files::{HandedFile, NoFile};
 use crate::routing::session::Session;
 use crate::wire::{Call, EarlyEnd, Wire};
 
 /// A body that is ready to be sent.
 pub struct FileBody {
     session: Arc<Session>,
-    file: Arc<OwnedFd>,
+    file: Arc<ForeignFd>,
     /// Where the next byte is read from.
     offset: u64,
     /// Bytes that the client has yet to get.
     left: u64,
     pipe: Pipe,
     timeout: Duration,
-    _place: OwnedSemaphorePermit,
+    _places: [OwnedSemaphorePermit; 2],
 }
 
 struct Pipe {
@@ -63,27 +63,32 @@ pub async fn open(
     bytes: u64,
 ) -> Result<FileBody, EarlyEnd> {
     let session = Arc::clone(&exchange.lane().session);
-    let slot = SlotUse {
-        lane_index: wire.reactor.lanes.index,
-        slot_index: exchange.slot_index(),
-        generation: exchange.generation(),
-    };
+    let slot = exchange.slot_use(wire.reactor.lanes.index);
     let refused = |why: &dyn std::fmt::Display| {
         let worker = &session.name;
         tracing::warn!(worker, "502: the worker's file cannot be sent: {why}");
         Err(outcome::bad_response(&wire.reactor.lanes).into())
     };
-    let Some(handed) = session.files.wait(slot, FILE_ARRIVAL_TIME).await else {
-        return refused(&"it did not come");
+    let handed = match session.files.wait(slot, FILE_ARRIVAL_TIME).await {
+        Ok(handed) => handed,
+        Err(NoFile::Absent) => return refused(&"it did not come"),
+        Err(NoFile::NoRoom) => {
+            let worker = &session.name;
+            tracing::warn!(
+                worker,
+                "503: as many of its files are being sent as the limit of open files allows"
+            );
+            return Err(
+                outcome::overloaded("as many files of workers are being sent as may").into(),
+            );
+        }
     };
     let timeout = Duration::from_millis(call.timeout_ms.into());
-    let sending = Arc::clone(&session.files.sending).acquire_owned();
-    let Ok(Ok(place)) = tokio::time::timeout(timeout, sending).await else {
-        return Err(
-            outcome::overloaded("as many files of this worker are being sent as may").into(),
-        );
-    };
-    let HandedFile { file, offset } = handed;
+    let HandedFile {
+        file,
+        offset,
+        places,
+    } = handed;
     let mut body = FileBody {
         file: Arc::new(file),
         offset,
@@ -93,7 +98,7 @@ pub async fn open(
             Err(error) => return refused(&error),
         },
         timeout,
-        _place: place,
+        _places: places,
         session: Arc::clone(&session),
     };
     match body.begin(bytes).await {
@@ -119,7 +124,7 @@ impl FileBody {
     /// Looks at the file, and reads what fits the pipe.
     async fn begin(&mut self, bytes: u64) -> Result<(), FileFault> {
         let end = self.offset.checked_add(bytes).ok_or(FileFault::TooShort)?;
-        let check = move |file: &OwnedFd| {
+        let check = move |file: &ForeignFd| {
             let status = fstat(file).map_err(io::Error::from)?;
             if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
                 return Err(FileFault::NoFile);
@@ -135,7 +140,7 @@ impl FileBody {
     /// Fills the empty pipe from the file, on a thread.
     async fn fill(
         &mut self,
-        before: impl FnOnce(&OwnedFd) -> Result<(), FileFault> + Send + 'static,
+        before: impl FnOnce(&ForeignFd) -> Result<(), FileFault> + Send + 'static,
     ) -> Result<(), FileFault> {
         let (file, pipe) = (Arc::clone(&self.file), Arc::clone(&self.pipe.input));
         let (mut offset, left) = (self.offset, self.left);
@@ -150,7 +155,7 @@ impl FileBody {
                     let most = usize::try_from(left - moved).unwrap_or(usize::MAX);
                     let most = most.min(FILE_PIPE_BYTES);
                     let flags = SpliceFlags::NONBLOCK;
-                    match splice(&file, Some(&mut offset), &pipe, None, most, flags) {
+                    match splice(&*file, Some(&mut offset), &pipe, None, most, flags) {
                         Ok(0) => return Err(FileFault::TooShort),
                         Ok(count) => moved += count as u64,
                         // It is full.
@@ -193,7 +198,8 @@ pub async fn send(wire: &mut Wire, mut body: FileBody) -> Result<bool, EarlyEnd>
             );
             return Ok(false);
         }
-        let moved = send_piece(wire, &mut body.pipe)?;
+        let more = body.left > body.pipe.bytes as u64;
+        let moved = send_piece(wire, &mut body.pipe, more)?;
         body.left -= moved as u64;
         // Others have their turn.
         tokio::task::yield_now().await;
@@ -202,9 +208,8 @@ pub async fn send(wire: &mut Wire, mut body: FileBody) -> Result<bool, EarlyEnd>
 
 /// Moves what the client's socket takes at once; if that is nothing, a piece goes into the output, which
 /// waits for the client as all responses do.
-fn send_piece(wire: &mut Wire, pipe: &mut Pipe) -> Result<usize, EarlyEnd> {
+fn send_piece(wire: &mut Wire, pipe: &mut Pipe, more: bool) -> Result<usize, EarlyEnd> {
     let stream = wire.state.stream();
-    let more = pipe.bytes > READ_STEP_BYTES;
     let moved = match stream.splice_now(pipe.output.as_fd(), pipe.bytes, more) {
         Ok(moved @ 1..) => {
             wire.recorder().sent(moved);

@@ -10,8 +10,9 @@ use crate::wire::{Call, EarlyEnd, Wire};
 
 const EARLY_HINTS: u16 = 103;
 
-/// Sends one, unless the client would not understand it, or it is not valid.
-pub async fn send(
+/// Sends one, unless the client would not understand it, it is not valid, or the client has not taken
+/// the last one yet: nobody waits for a client here, since the slot is held.
+pub fn send(
     wire: &mut Wire,
     call: &Call,
     exchange: &Exchange,
@@ -31,11 +32,13 @@ pub async fn send(
         wire.reactor.lanes.mark(exchange.lane());
     }
     // Judged after the copy: nobody can change these bytes any more.
+    let is_behind = start > 0;
     let checked = field_section::check(&wire.output[fields_start..], EARLY_HINTS);
     match checked {
-        Ok(section) if !section.closes && !call.head.http_1_0 => {
+        Ok(section) if !section.closes && !call.head.http_1_0 && !is_behind => {
             wire.output.extend_from_slice(b"\r\n");
-            wire.flush().await.map_err(|_| EarlyEnd::ClientGone)
+            // What does not fit goes before the response.
+            wire.send_what_fits().map_err(|_| EarlyEnd::ClientGone)
         }
         Ok(_) => {
             wire.output.truncate(start);

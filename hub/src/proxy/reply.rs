@@ -36,7 +36,7 @@ pub async fn receive(
         }
         if let Some(interim) = exchange.interim(interim_number) {
             interim_number = interim.number;
-            Box::pin(interim::send(wire, call, exchange, interim)).await?;
+            interim::send(wire, call, exchange, interim)?;
         }
         match outcome::next(exchange, &wire.state).await {
             Awaited::Event(Event::Responded) => break false,
@@ -46,6 +46,7 @@ pub async fn receive(
             }
             Awaited::WorkerGone => {
                 *exchange = Box::pin(retry::reroute(wire, call, exchange)).await?;
+                interim_number = 0;
                 wait::notify_if_half_closed(wire, call, exchange);
             }
             Awaited::ClientLeft(hangup) => {
@@ -106,17 +107,13 @@ pub async fn send(
     if response.status == Some(SWITCHING_PROTOCOLS) {
         return Box::pin(upgrade::accept(wire, call, exchange, response)).await;
     }
+    if let Some(offer) = &call.offer {
+        // It has not been taken up.
+        offer.settle();
+    }
     if response.has_failed {
         outcome::handler_failed(&exchange, response.status.unwrap_or_default());
     }
-    let stays = !call.is_body_under_way()
-        && call.keeps_alive(wire)
-        && !ends_with_the_connection(call, response);
-    let after = if stays {
-        AfterRequest::Next
-    } else {
-        AfterRequest::Close
-    };
     let without_body = call.head.method == Some(Method::Head)
         || response.status.is_some_and(encode::has_no_content);
     let file = match response.body {
@@ -125,14 +122,12 @@ pub async fn send(
         )),
         _ => None,
     };
-    let after = match head::encode(wire, call, &exchange, response, after) {
-        Ok(after) => after,
-        Err(why) => {
-            let worker = &exchange.lane().session.name;
-            tracing::warn!(worker, "502: the worker's response cannot be sent: {why}");
-            return Err(outcome::bad_response(&wire.reactor.lanes).into());
-        }
-    };
+    let after = after_response(wire, call, response);
+    let after = head::encode(wire, call, &exchange, response, after).map_err(|why| {
+        let worker = &exchange.lane().session.name;
+        tracing::warn!(worker, "502: the worker's response cannot be sent: {why}");
+        outcome::bad_response(&wire.reactor.lanes)
+    })?;
     match response.body {
         ResponseBody::File(_) => {
             // The rest of it is between the file and the client.
@@ -193,6 +188,17 @@ fn note_written(wire: &Wire, call: &mut Call, after: AfterRequest) -> AfterReque
         }
     }
     after
+}
+
+fn after_response(wire: &Wire, call: &Call, response: &WorkerResponse) -> AfterRequest {
+    let stays = !call.is_body_under_way()
+        && call.keeps_alive(wire)
+        && !ends_with_the_connection(call, response);
+    if stays {
+        AfterRequest::Next
+    } else {
+        AfterRequest::Close
+    }
 }
 
 /// An HTTP/1.0 client knows the end of such a body by nothing else.

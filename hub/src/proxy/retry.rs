@@ -104,6 +104,10 @@ fn attempt(
                 scratch.shrink_to(READ_BUFFER_BYTES);
                 drop(scratch);
                 exchange.keep(gone.take_kept());
+                if let Some(offer) = &call.offer {
+                    let session = &exchange.lane().session;
+                    offer.move_to(session, exchange.slot_use(lanes.index));
+                }
                 call.note_worker(&exchange.lane().session);
                 lanes.submit(&exchange, call.deadline_ms);
                 Ok(Ok(exchange))

@@ -5,11 +5,11 @@
 //! proxy in front sends there for others.
 
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use slotway_shm_proto::limits::HANDED_BYTES_MAX;
-use slotway_shm_proto::upgrade::{HandOver, SlotUse};
 
 use super::{head, outcome};
 use crate::http::encode;
@@ -19,39 +19,29 @@ use crate::lanes::response_head::WorkerResponse;
 use crate::limits::{HAND_OVER_PAUSE, HAND_OVER_TIME};
 use crate::routing::session::Session;
 use crate::routing::upgrades::NotHanded;
+use crate::wire::offer::Offer;
 use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
 
-/// A 101 of a worker, until the hand-over: the worker is told if it does not come to that.
-struct Accepted {
-    session: Arc<Session>,
-    slot: SlotUse,
-    is_settled: bool,
-}
+/// A worker's 101, until the hand-over: the worker is told if it does not come to that.
+struct Accepted(Rc<Offer>);
 
 impl Accepted {
-    fn message<'b>(&self, has_socket: bool, first_bytes: &'b [u8]) -> HandOver<'b> {
-        HandOver {
-            slot: self.slot,
-            has_socket,
-            first_bytes,
-        }
-    }
-
     /// Tries for a while: the worker may be busy with other messages.
-    async fn hand_over(&mut self, wire: &Wire) -> Result<(), NotHanded> {
-        let message = self.message(true, &wire.input);
+    async fn hand_over(&self, wire: &Wire, session: &Session) -> Result<(), NotHanded> {
+        let message = self.0.message(true, &wire.input);
         let mut waited = Duration::ZERO;
         loop {
             let socket = wire.state.stream().as_fd();
-            match self.session.upgrades.hand_over(message, socket) {
+            match session.upgrades.hand_over(message, socket) {
                 Err(NotHanded::Busy) if waited < HAND_OVER_TIME => {
                     tokio::time::sleep(HAND_OVER_PAUSE).await;
                     waited += HAND_OVER_PAUSE;
                 }
-                handed => {
-                    self.is_settled = handed.is_ok();
-                    return handed;
+                Ok(()) => {
+                    self.0.settle();
+                    return Ok(());
                 }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -59,28 +49,7 @@ impl Accepted {
 
 impl Drop for Accepted {
     fn drop(&mut self) {
-        if self.is_settled || self.session.upgrades.call_off(self.message(false, &[])) {
-            return;
-        }
-        let (session, slot) = (Arc::clone(&self.session), self.slot);
-        // Who does not read for so long has more to lose than this.
-        tokio::task::spawn_local(async move {
-            let accepted = Self {
-                session,
-                slot,
-                is_settled: true,
-            };
-            let mut waited = Duration::ZERO;
-            while waited < HAND_OVER_TIME
-                && !accepted
-                    .session
-                    .upgrades
-                    .call_off(accepted.message(false, &[]))
-            {
-                tokio::time::sleep(HAND_OVER_PAUSE).await;
-                waited += HAND_OVER_PAUSE;
-            }
-        });
+        self.0.call_off();
     }
 }
 
@@ -92,19 +61,13 @@ pub async fn accept(
     response: &WorkerResponse,
 ) -> Result<AfterRequest, EarlyEnd> {
     let session = Arc::clone(&exchange.lane().session);
-    let mut accepted = Accepted {
-        slot: SlotUse {
-            lane_index: wire.reactor.lanes.index,
-            slot_index: exchange.slot_index(),
-            generation: exchange.generation(),
-        },
-        session,
-        is_settled: false,
+    let Some(offer) = call.offer.clone() else {
+        return refused(wire, &session, "the request offers no upgrade");
     };
+    offer.take_up();
+    let accepted = Accepted(offer);
     if let Err(why) = write_head(wire, call, &exchange, response) {
-        let worker = &accepted.session.name;
-        tracing::warn!(worker, "502: the worker's 101 cannot be sent: {why}");
-        return Err(outcome::bad_response(&wire.reactor.lanes).into());
+        return refused(wire, &session, &why);
     }
     wire.reactor.lanes.finish(exchange);
     wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
@@ -113,7 +76,7 @@ pub async fn accept(
     while wire.state.stream().is_ahead() && wire.input.len() <= HANDED_BYTES_MAX {
         wire.read_input(0).await.map_err(|_| EarlyEnd::ClientGone)?;
     }
-    let worker = &accepted.session.name;
+    let worker = &session.name;
     if wire.input.len() > HANDED_BYTES_MAX {
         tracing::warn!(
             worker,
@@ -121,8 +84,7 @@ pub async fn accept(
         );
         return Ok(AfterRequest::Reset);
     }
-    if let Err(why) = accepted.hand_over(wire).await {
-        let worker = &accepted.session.name;
+    if let Err(why) = accepted.hand_over(wire, &session).await {
         let why = match why {
             NotHanded::Busy => "it does not read the messages of its session",
             NotHanded::Ended => "it has gone",
@@ -136,15 +98,18 @@ pub async fn accept(
     Ok(AfterRequest::HandedOver)
 }
 
+fn refused(wire: &Wire, session: &Session, why: &str) -> Result<AfterRequest, EarlyEnd> {
+    let worker = &session.name;
+    tracing::warn!(worker, "502: the worker's 101 cannot be sent: {why}");
+    Err(outcome::bad_response(&wire.reactor.lanes).into())
+}
+
 fn write_head(
     wire: &mut Wire,
     call: &mut Call,
     exchange: &Exchange,
     response: &WorkerResponse,
 ) -> Result<(), String> {
-    if !call.offers_upgrade || !exchange.lane().session.upgrades.takes_sockets() {
-        return Err("the request offers no upgrade".to_owned());
-    }
     let start = wire.output.len();
     head::encode(wire, call, exchange, response, AfterRequest::Next)?;
     if !encode::has_field(&wire.output[start..], "upgrade") {

@@ -121,6 +121,7 @@ pub async fn run(
             return Ok(UploadEnd::RespondedEarly);
         }
         upload.forgive_all();
+        exchange.set_deadline(clock::coarse_ms() + upload.timeout_ms);
     }
     // What an engine has read ahead gives its client time as well, beyond what any reads.
     let ahead = wire.input.len().saturating_sub(STREAM_START_BYTES);

@@ -127,7 +127,7 @@ impl Session {
             may_emit: true,
             alive_at_ms: 0.into(),
             upgrades: Upgrades::default(),
-            files: HandedFiles::default(),
+            files: HandedFiles::new(&Arc::new(tokio::sync::Semaphore::new(1)), 1),
             open_lanes: OpenLanes::new(geometry.lane_count()),
         }
     }

@@ -15,7 +15,16 @@ pub struct Upgrades {
     /// so this must not keep it open.
     connection: Option<Weak<OwnedFd>>,
     /// How many it holds; `None` once the session has ended.
-    held: Mutex<Option<u32>>,
+    held: Mutex<Option<Held>>,
+}
+
+/// Sockets that a worker holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    /// From this hub.
+    handed: u32,
+    /// From hubs before it, as it says.
+    brought: u32,
 }
 
 /// Why a socket did not go over.
@@ -32,7 +41,7 @@ impl Upgrades {
     pub fn new(connection: Option<Weak<OwnedFd>>) -> Self {
         Self {
             connection,
-            held: Mutex::new(Some(0)),
+            held: Mutex::new(Some(Held::default())),
         }
     }
 
@@ -48,10 +57,10 @@ impl Upgrades {
         socket: BorrowedFd<'_>,
     ) -> Result<(), NotHanded> {
         let mut held = self.lock();
-        let count = held.as_mut().ok_or(NotHanded::Ended)?;
+        let held = held.as_mut().ok_or(NotHanded::Ended)?;
         // The worker cannot say that it has ended before it is counted: who hears it waits here.
         self.send(&message.to_packet(), &[socket])?;
-        *count += 1;
+        held.handed += 1;
         Ok(())
     }
 
@@ -74,40 +83,37 @@ impl Upgrades {
         })
     }
 
-    /// The worker brings so many along from earlier sessions. Says how many are counted now that
-    /// were not before.
-    pub fn bring(&self, brought: u32) -> u32 {
-        let mut held = self.lock();
-        let Some(count) = held.as_mut() else {
-            return 0;
-        };
-        let added = brought.min(u32::MAX - *count);
-        *count += added;
-        added
+    /// The worker brings so many along from earlier sessions.
+    pub fn bring(&self, brought: u32) {
+        if let Some(held) = &mut *self.lock() {
+            held.brought = brought;
+        }
     }
 
-    /// So many have ended, the worker says. Returns how many of those had been counted.
-    pub fn release(&self, ended: u32) -> u32 {
-        let mut held = self.lock();
-        let Some(count) = held.as_mut() else {
+    /// So many have ended, the worker says. Returns how many of those this hub had counted.
+    pub fn release(&self, handed: u32, brought: u32) -> u32 {
+        let mut lock = self.lock();
+        let Some(held) = lock.as_mut() else {
             return 0;
         };
-        let released = ended.min(*count);
-        *count -= released;
+        let released = handed.min(held.handed);
+        held.handed -= released;
+        held.brought = held.brought.saturating_sub(brought);
         released
     }
 
-    /// The session has ended. Returns how many it had, which are counted no more.
+    /// The session has ended. Returns how many of this hub's it had, which are counted no more.
     pub fn end(&self) -> u32 {
-        self.lock().take().unwrap_or(0)
+        self.lock().take().map_or(0, |held| held.handed)
     }
 
     /// How many the worker holds.
     pub fn count(&self) -> u32 {
-        self.lock().unwrap_or(0)
+        self.lock()
+            .map_or(0, |held| held.handed.saturating_add(held.brought))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<u32>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Held>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -120,14 +126,14 @@ mod tests {
     fn what_a_worker_says_changes_no_more_than_was_counted() {
         let upgrades = Upgrades::new(None);
         assert!(!upgrades.takes_sockets());
-        assert_eq!(upgrades.bring(3), 3);
-        assert_eq!(upgrades.release(2), 2);
-        assert_eq!(upgrades.release(5), 1);
-        assert_eq!(upgrades.bring(u32::MAX), u32::MAX);
-        assert_eq!(upgrades.bring(1), 0);
-        assert_eq!(upgrades.end(), u32::MAX);
+        upgrades.bring(3);
+        assert_eq!(upgrades.release(5, 2), 0);
+        assert_eq!(upgrades.count(), 1);
+        upgrades.bring(u32::MAX);
+        assert_eq!((upgrades.count(), upgrades.end()), (u32::MAX, 0));
+        upgrades.bring(1);
         assert_eq!(
-            (upgrades.end(), upgrades.release(1), upgrades.bring(1)),
+            (upgrades.end(), upgrades.release(1, 1), upgrades.count()),
             (0, 0, 0)
         );
     }

@@ -44,11 +44,6 @@ impl Admission {
         self.release(1);
     }
 
-    /// So many connections are counted that were not accepted here.
-    pub fn bring(&self, count: u32) {
-        self.count.fetch_add(count.into(), Ordering::Relaxed);
-    }
-
     /// So many connections have ended that others hold.
     pub fn release(&self, count: u32) {
         let before = self.count.fetch_sub(count.into(), Ordering::Relaxed);

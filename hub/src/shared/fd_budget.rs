@@ -4,8 +4,8 @@
 use std::fmt;
 
 use crate::limits::{
-    OTHER_FD_COUNT, OTHER_FD_DIVISOR, PROCESS_SESSIONS_DIVISOR, SESSION_FD_DIVISOR,
-    USER_SESSIONS_DIVISOR,
+    FILE_COUNT_MAX, FILE_FD_DIVISOR, OTHER_FD_COUNT, OTHER_FD_DIVISOR, PROCESS_SESSIONS_DIVISOR,
+    SESSION_FD_DIVISOR, USER_SESSIONS_DIVISOR,
 };
 
 /// Sessions that there may be.
@@ -40,6 +40,8 @@ pub struct FdBudget {
     pub connections: u64,
     /// Sessions.
     pub sessions: SessionLimits,
+    /// Files of workers.
+    pub files: u64,
 }
 
 impl FdBudget {
@@ -52,8 +54,11 @@ impl FdBudget {
         let rest = fd_limit.saturating_sub(others);
         let all = (rest / SESSION_FD_DIVISOR / session_fds).max(1);
         let all = u32::try_from(all).unwrap_or(u32::MAX);
+        let files = (rest / FILE_FD_DIVISOR).clamp(1, FILE_COUNT_MAX);
+        let taken = u64::from(all) * session_fds + 3 * files;
         Self {
-            connections: rest.saturating_sub(u64::from(all) * session_fds).max(1),
+            files,
+            connections: rest.saturating_sub(taken).max(1),
             sessions: SessionLimits {
                 all,
                 per_user: all - all / USER_SESSIONS_DIVISOR,
@@ -75,7 +80,7 @@ mod tests {
                 let sessions = budget.sessions;
                 let session_fds = u64::from(sessions.all) * (3 + u64::from(lane_count));
                 assert!(
-                    budget.connections + session_fds <= fd_limit,
+                    budget.connections + session_fds + 3 * budget.files <= fd_limit,
                     "{fd_limit} {budget:?}"
                 );
                 assert!(budget.connections >= fd_limit / 2, "{fd_limit} {budget:?}");

@@ -25,14 +25,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use slotway_shm_proto::geometry::Geometry;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::access_log::writer::Writer;
 use crate::config::Config;
 use crate::config::live::Live;
 use crate::config::settings::Setting;
 use crate::events::registry::Registry;
-use crate::limits::CONNECTIONS_FEW;
+use crate::limits::{CONNECTIONS_FEW, OWN_FILES_DIVISOR};
 use crate::metrics::recorder::ReactorMetrics;
 use crate::metrics::route::RouteLabels;
 use crate::routing::cell::RouteCell;
@@ -81,6 +81,10 @@ pub struct Shared {
     pub admission: Admission,
     /// Workers.
     pub session_limits: SessionLimits,
+    /// Places for files of workers.
+    pub files: Arc<Semaphore>,
+    /// How many of them one worker may have.
+    pub own_file_count: usize,
     /// Faults counted.
     pub counters: Counters,
     /// When it was last said that connections are closed for their PROXY headers.
@@ -139,6 +143,8 @@ impl Shared {
         Self {
             admission: Admission::new(count_max),
             session_limits: budget.sessions,
+            files: Arc::new(Semaphore::new(budget.files as usize)),
+            own_file_count: (budget.files / OWN_FILES_DIVISOR).max(1) as usize,
             geometry,
             routes: RouteCell::default(),
             reactor_wakes,

@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use rustix::io::Errno;
 use slotway_net::{LocalPeer, Peer, Stream};
 
 use crate::clock;
@@ -163,6 +164,18 @@ impl Wire {
         self.keep_output(buffer);
         self.note_if_slow();
         result
+    }
+
+    /// Sends of the output what the socket takes at once.
+    pub fn send_what_fits(&mut self) -> io::Result<()> {
+        let sent = match self.state.stream().send_now(&self.output) {
+            Ok(sent) => sent,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        self.recorder().sent(sent);
+        self.output.drain(..sent);
+        Ok(())
     }
 
     fn note_sent(&self, result: &io::Result<()>, bytes: usize) {

@@ -1,6 +1,7 @@
 //! One request on a connection: its head, how much of it has left the input, and what
 //! becomes of the connection after it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use slotway_net::monotonic_ns;
@@ -10,6 +11,7 @@ use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 use super::bytes::{REQUEST_ID, Wire};
 use super::cors_fields;
 use super::noted::Noted;
+use super::offer::Offer;
 use crate::http::encode::{self, BodyFraming, Persistence};
 use crate::http::framing::Framing;
 use crate::http::head::{RequestHead, text_of};
@@ -111,7 +113,7 @@ pub struct Call {
     /// The client has closed its sending side since the request came.
     pub is_half_closed: bool,
     /// Its worker may take up the protocol that the client offers.
-    pub offers_upgrade: bool,
+    pub offer: Option<Rc<Offer>>,
     /// The connection ends after it.
     pub is_last: bool,
     /// The peer must send the secret with every request.
@@ -166,7 +168,7 @@ impl Call {
             deadline_ms: 0,
             is_retried: false,
             is_half_closed: false,
-            offers_upgrade: false,
+            offer: None,
             is_last: false,
             must_know_secret,
             origin: None,
@@ -189,7 +191,7 @@ impl Call {
         self.origin = None;
         self.is_retried = false;
         self.is_half_closed = false;
-        self.offers_upgrade = false;
+        self.offer = None;
     }
 
     /// Its head is whole: it is counted from now on. `is_measured` if it takes the times of

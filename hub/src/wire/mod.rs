@@ -3,7 +3,7 @@
 //! [`bytes`] is the connection: socket, buffers, deadlines. [`call`] is one request on it,
 //! from its head to what becomes of the connection after it; [`body`] reads its body as far
 //! as it is needed before the request goes on, [`cors_fields`] are the fields by which a browser
-//! lets a page read the response, [`noted`] is what the logs keep of a request, and [`ended`] shows it to them.
+//! lets a page read the response, [`offer`] is that of another protocol, [`noted`] is what the logs keep of a request, and [`ended`] shows it to them.
 
 pub mod body;
 pub mod bytes;
@@ -11,6 +11,7 @@ pub mod call;
 mod cors_fields;
 mod ended;
 mod noted;
+pub mod offer;
 
 pub use bytes::Wire;
 pub use call::{AfterRequest, Call, EarlyEnd};

@@ -36,22 +36,32 @@ impl HeldSocket {
         }
     }
 
-    /// Whether a hub counts it: the one that handed it over, and one that was told of it when the
-    /// session began.
-    fn is_counted_by(&self, session: &Arc<Session>) -> bool {
-        session.sockets.has_been_told_of(self.number)
-            || std::ptr::eq(Arc::as_ptr(session), self.session.as_ptr())
+    /// By which number a hub counts it, if it does: the one that handed it over, and one that was told
+    /// of it when the session began.
+    fn counted_by(&self, session: &Arc<Session>) -> Option<usize> {
+        if std::ptr::eq(Arc::as_ptr(session), self.session.as_ptr()) {
+            return Some(HANDED);
+        }
+        let is_told = session.sockets.has_been_told_of(self.number);
+        is_told.then_some(BROUGHT)
     }
 }
 
+/// Places among the ends that a hub is told of.
+const HANDED: usize = 0;
+const BROUGHT: usize = 1;
+
 impl Drop for HeldSocket {
     fn drop(&mut self) {
-        let mut counting = self.sessions.all();
-        self.worker
-            .sockets
-            .leave(|| counting.retain(|session| self.is_counted_by(session)));
-        for session in &counting {
-            session.sockets.untold.fetch_add(1, Ordering::AcqRel);
+        // Under the lock by which a new session is told of those that live.
+        let counting = self.worker.sockets.leave(|| {
+            let sessions = self.sessions.all().into_iter();
+            let counting =
+                sessions.filter_map(|session| Some((self.counted_by(&session)?, session)));
+            counting.collect::<Vec<_>>()
+        });
+        for (place, session) in &counting {
+            session.sockets.untold[*place].fetch_add(1, Ordering::AcqRel);
             tell_ends(session);
         }
     }
@@ -91,15 +101,17 @@ fn tell_ends(session: &Arc<Session>) {
 
 /// False: the hub does not read just now.
 fn say_ends(session: &Session) -> bool {
-    let count = session.sockets.untold.swap(0, Ordering::AcqRel);
-    if count == 0 {
+    let untold = &session.sockets.untold;
+    let [handed, brought] = [HANDED, BROUGHT].map(|place| untold[place].swap(0, Ordering::AcqRel));
+    if handed + brought == 0 {
         return true;
     }
-    let message = Sockets::Released(count).to_packet();
+    let message = Sockets::Released { handed, brought }.to_packet();
     let sent = packet::send_now(&session.connection, &message, &[]);
     let is_full = sent.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
     if is_full {
-        session.sockets.untold.fetch_add(count, Ordering::AcqRel);
+        untold[HANDED].fetch_add(handed, Ordering::AcqRel);
+        untold[BROUGHT].fetch_add(brought, Ordering::AcqRel);
     }
     !is_full
 }
@@ -111,11 +123,20 @@ pub(crate) fn handed_over(
     message: &HandOver<'_>,
     socket: Option<OwnedFd>,
 ) {
-    // From here on it is counted, also if nobody waits for it any more.
-    let handed = socket.map(|socket| Handed {
+    // The hub counts it from here on, also if it was lost on the way, since this process has no
+    // descriptor left for it, or if nobody waits for it any more.
+    let held = message
+        .has_socket
+        .then(|| Box::new(HeldSocket::new(session, sessions)) as Held);
+    if message.has_socket && socket.is_none() {
+        tracing::error!(
+            "a client's upgraded connection was lost: this process has as many files open as it may"
+        );
+    }
+    let handed = held.zip(socket).map(|(held, socket)| Handed {
         socket,
         first_bytes: message.first_bytes.to_vec(),
-        held: Box::new(HeldSocket::new(session, sessions)) as Held,
+        held,
     });
     session
         .sockets
@@ -128,8 +149,8 @@ pub(crate) fn tell_held(session: &Session) {
         .meter
         .sockets
         .begin_session(&session.sockets, |count| {
-            // Fails only if the session is over.
+            // On a new connection there is room for it: it fails only if the session is over.
             let message = Sockets::Held(count).to_packet();
-            let _ = packet::send(&session.connection, &message, &[]);
+            let _ = packet::send_now(&session.connection, &message, &[]);
         });
 }

@@ -27,7 +27,8 @@ impl LiveSessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    pub fn change(&self, change: impl FnOnce(&mut Vec<Arc<Session>>)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    /// What is taken out goes only behind the lock, which what goes with it may want.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Vec<Arc<Session>>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -73,26 +73,41 @@ impl Expected {
 }
 
 /// The sockets of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SessionSockets {
-    expected: Mutex<HashMap<SlotKey, Arc<Expected>>>,
+    /// None once the session is over.
+    expected: Mutex<Option<HashMap<SlotKey, Arc<Expected>>>>,
     /// Sockets with a lower number were told to the hub when the session began.
     told_number: AtomicU64,
-    /// Ends that the hub has yet to be told of.
-    pub untold: AtomicU32,
+    /// Ends that the hub has yet to be told of: of sockets that it handed over, and of others.
+    pub untold: [AtomicU32; 2],
     /// Somebody tries to tell it.
     pub is_retrying: AtomicBool,
 }
 
+impl Default for SessionSockets {
+    fn default() -> Self {
+        Self {
+            expected: Mutex::new(Some(HashMap::new())),
+            told_number: AtomicU64::new(0),
+            untold: [AtomicU32::new(0), AtomicU32::new(0)],
+            is_retrying: AtomicBool::new(false),
+        }
+    }
+}
+
 impl SessionSockets {
-    fn lock(&self) -> MutexGuard<'_, HashMap<SlotKey, Arc<Expected>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<SlotKey, Arc<Expected>>>> {
         self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A 101 is about to be given: its client's socket is expected.
     pub fn expect(&self, key: SlotKey) -> Arc<Expected> {
+        let Some(expecting) = &mut *self.lock() else {
+            return Arc::new(Expected::refused());
+        };
         let expected = Arc::new(Expected::default());
-        self.lock().insert(key, Arc::clone(&expected));
+        expecting.insert(key, Arc::clone(&expected));
         expected
     }
 
@@ -103,8 +118,11 @@ impl SessionSockets {
 
     /// The hub has said what becomes of a connection.
     pub fn settle(&self, key: SlotKey, result: impl FnOnce() -> Result<Handed, NotUpgraded>) {
-        let expected = self.lock().remove(&key);
-        // The hub names none that is not expected.
+        let expected = self
+            .lock()
+            .as_mut()
+            .and_then(|expecting| expecting.remove(&key));
+        // The hub says so of some that were not upgraded as well.
         if let Some(expected) = expected {
             expected.settle(result());
         }
@@ -117,7 +135,8 @@ impl SessionSockets {
 
     /// The session is over: no socket comes any more.
     pub fn end(&self) {
-        for (_, expected) in std::mem::take(&mut *self.lock()) {
+        let expecting = self.lock().take();
+        for (_, expected) in expecting.unwrap_or_default() {
             expected.settle(Err(NotUpgraded));
         }
     }

@@ -300,7 +300,15 @@ fn respond(
     // What is there at once; the head must not wait for the rest.
     let mut cx = Context::from_waker(Waker::noop());
     let first = match body.as_mut().poll_frame(&mut cx) {
-        Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
+        Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+            Ok(data) => Some(data),
+            Err(frame) => {
+                let fields = frame.into_trailers().unwrap_or_default();
+                let (response, sender) = builder.stream();
+                tokio::spawn(async move { finish_with_trailers(sender, &fields).await });
+                return response;
+            }
+        },
         Poll::Ready(Some(Err(error))) => {
             let error: BoxError = error.into();
             tracing::error!("the body of a service's response failed: {error}");

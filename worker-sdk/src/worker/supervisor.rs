@@ -94,7 +94,7 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
             };
             let end = self.perform(duty);
             if let Some(end) = end {
-                self.serving.sessions.change(Vec::clear);
+                drop(self.serving.sessions.change(std::mem::take));
                 return end;
             }
         }
@@ -196,9 +196,12 @@ impl<S: Send + Sync + 'static> Supervisor<S> {
     fn session_ended(&mut self, id: u64, goodbye: Option<Goodbye>) -> Duty {
         self.connections
             .retain(|connection| connection.session.id != id);
-        self.serving
+        let is_it = |session: &mut Arc<Session>| session.id == id;
+        let ended = self
+            .serving
             .sessions
-            .change(|sessions| sessions.retain(|session| session.id != id));
+            .change(|sessions| sessions.extract_if(.., is_it).collect::<Vec<_>>());
+        drop(ended);
         if goodbye == Some(Goodbye::Replaced) {
             self.report.replaced();
         }

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::{Attached, Sessions, region_label};
 use crate::clock;
-use crate::control::attach::{self, Said};
+use crate::control::attach::{self, Said, Unexpected};
 use crate::control::error::ControlError;
 use crate::control::events;
 use crate::control::register;
@@ -318,7 +318,7 @@ impl Sessions {
             may_emit: grant.may_emit(),
             alive_at_ms: 0.into(),
             upgrades: Upgrades::new(upgrades.then(|| Arc::downgrade(socket))),
-            files: HandedFiles::default(),
+            files: HandedFiles::new(&self.shared.files, self.shared.own_file_count),
             open_lanes: OpenLanes::new(self.shared.geometry.lane_count()),
         });
         let watcher = self.watch(&session, Arc::clone(socket), peer.pid);
@@ -418,11 +418,21 @@ impl Sessions {
             let emit = |document: &[u8]| {
                 events::emit_over_session(&shared, (&worker, may_emit), &refused, document);
             };
-            let heard = |said: Said<'_>| match said {
-                Said::Leaving => leaving(),
-                Said::Emit(document) => emit(document),
-                Said::Sockets(said) => note_sockets(&shared, &session, said),
-                Said::File(message, file) => keep_file(&session, message, file),
+            let brought = AtomicBool::new(false);
+            let heard = |said: Said<'_>| {
+                match said {
+                    Said::Leaving => leaving(),
+                    Said::Emit(document) => emit(document),
+                    Said::Sockets(Sockets::Held(count)) => {
+                        if brought.swap(true, Ordering::Relaxed) {
+                            return Err(Unexpected);
+                        }
+                        note_sockets(&shared, &session, Sockets::Held(count));
+                    }
+                    Said::Sockets(said) => note_sockets(&shared, &session, said),
+                    Said::File(message, file) => return keep_file(&session, message, file),
+                }
+                Ok(())
             };
             let how = attach::watch_session(socket, pid, heard).await;
             shared.tell_control(ControlMessage::WorkerGone(id, how));
@@ -430,25 +440,38 @@ impl Sessions {
     }
 }
 
-/// A worker has said something of the sockets that it holds.
+/// A worker has said something of the sockets that it holds. Those that it brings along are this hub's
+/// to show, and not to bound: it is their worker's word alone that there are any.
 fn note_sockets(shared: &Shared, session: &Weak<Session>, said: Sockets) {
     let Some(session) = session.upgrade() else {
         return;
     };
     match said {
-        Sockets::Held(count) => shared.admission.bring(session.upgrades.bring(count)),
-        Sockets::Released(count) => shared.admission.release(session.upgrades.release(count)),
+        Sockets::Held(count) => session.upgrades.bring(count),
+        Sockets::Released { handed, brought } => {
+            shared
+                .admission
+                .release(session.upgrades.release(handed, brought));
+        }
     }
 }
 
-/// A worker has sent a file for a response.
-fn keep_file(session: &Weak<Session>, message: FileBody, file: OwnedFd) {
-    if let Some(session) = session.upgrade() {
-        let (slot, geometry) = (message.slot, &session.geometry);
-        let has_slot =
-            slot.lane_index < geometry.lane_count() && slot.slot_index < geometry.slot_count();
-        session.files.put(message, file, has_slot);
+/// A worker has sent a file for a response. Without one, this hub had no descriptor left for it: who
+/// waits for it says so.
+fn keep_file(
+    session: &Weak<Session>,
+    message: FileBody,
+    file: Option<OwnedFd>,
+) -> Result<(), Unexpected> {
+    let (Some(session), Some(file)) = (session.upgrade(), file) else {
+        return Ok(());
+    };
+    let file = session.files.own(file).map_err(|_| Unexpected)?;
+    let (slot, geometry) = (message.slot, &session.geometry);
+    if slot.lane_index < geometry.lane_count() && slot.slot_index < geometry.slot_count() {
+        session.files.put(message, file);
     }
+    Ok(())
 }
 
 fn attached_text(session: &Session) -> String {
