@@ -123,7 +123,8 @@ fn play_worker(role: &str, arguments: impl Iterator<Item = OsString>) -> ExitCod
         "fields" => run_until_told(fields(first, second)),
         "extractors" => run(crate::extractor_worker::worker(first, second).run()),
         "seed" => run(seed_api::worker(first).run()),
-        "axum-app" => serve_axum_app(),
+        "axum-app" => serve_directly(crate::axum_app::router()),
+        "websocket-alone" => serve_directly(axum_websocket::router()),
         "axum-service" => {
             let is_instance = rest.get(2).is_some_and(|text| text == "instance");
             serve_axum_behind(first, second, is_instance)
@@ -307,15 +308,14 @@ fn serve_axum(path: Option<&String>, catch_all: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The service of [`crate::axum_app`] as its authors run it.
-fn serve_axum_app() -> ExitCode {
+/// A service as its authors run it without a hub.
+fn serve_directly(router: axum::Router) -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a tokio runtime starts");
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         println!("axum listens on http://{address}, ready");
-        let router = crate::axum_app::router();
         let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
         axum::serve(listener, service)
             .await

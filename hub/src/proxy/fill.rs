@@ -130,6 +130,7 @@ pub fn write(
     let end = write_given(request, exchange, given_offset, text_offset + text_bytes);
     let body_offset = end.next_multiple_of(ALIGN);
 
+    let mut trailers_span = Span::default();
     let (body_ring_bytes, body_bytes) = match request.body {
         DispatchBody::Whole {
             here,
@@ -137,7 +138,13 @@ pub fn write(
             trailers,
         } => {
             exchange.write_arena(body_offset, here);
-            exchange.write_arena(body_offset + here.len() as u32, trailers);
+            if !trailers.is_empty() {
+                trailers_span = Span {
+                    offset: body_offset + here.len() as u32,
+                    bytes: trailers.len() as u32,
+                };
+                exchange.write_arena(trailers_span.offset, trailers);
+            }
             (0, here.len() as u64 + u64::from(waiting_bytes))
         }
         DispatchBody::Stream(length) => (
@@ -170,13 +177,7 @@ pub fn write(
             Some(Method::Other) => head.method_token,
             _ => Span::default(),
         },
-        trailers: match request.body {
-            DispatchBody::Whole { here, trailers, .. } => Span {
-                offset: body_offset + here.len() as u32,
-                bytes: trailers.len() as u32,
-            },
-            DispatchBody::Stream(_) => Span::default(),
-        },
+        trailers: trailers_span,
         reserved: [0; 3],
     });
     Ok(place_of(request.body, body_offset, body_ring_bytes))

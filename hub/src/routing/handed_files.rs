@@ -136,12 +136,17 @@ impl HandedFiles {
     #[inline]
     pub fn forget(&self, lane_index: u32, slot_index: u32) {
         if self.count.load(Ordering::Acquire) > 0 {
-            let mut files = self.lock();
-            let forgotten = files.remove(&(lane_index, slot_index));
-            self.count.store(files.len(), Ordering::Release);
-            drop(files);
-            drop(forgotten);
+            self.remove(lane_index, slot_index);
         }
+    }
+
+    #[cold]
+    fn remove(&self, lane_index: u32, slot_index: u32) {
+        let mut files = self.lock();
+        let forgotten = files.remove(&(lane_index, slot_index));
+        self.count.store(files.len(), Ordering::Release);
+        drop(files);
+        drop(forgotten);
     }
 }
 

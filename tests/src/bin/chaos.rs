@@ -351,7 +351,8 @@ impl System {
         let last = self.hub_process();
         kill_process(last, Signal::TERM).expect("it is running");
         await_end(last);
-        let status = waitpid(Some(last), WaitOptions::NOHANG).ok().flatten();
+        // Its main thread has ended. It can be waited for when the last of them has.
+        let status = waitpid(Some(last), WaitOptions::empty()).ok().flatten();
         let ended_well = status.is_some_and(|(_, status)| status.exit_status() == Some(0));
         let hubs = self.faults.upgraded as usize + 2;
         wait_until("all hubs have counted", || {
