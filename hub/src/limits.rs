@@ -335,6 +335,9 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_millis(250);
 /// upgraded is ended.
 pub const HAND_OVER_TIME: Duration = Duration::from_secs(1);
 
+/// How often it is tried meanwhile.
+pub const HAND_OVER_PAUSE: Duration = Duration::from_millis(2);
+
 /// Files of workers that the hub has at a time, each with the two ends of a pipe, however many
 /// descriptors there are.
 pub const FILE_COUNT_MAX: u64 = 256;
@@ -357,9 +360,6 @@ pub const FILE_ARRIVAL_TIME: Duration = Duration::from_secs(1);
 /// What is read of a file at a time: all that a pipe may have without further rights
 /// (`/proc/sys/fs/pipe-max-size`).
 pub const FILE_PIPE_BYTES: usize = 1024 * 1024;
-
-/// How often it is tried meanwhile.
-pub const HAND_OVER_PAUSE: Duration = Duration::from_millis(2);
 
 /// How long a completion may wait unrung before its wake counts as lost. A
 /// worker that is scheduled out between answering and ringing takes less.

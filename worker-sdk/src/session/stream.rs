@@ -137,12 +137,7 @@ pub(crate) fn poll_trailers(
     section: &[u8],
 ) -> Poll<Result<(), BodyClosed>> {
     let mut state = session.lock_transfer(key);
-    let Some(Transfer::Out(stream)) = &mut state.transfer else {
-        return Poll::Ready(Err(BodyClosed));
-    };
-    if stream.generation != key.generation || session.is_cancelled(key) || session.has_ended() {
-        return Poll::Ready(Err(BodyClosed));
-    }
+    let stream = written(session, key, &mut state.transfer)?;
     let (ring, offset) = (stream.ring, stream.ring_offset);
     let produced = &mut stream.produced;
     match ring_copy::put_trailers(session, key, ring, offset, produced, section) {
@@ -169,6 +164,24 @@ pub(crate) fn say_wanted(session: &Session, key: SlotKey, notices: &mut NoticeGa
     session.ring(key.lane_index);
 }
 
+/// The response body that a handler writes, as long as somebody reads it.
+fn written<'t>(
+    session: &Session,
+    key: SlotKey,
+    transfer: &'t mut Option<Transfer>,
+) -> Result<&'t mut StreamOut, BodyClosed> {
+    match transfer {
+        Some(Transfer::Out(stream))
+            if stream.generation == key.generation
+                && !session.is_cancelled(key)
+                && !session.has_ended() =>
+        {
+            Ok(stream)
+        }
+        _ => Err(BodyClosed),
+    }
+}
+
 /// Puts as much of `bytes` into the ring as there is room for. Ready with how
 /// much that was, which is not 0 unless there are none.
 pub(crate) fn poll_out(
@@ -179,12 +192,7 @@ pub(crate) fn poll_out(
 ) -> Poll<Result<usize, BodyClosed>> {
     let mut state = session.lock_transfer(key);
     let state = &mut *state;
-    let Some(Transfer::Out(stream)) = &mut state.transfer else {
-        return Poll::Ready(Err(BodyClosed));
-    };
-    if stream.generation != key.generation || session.is_cancelled(key) || session.has_ended() {
-        return Poll::Ready(Err(BodyClosed));
-    }
+    let stream = written(session, key, &mut state.transfer)?;
     let (ring, offset) = (stream.ring, stream.ring_offset);
     let produced = &mut stream.produced;
     let Ok(count) = ring_copy::put(session, key, ring, offset, produced, bytes) else {
