@@ -87,8 +87,12 @@ impl Offer {
             return;
         }
         let message = self.message(false, &[]);
+        // The last slots go when the reactor has ended, and then the session ends as well.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
         // Who does not read for so long has more to lose than this.
-        tokio::task::spawn_local(async move {
+        runtime.spawn(async move {
             let mut waited = Duration::ZERO;
             while waited < HAND_OVER_TIME && !session.upgrades.call_off(message) {
                 tokio::time::sleep(HAND_OVER_PAUSE).await;
