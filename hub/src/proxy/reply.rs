@@ -8,7 +8,6 @@ use slotway_shm_proto::field::SWITCHING_PROTOCOLS;
 use slotway_shm_proto::layout::BODY_BYTES_UNKNOWN;
 
 use super::download::{self, Download};
-use super::file::FileBody;
 use super::outcome::{self, Awaited};
 use super::upload::Upload;
 use super::{file, head, interim, retry, upgrade, wait};
@@ -114,28 +113,13 @@ pub async fn send(
     if response.has_failed {
         outcome::handler_failed(&exchange, response.status.unwrap_or_default());
     }
-    let without_body = call.head.method == Some(Method::Head)
-        || response.status.is_some_and(encode::has_no_content);
-    let file = match response.body {
-        ResponseBody::File(bytes) if !without_body => Some(Box::new(
-            Box::pin(file::open(wire, call, &exchange, bytes)).await?,
-        )),
-        _ => None,
-    };
-    let after = after_response(wire, call, response);
-    let after = head::encode(wire, call, &exchange, response, after).map_err(|why| {
-        let worker = &exchange.lane().session.name;
-        tracing::warn!(worker, "502: the worker's response cannot be sent: {why}");
-        outcome::bad_response(&wire.reactor.lanes)
-    })?;
+    if let ResponseBody::File(bytes) = response.body {
+        return Box::pin(send_file(wire, call, exchange, response, bytes)).await;
+    }
+    let after = encode_head(wire, call, &exchange, response)?;
+    let without_body = is_without_body(call, response);
     match response.body {
-        ResponseBody::File(_) => {
-            // The rest of it is between the file and the client.
-            wire.reactor.lanes.finish(exchange);
-            if !send_file(wire, file).await? {
-                return Ok(AfterRequest::Reset);
-            }
-        }
+        ResponseBody::File(_) => unreachable!("it is sent above"),
         ResponseBody::Whole(part) => {
             if !without_body && download::send_directly(wire, &exchange, part)? {
                 wire.reactor.lanes.finish(exchange);
@@ -168,13 +152,50 @@ pub async fn send(
     Ok(note_written(wire, call, after))
 }
 
-/// Sends the head, and the file behind it if the client gets a body. False: it did not come whole.
-async fn send_file(wire: &mut Wire, file: Option<Box<FileBody>>) -> Result<bool, EarlyEnd> {
-    if let Some(file) = file {
-        return Box::pin(file::send(wire, *file)).await;
+/// Sends the head, and the file behind it if the client gets a body.
+async fn send_file(
+    wire: &mut Wire,
+    call: &mut Call,
+    exchange: Exchange,
+    response: &WorkerResponse,
+    bytes: u64,
+) -> Result<AfterRequest, EarlyEnd> {
+    let body = if is_without_body(call, response) {
+        None
+    } else {
+        Some(file::open(wire, call, &exchange, bytes).await?)
+    };
+    let after = encode_head(wire, call, &exchange, response)?;
+    // The rest of it is between the file and the client.
+    wire.reactor.lanes.finish(exchange);
+    let is_whole = if let Some(body) = body {
+        file::send(wire, body).await?
+    } else {
+        wire.flush_now().await.map_err(|_| EarlyEnd::ClientGone)?;
+        true
+    };
+    if !is_whole {
+        return Ok(AfterRequest::Reset);
     }
-    wire.flush_now().await.map_err(|_| EarlyEnd::ClientGone)?;
-    Ok(true)
+    Ok(note_written(wire, call, after))
+}
+
+fn encode_head(
+    wire: &mut Wire,
+    call: &mut Call,
+    exchange: &Exchange,
+    response: &WorkerResponse,
+) -> Result<AfterRequest, EarlyEnd> {
+    let after = after_response(wire, call, response);
+    head::encode(wire, call, exchange, response, after).map_err(|why| {
+        let worker = &exchange.lane().session.name;
+        tracing::warn!(worker, "502: the worker's response cannot be sent: {why}");
+        outcome::bad_response(&wire.reactor.lanes).into()
+    })
+}
+
+fn is_without_body(call: &Call, response: &WorkerResponse) -> bool {
+    call.head.method == Some(Method::Head) || response.status.is_some_and(encode::has_no_content)
 }
 
 fn note_written(wire: &Wire, call: &mut Call, after: AfterRequest) -> AfterRequest {
