@@ -13,7 +13,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::limits::{COMMAND_BYTES_MAX, REPLY_PIECE_BYTES_MAX};
-use crate::message::{Envelope, KIND_COMMAND, KIND_REPLY, MessageError, read_kind};
+use crate::message::{
+    Envelope, KIND_COMMAND, KIND_REPLY, MessageError, garbage, read_head, read_kind,
+};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -99,20 +101,13 @@ impl<'d> Reply<'d> {
 
     /// Reads what a hub sent; `None` if it is another message.
     pub fn from_packet(packet: &'d [u8]) -> Result<Option<Self>, MessageError> {
-        if read_kind(packet)? != KIND_REPLY {
+        let Some((head, piece)) = read_head::<ReplyPacket>(packet, KIND_REPLY)? else {
             return Ok(None);
-        }
-        let garbage = MessageError::Garbage {
-            bytes: packet.len(),
         };
-        let (head, piece) = packet
-            .split_at_checked(size_of::<ReplyPacket>())
-            .ok_or(garbage)?;
-        let head: ReplyPacket = bytemuck::pod_read_unaligned(head);
         let parts = [Part::More, Part::Last, Part::Failed];
         let part = parts.into_iter().find(|part| *part as u32 == head.part);
         Ok(Some(Self {
-            part: part.ok_or(garbage)?,
+            part: part.ok_or(garbage(packet))?,
             piece,
         }))
     }

@@ -9,7 +9,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::message::{Envelope, KIND_FILE, MessageError, read_kind};
+use crate::message::{Envelope, KIND_FILE, MessageError, read, read_kind};
 use crate::upgrade::SlotUse;
 
 #[repr(C)]
@@ -47,10 +47,7 @@ impl FileBody {
         if read_kind(packet)? != KIND_FILE {
             return Ok(None);
         }
-        let packet: FilePacket =
-            bytemuck::try_pod_read_unaligned(packet).map_err(|_| MessageError::Garbage {
-                bytes: packet.len(),
-            })?;
+        let packet: FilePacket = read(packet)?;
         Ok(Some(Self {
             slot: packet.slot,
             offset: packet.offset,

@@ -13,7 +13,7 @@
 //! ```
 //! The connection is the session: whichever side closes it ends the session.
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::{AnyBitPattern, Pod, Zeroable};
 
 use crate::geometry::{Geometry, GeometryError};
 use crate::layout::{LAYOUT_VERSION, MAGIC};
@@ -260,20 +260,15 @@ pub enum MessageError {
     Geometry(#[from] GeometryError),
 }
 
-fn read<T: Pod>(packet: &[u8]) -> Result<T, MessageError> {
-    bytemuck::try_pod_read_unaligned(packet).map_err(|_| MessageError::Garbage {
-        bytes: packet.len(),
-    })
+pub(crate) fn read<T: Pod>(packet: &[u8]) -> Result<T, MessageError> {
+    bytemuck::try_pod_read_unaligned(packet).map_err(|_| garbage(packet))
 }
 
 pub(crate) fn read_kind(packet: &[u8]) -> Result<u32, MessageError> {
-    let garbage = MessageError::Garbage {
-        bytes: packet.len(),
-    };
-    let head = packet.get(..size_of::<Envelope>()).ok_or(garbage)?;
+    let head = packet.get(..size_of::<Envelope>()).ok_or(garbage(packet))?;
     let envelope: Envelope = read(head)?;
     if envelope.magic != MAGIC {
-        return Err(garbage);
+        return Err(garbage(packet));
     }
     if envelope.layout_version != LAYOUT_VERSION {
         return Err(MessageError::LayoutVersion {
@@ -281,6 +276,27 @@ pub(crate) fn read_kind(packet: &[u8]) -> Result<u32, MessageError> {
         });
     }
     Ok(envelope.kind)
+}
+
+/// The head of a message that has bytes behind it, and those; `None` if it is another message.
+pub(crate) fn read_head<H: AnyBitPattern>(
+    packet: &[u8],
+    kind: u32,
+) -> Result<Option<(H, &[u8])>, MessageError> {
+    if read_kind(packet)? != kind {
+        return Ok(None);
+    }
+    let (head, rest) = packet
+        .split_at_checked(size_of::<H>())
+        .ok_or(garbage(packet))?;
+    Ok(Some((bytemuck::pod_read_unaligned(head), rest)))
+}
+
+/// What a packet is that no message can be.
+pub(crate) fn garbage(packet: &[u8]) -> MessageError {
+    MessageError::Garbage {
+        bytes: packet.len(),
+    }
 }
 
 impl Hello {
@@ -298,9 +314,7 @@ impl Hello {
     /// Reads what a worker sent. The thread count is not judged here.
     pub fn from_packet(packet: &[u8]) -> Result<Self, MessageError> {
         if read_kind(packet)? != KIND_HELLO {
-            return Err(MessageError::Garbage {
-                bytes: packet.len(),
-            });
+            return Err(garbage(packet));
         }
         let hello: HelloPacket = read(packet)?;
         Ok(Self {
@@ -321,9 +335,7 @@ impl Leaving {
         let is_leaving = read_kind(packet)? == KIND_LEAVING;
         (is_leaving && packet.len() == size_of::<Envelope>())
             .then_some(Self)
-            .ok_or(MessageError::Garbage {
-                bytes: packet.len(),
-            })
+            .ok_or(garbage(packet))
     }
 }
 
@@ -340,9 +352,7 @@ impl<'e> Emit<'e> {
         let is_emit = read_kind(packet)? == KIND_EMIT && packet.len() <= WORKER_PACKET_BYTES_MAX;
         is_emit
             .then(|| Self(&packet[size_of::<Envelope>()..]))
-            .ok_or(MessageError::Garbage {
-                bytes: packet.len(),
-            })
+            .ok_or(garbage(packet))
     }
 }
 
@@ -403,9 +413,7 @@ impl FromHub {
                 why.map(Self::Goodbye).ok_or(MessageError::Reason(number))
             }
             KIND_MOVING => Ok(Self::Moving(read::<MovingPacket>(packet)?.worker_id)),
-            _ => Err(MessageError::Garbage {
-                bytes: packet.len(),
-            }),
+            _ => Err(garbage(packet)),
         }
     }
 }

@@ -13,7 +13,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::limits::REGISTER_PIECE_BYTES_MAX;
-use crate::message::{Envelope, KIND_NOT_REGISTERED, KIND_REGISTER, MessageError, read_kind};
+use crate::message::{
+    Envelope, KIND_NOT_REGISTERED, KIND_REGISTER, MessageError, garbage, read_head,
+};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -79,18 +81,11 @@ impl<'d> Register<'d> {
     /// Reads what a worker sent; `None` if it is another message. The thread count is not
     /// judged here.
     pub fn from_packet(packet: &'d [u8]) -> Result<Option<Self>, MessageError> {
-        if read_kind(packet)? != KIND_REGISTER {
+        let Some((head, piece)) = read_head::<RegisterPacket>(packet, KIND_REGISTER)? else {
             return Ok(None);
-        }
-        let garbage = MessageError::Garbage {
-            bytes: packet.len(),
         };
-        let (head, piece) = packet
-            .split_at_checked(size_of::<RegisterPacket>())
-            .ok_or(garbage)?;
-        let head: RegisterPacket = bytemuck::pod_read_unaligned(head);
         if piece.len() > REGISTER_PIECE_BYTES_MAX || head.is_last > 1 {
-            return Err(garbage);
+            return Err(garbage(packet));
         }
         Ok(Some(Self {
             thread_count: head.thread_count,
@@ -127,15 +122,10 @@ impl NotRegistered {
 
     /// Reads what a hub replied; `None` if it is another message.
     pub fn from_packet(packet: &[u8]) -> Result<Option<Self>, MessageError> {
-        if read_kind(packet)? != KIND_NOT_REGISTERED {
+        let Some((head, text)) = read_head::<NotRegisteredPacket>(packet, KIND_NOT_REGISTERED)?
+        else {
             return Ok(None);
-        }
-        let (head, text) = packet
-            .split_at_checked(size_of::<NotRegisteredPacket>())
-            .ok_or(MessageError::Garbage {
-                bytes: packet.len(),
-            })?;
-        let head: NotRegisteredPacket = bytemuck::pod_read_unaligned(head);
+        };
         Ok(Some(Self {
             status: head.status as u16,
             text: String::from_utf8_lossy(text).into_owned(),

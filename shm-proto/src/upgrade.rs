@@ -14,7 +14,10 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::limits::HANDED_BYTES_MAX;
-use crate::message::{Envelope, KIND_HAND_OVER, KIND_HELD, KIND_RELEASED, MessageError, read_kind};
+use crate::message::{
+    Envelope, KIND_HAND_OVER, KIND_HELD, KIND_RELEASED, MessageError, garbage, read, read_head,
+    read_kind,
+};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -76,18 +79,11 @@ impl<'b> HandOver<'b> {
 
     /// Reads what the hub sent; `None` if it is another message.
     pub fn from_packet(packet: &'b [u8]) -> Result<Option<Self>, MessageError> {
-        if read_kind(packet)? != KIND_HAND_OVER {
+        let Some((head, first_bytes)) = read_head::<HandOverPacket>(packet, KIND_HAND_OVER)? else {
             return Ok(None);
-        }
-        let garbage = MessageError::Garbage {
-            bytes: packet.len(),
         };
-        let (head, first_bytes) = packet
-            .split_at_checked(size_of::<HandOverPacket>())
-            .ok_or(garbage)?;
-        let head: HandOverPacket = bytemuck::pod_read_unaligned(head);
         if head.has_socket > 1 || first_bytes.len() > HANDED_BYTES_MAX {
-            return Err(garbage);
+            return Err(garbage(packet));
         }
         Ok(Some(Self {
             slot: head.slot,
@@ -132,10 +128,7 @@ impl Sockets {
         if !matches!(kind, KIND_HELD | KIND_RELEASED) {
             return Ok(None);
         }
-        let packet: CountPacket =
-            bytemuck::try_pod_read_unaligned(packet).map_err(|_| MessageError::Garbage {
-                bytes: packet.len(),
-            })?;
+        let packet: CountPacket = read(packet)?;
         let CountPacket { count, brought, .. } = packet;
         Ok(Some(match kind {
             KIND_HELD => Self::Held(count),

@@ -270,13 +270,9 @@ impl FakeWorker {
         packet::send(&self.socket, &packet, &[]).expect("the hub reads");
     }
 
-    /// Says that so many sockets have ended.
-    pub fn say_released(&self, count: u32) {
-        let packet = Sockets::Released {
-            handed: count,
-            brought: 0,
-        };
-        let packet = packet.to_packet();
+    /// Says that so many sockets have ended: of the hub's, and of earlier sessions.
+    pub fn say_released(&self, handed: u32, brought: u32) {
+        let packet = Sockets::Released { handed, brought }.to_packet();
         packet::send(&self.socket, &packet, &[]).expect("the hub reads");
     }
 

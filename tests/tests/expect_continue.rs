@@ -11,9 +11,7 @@ fn program() -> &'static Path {
 }
 
 fn hub_with(io: &str, role: &str) -> (HubPart, Part) {
-    let hub = HubPart::start(program(), &["--io", io]);
-    let worker = hub.start_worker(role, role);
-    (hub, worker)
+    HubPart::start_with_worker(program(), io, role, &[])
 }
 
 fn head(path: &str, fields: &str) -> String {

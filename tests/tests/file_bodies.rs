@@ -8,6 +8,7 @@ use slotway_shm_proto::layout::{ResponseHead, response_flags};
 use slotway_shm_proto::upgrade::SlotUse;
 use slotway_tests::fake_worker::FakeWorker;
 use slotway_tests::http::{self, Connection};
+use slotway_tests::scrape::Scrape;
 use slotway_tests::system::{Folder, HubPart, Part, wait_until};
 
 fn program() -> &'static Path {
@@ -152,7 +153,15 @@ fn a_client_that_reads_slowly_gets_all_of_it_and_holds_no_slot(io: &str) {
 
 fn files_that_are_not_asked_for_or_do_not_come_leave_nothing_behind(io: &str) {
     let hub = HubPart::start(program(), &["--io", io]);
-    let worker = FakeWorker::attach(&hub, "liar", "/liar");
+    let worker = FakeWorker::attach_for_upgrades(&hub, "liar", "/liar");
+    // Messages of a session are heard in their order: once this one is, those before it have been.
+    let await_heard = |held| {
+        wait_until("the worker is heard", || {
+            Scrape::of(hub.address).count("slotway_upgraded_connections", &[]) == held
+        });
+    };
+    worker.say_held(1);
+    await_heard(1);
     let before = hub.part.open_fd_count();
     let send_file = |slot_index, generation| {
         let message = FileBody {
@@ -177,6 +186,8 @@ fn files_that_are_not_asked_for_or_do_not_come_leave_nothing_behind(io: &str) {
         worker.respond_with(&request, 200, "", b"plain");
         assert_eq!(client.read_response("GET").unwrap().text(), "plain");
     }
+    worker.say_released(0, 1);
+    await_heard(0);
     // One that comes behind its response stays until the next use of its slot, at most.
     wait_until("files are closed", || {
         hub.part.open_fd_count() <= before + 2

@@ -13,10 +13,8 @@ fn program() -> &'static Path {
 }
 
 fn hub_with_service(io: &str, flags: &[&str]) -> (HubPart, Part) {
-    let limits = ["--io", io, "--body-bytes-max", "10000000000"];
-    let hub = HubPart::start(program(), &[&limits, flags].concat());
-    let worker = hub.start_worker("websocket", "websocket");
-    (hub, worker)
+    let flags = [&["--body-bytes-max", "10000000000"], flags].concat();
+    HubPart::start_with_worker(program(), io, "websocket", &flags)
 }
 
 fn head(framing: &str) -> String {

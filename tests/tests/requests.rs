@@ -12,9 +12,7 @@ fn program() -> &'static Path {
 }
 
 fn hub_with(io: &str, role: &str) -> (HubPart, Part) {
-    let hub = HubPart::start(program(), &["--io", io]);
-    let worker = hub.start_worker(role, role);
-    (hub, worker)
+    HubPart::start_with_worker(program(), io, role, &[])
 }
 
 /// Bytes that show when a piece is lost, doubled or out of place.

@@ -11,9 +11,7 @@ fn program() -> &'static Path {
 }
 
 fn hub_with_worker(io: &str) -> (HubPart, Part) {
-    let hub = HubPart::start(program(), &["--io", io]);
-    let worker = hub.start_worker("upgrades", "upgrades");
-    (hub, worker)
+    HubPart::start_with_worker(program(), io, "upgrades", &[])
 }
 
 slotway_tests::on_each_engine! {

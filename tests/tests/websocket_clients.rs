@@ -13,9 +13,7 @@ fn program() -> &'static Path {
 }
 
 fn hub_with_service(io: &str) -> (HubPart, Part) {
-    let hub = HubPart::start(program(), &["--io", io]);
-    let worker = hub.start_worker("websocket", "websocket");
-    (hub, worker)
+    HubPart::start_with_worker(program(), io, "websocket", &[])
 }
 
 slotway_tests::on_each_engine! {

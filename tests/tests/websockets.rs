@@ -17,9 +17,7 @@ fn program() -> &'static Path {
 }
 
 fn hub_with(io: &str, role: &str, flags: &[&str]) -> (HubPart, Part) {
-    let hub = HubPart::start(program(), &[&["--io", io], flags].concat());
-    let worker = hub.start_worker(role, role);
-    (hub, worker)
+    HubPart::start_with_worker(program(), io, role, flags)
 }
 
 /// A request by which a client offers to shout, with more behind it.
@@ -334,7 +332,7 @@ fn a_client_that_leaves_before_the_hand_over_leaves_nothing_behind(io: &str) {
     if let Some((socket, _)) = worker.take_socket(&request) {
         assert!(has_ended(&TcpStream::from(socket)));
     }
-    worker.say_released(1);
+    worker.say_released(1, 0);
     wait_until("nothing is held", || connection_count(&hub) == 0);
     assert!(hub.health().contains("\"liar\""));
 }
@@ -390,7 +388,7 @@ fn a_worker_that_lies_about_what_it_holds_keeps_no_client_out(io: &str) {
         connection_count(&hub) == u64::from(u32::MAX)
     });
     drop(shouting(&hub));
-    liar.say_released(u32::MAX);
+    liar.say_released(u32::MAX, 0);
     drop(shouting(&hub));
     // Once is enough.
     liar.say_held(1);

@@ -122,10 +122,10 @@ impl Exchange {
         self.lane.keep(self.slot_index, None)
     }
 
-    /// Which use of which slot it is; it is said of which lane.
-    pub fn slot_use(&self, lane_index: u32) -> SlotUse {
+    /// Which use of which slot it is.
+    pub fn slot_use(&self) -> SlotUse {
         SlotUse {
-            lane_index,
+            lane_index: self.lane.lane_index,
             slot_index: self.slot_index,
             generation: self.generation,
         }

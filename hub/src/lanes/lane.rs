@@ -30,7 +30,7 @@ use crate::routing::session::{Session, SessionState};
 pub struct Lane {
     /// The session it belongs to.
     pub session: Arc<Session>,
-    lane_index: u32,
+    pub(super) lane_index: u32,
     limits: LaneLimits,
     /// The longest time that any of its routes has.
     pub timeout_ms: Cell<u64>,

@@ -302,16 +302,16 @@ fn write(
     }
     if offers_upgrade {
         drop(id);
-        watch_offer(wire, call, exchange);
+        watch_offer(call, exchange);
     }
     Ok(place)
 }
 
 /// The worker may take up what the client offers: it is told what becomes of that.
 #[cold]
-fn watch_offer(wire: &Wire, call: &mut Call, exchange: &Exchange) {
+fn watch_offer(call: &mut Call, exchange: &Exchange) {
     let session = &exchange.lane().session;
-    let slot = exchange.slot_use(wire.reactor.lanes.index);
+    let slot = exchange.slot_use();
     let (offer, kept) = Offer::watch(session, slot, exchange.take_kept());
     exchange.keep(Some(kept));
     call.offer = Some(offer);

@@ -47,7 +47,7 @@ pub async fn run(
         upload.forgive_all();
     }
     loop {
-        let Ok(needs) = go_on(wire, call, &exchange, &mut upload)? else {
+        let Some(needs) = go_on(wire, call, &exchange, &mut upload)? else {
             return Ok(false);
         };
         let ready = match exchange.download_ready(ring, consumed) {
@@ -218,24 +218,24 @@ fn finish(wire: &Wire, exchange: Exchange, download: &Download, is_whole: bool) 
     is_whole
 }
 
-/// Moves what has come of the request's body. The inner error: the response must be cut off.
+/// Moves what has come of the request's body. `None`: the response must be cut off.
 fn go_on(
     wire: &mut Wire,
     call: &mut Call,
     exchange: &Exchange,
     upload: &mut Option<Box<Upload>>,
-) -> Result<Result<Needs, ()>, EarlyEnd> {
+) -> Result<Option<Needs>, EarlyEnd> {
     let Some(under_way) = upload else {
-        return Ok(Ok(Needs::Nothing));
+        return Ok(Some(Needs::Nothing));
     };
     match under_way.advance(wire, exchange) {
         Ok(Needs::Nothing) => {
             *upload = None;
             call.note_upload_complete();
-            Ok(Ok(Needs::Nothing))
+            Ok(Some(Needs::Nothing))
         }
-        Ok(needs) => Ok(Ok(needs)),
-        Err(end) => cut_off(end).map(|_| Err(())),
+        Ok(needs) => Ok(Some(needs)),
+        Err(end) => cut_off(end).map(|_| None),
     }
 }
 

@@ -63,7 +63,7 @@ pub async fn open(
     bytes: u64,
 ) -> Result<FileBody, EarlyEnd> {
     let session = Arc::clone(&exchange.lane().session);
-    let slot = exchange.slot_use(wire.reactor.lanes.index);
+    let slot = exchange.slot_use();
     let refused = |why: &dyn std::fmt::Display| {
         let worker = &session.name;
         tracing::warn!(worker, "502: the worker's file cannot be sent: {why}");

@@ -106,7 +106,7 @@ fn attempt(
                 exchange.keep(gone.take_kept());
                 if let Some(offer) = &call.offer {
                     let session = &exchange.lane().session;
-                    offer.move_to(session, exchange.slot_use(lanes.index));
+                    offer.move_to(session, exchange.slot_use());
                 }
                 call.note_worker(&exchange.lane().session);
                 lanes.submit(&exchange, call.deadline_ms);
