@@ -13,9 +13,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::limits::{COMMAND_BYTES_MAX, REPLY_PIECE_BYTES_MAX};
-use crate::message::{
-    Envelope, KIND_COMMAND, KIND_REPLY, MessageError, garbage, read_head, read_kind,
-};
+use crate::message::{Envelope, KIND_COMMAND, KIND_REPLY, MessageError, garbage, read_kind};
+use crate::message_head::read_head;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]

@@ -24,7 +24,7 @@
 //! Reading order: [`layout`] (the map), [`geometry`] (where what lies, with `offsets`), [`limits`], [`ring`], [`doorbell`],
 //! [`tagged`] (words of one use of a slot), [`byte_ring`] (bodies that stream), [`claim`]
 //! (whether a request was begun), [`field`], [`trailers`] (fields behind a body), [`packet`], [`message`] (how a worker
-//! attaches), [`registration`], [`upgrade`] (client sockets that are handed over), [`file_body`] (files that are handed over), [`admin`] (how a hub is asked), [`accounts`] (users by name), [`api`] (the documents of HTTP) and `method`; then the files with unsafe code, [`memory`], [`region`] and
+//! attaches), [`registration`], [`upgrade`] (client sockets that are handed over), [`file_body`] (files that are handed over), [`admin`] (how a hub is asked), [`accounts`] (users by name), [`api`] (the documents of HTTP), `message_head` and `method`; then the files with unsafe code, [`memory`], [`region`] and
 //! [`credentials`].
 //! `atomic` is the door to std's or loom's atomics; `just loom` checks the
 //! protocol with the latter (`tests/loom.rs`).
@@ -57,6 +57,7 @@ pub mod limits;
 pub mod memory;
 #[cfg(not(loom))]
 pub mod message;
+mod message_head;
 mod method;
 #[cfg(not(loom))]
 mod offsets;

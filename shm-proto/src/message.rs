@@ -13,7 +13,7 @@
 //! ```
 //! The connection is the session: whichever side closes it ends the session.
 
-use bytemuck::{AnyBitPattern, Pod, Zeroable};
+use bytemuck::{Pod, Zeroable};
 
 use crate::geometry::{Geometry, GeometryError};
 use crate::layout::{LAYOUT_VERSION, MAGIC};
@@ -276,20 +276,6 @@ pub(crate) fn read_kind(packet: &[u8]) -> Result<u32, MessageError> {
         });
     }
     Ok(envelope.kind)
-}
-
-/// The head of a message that has bytes behind it, and those; `None` if it is another message.
-pub(crate) fn read_head<H: AnyBitPattern>(
-    packet: &[u8],
-    kind: u32,
-) -> Result<Option<(H, &[u8])>, MessageError> {
-    if read_kind(packet)? != kind {
-        return Ok(None);
-    }
-    let (head, rest) = packet
-        .split_at_checked(size_of::<H>())
-        .ok_or(garbage(packet))?;
-    Ok(Some((bytemuck::pod_read_unaligned(head), rest)))
 }
 
 /// What a packet is that no message can be.

@@ -13,9 +13,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::limits::REGISTER_PIECE_BYTES_MAX;
-use crate::message::{
-    Envelope, KIND_NOT_REGISTERED, KIND_REGISTER, MessageError, garbage, read_head,
-};
+use crate::message::{Envelope, KIND_NOT_REGISTERED, KIND_REGISTER, MessageError, garbage};
+use crate::message_head::read_head;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]

@@ -15,9 +15,9 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::limits::HANDED_BYTES_MAX;
 use crate::message::{
-    Envelope, KIND_HAND_OVER, KIND_HELD, KIND_RELEASED, MessageError, garbage, read, read_head,
-    read_kind,
+    Envelope, KIND_HAND_OVER, KIND_HELD, KIND_RELEASED, MessageError, garbage, read, read_kind,
 };
+use crate::message_head::read_head;
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]

@@ -68,6 +68,7 @@ const FLOORS: [(&str, &[&[&str]]); 5] = [
             &["claim", "ring", "layout"],
             &["geometry"],
             &["memory", "message"],
+            &["message_head"],
             &["admin", "packet", "region", "registration", "upgrade"],
             &["file_body"],
         ],
