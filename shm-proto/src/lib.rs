@@ -57,6 +57,7 @@ pub mod limits;
 pub mod memory;
 #[cfg(not(loom))]
 pub mod message;
+#[cfg(not(loom))]
 mod message_head;
 mod method;
 #[cfg(not(loom))]
