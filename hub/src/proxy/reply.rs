@@ -113,31 +113,34 @@ pub async fn send(
     if response.has_failed {
         outcome::handler_failed(&exchange, response.status.unwrap_or_default());
     }
-    if let ResponseBody::File(bytes) = response.body {
-        return Box::pin(send_file(wire, call, exchange, response, bytes)).await;
-    }
-    let after = encode_head(wire, call, &exchange, response)?;
     let without_body = is_without_body(call, response);
-    match response.body {
-        ResponseBody::File(_) => unreachable!("it is sent above"),
+    let after = match response.body {
+        ResponseBody::File(bytes) => {
+            return Box::pin(send_file(wire, call, exchange, response, bytes)).await;
+        }
         ResponseBody::Whole(part) => {
+            let after = encode_head(wire, call, &exchange, response)?;
             if !without_body && download::send_directly(wire, &exchange, part)? {
                 wire.reactor.lanes.finish(exchange);
                 return Ok(note_written(wire, call, after));
             }
             wire.reactor.lanes.finish(exchange);
             wire.flush_now().await.map_err(|_| EarlyEnd::ClientGone)?;
+            after
         }
         // Dropping the exchange tells the worker that nobody reads on.
         ResponseBody::Stream { .. } if without_body => {
+            let after = encode_head(wire, call, &exchange, response)?;
             drop(exchange);
             wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
+            after
         }
         ResponseBody::Stream {
             offset,
             ring,
             bytes,
         } => {
+            let after = encode_head(wire, call, &exchange, response)?;
             let source = Download {
                 offset,
                 ring,
@@ -147,8 +150,9 @@ pub async fn send(
             if !download::run(wire, call, exchange, source, upload).await? {
                 return Ok(AfterRequest::Reset);
             }
+            after
         }
-    }
+    };
     Ok(note_written(wire, call, after))
 }
 
