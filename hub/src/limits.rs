@@ -160,12 +160,22 @@ pub const CONNECTIONS_FEW: u64 = 256;
 /// that the connection can go on; with a larger one it ends.
 pub const DRAIN_BYTES_MAX: u64 = 64 * 1024;
 
-/// A body that streams takes a slot once this much of it has come: a head alone
-/// must not hold one.
+/// A body that is too long for its slot takes one once this much of it has come: a head alone must not
+/// hold a place that others may wait for.
 pub const STREAM_START_BYTES: usize = 32 * 1024;
 
 /// Bodies that stream may hold all slots of a lane but one of so many.
 pub const STREAM_SHARE_DIVISOR: usize = 2;
+
+/// A body that pauses is let in only while fewer than one of so many places of that share are
+/// taken, by streams of any kind.
+pub const STREAM_SPARE_DIVISOR: usize = 2;
+
+/// A body of unknown length pauses once nothing has come of it for so long.
+pub const BODY_PAUSE: Duration = Duration::from_millis(50);
+
+/// If there was no place to spare, the next try is so much later.
+pub const BODY_PAUSE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Responses that turn out to stream are borne beyond that share, but for one slot of so
 /// many.

@@ -59,6 +59,9 @@ pub struct RouteRegistration {
     /// The worker gets parameters as the client sent them, not decoded.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub raw_params: bool,
+    /// Its handler reads the body as it comes, and so may have a request whose body pauses.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub reads_body: bool,
     /// Milliseconds that the worker has to respond, instead of what the hub gives all routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,

@@ -25,6 +25,7 @@ const CHUNKED: &str = "Transfer-Encoding: chunked";
 
 slotway_tests::on_each_engine! {
     each_piece_comes_back_before_the_next_is_sent
+    a_client_that_talks_in_small_pieces_is_answered_in_small_pieces
     a_long_body_comes_back_whole_while_it_is_sent
     a_body_that_fails_half_way_cuts_its_response_off
     a_client_that_never_reads_is_ended_and_takes_nothing_from_others
@@ -59,6 +60,44 @@ fn each_piece_comes_back_before_the_next_is_sent(io: &str) {
     }
     client.send("0\r\n\r\n");
     assert_eq!(client.read_chunk().unwrap(), None);
+}
+
+fn chunk(piece: &str) -> String {
+    format!("{:x}\r\n{piece}\r\n", piece.len())
+}
+
+fn a_client_that_talks_in_small_pieces_is_answered_in_small_pieces(io: &str) {
+    let (hub, _worker) = hub_with_service(io, &[]);
+    for with_head in ["", "early"] {
+        let mut client = Connection::open(hub.address);
+        let first = if with_head.is_empty() {
+            String::new()
+        } else {
+            chunk(with_head)
+        };
+        client.send(head(CHUNKED) + &first);
+        // It says nothing more before it is answered. Whether the body will end cannot be known.
+        let response = client.read_head().unwrap();
+        assert_eq!(
+            (response.status, response.field("connection")),
+            (200, Some("close"))
+        );
+        if !with_head.is_empty() {
+            assert_eq!(
+                client.read_chunk().unwrap().as_deref(),
+                Some(with_head.as_bytes())
+            );
+        }
+        for number in 0..100 {
+            let piece = format!("piece {number}");
+            client.send(chunk(&piece));
+            let answer = client.read_chunk().unwrap();
+            assert_eq!(answer.as_deref(), Some(piece.as_bytes()));
+        }
+        client.send("0\r\n\r\n");
+        assert_eq!(client.read_chunk().unwrap(), None);
+        assert!(client.is_closed());
+    }
 }
 
 fn a_long_body_comes_back_whole_while_it_is_sent(io: &str) {

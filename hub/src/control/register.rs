@@ -68,6 +68,7 @@ pub fn read(body: &[u8], own_paths: &OwnPaths) -> Result<Registration, ControlEr
             may_retry: route.retry,
             is_sse: route.sse,
             raw_params: route.raw_params,
+            reads_body: route.reads_body,
             limits,
         });
     }

@@ -20,6 +20,7 @@ use crate::shared::message::{ControlMessage, OwnRequest};
 use crate::shared::sabotage;
 use crate::sse::stream;
 use crate::wire::body::{self, Body, too_large};
+use crate::wire::chunked_body::{ChunkedBody, Extent};
 use crate::wire::{AfterRequest, Call, EarlyEnd, Wire};
 
 /// Serves the request whose head has been parsed.
@@ -145,28 +146,7 @@ async fn serve_by_control(
     method: Method,
     path: String,
 ) -> Result<AfterRequest, EarlyEnd> {
-    if matches!(call.head.framing, Framing::Length(length) if length > CONTROL_BODY_BYTES_MAX) {
-        return Err(too_large(CONTROL_BODY_BYTES_MAX).into());
-    }
-    let head_bytes = call.head.bytes;
-    let bytes_max = wire.reactor.lanes.settings().limits.body_bytes_max;
-    let body = match body::read(wire, call, CONTROL_BODY_BYTES_MAX as usize, bytes_max).await? {
-        Body::Known {
-            bytes,
-            waiting_bytes,
-        } => {
-            while wire.input.len() < head_bytes + bytes {
-                let Ok(1..) = wire.read_input(waiting_bytes).await else {
-                    return Err(EarlyEnd::ClientGone);
-                };
-            }
-            let body = wire.input.drain(head_bytes..head_bytes + bytes).collect();
-            call.note_body_read();
-            body
-        }
-        Body::Decoded { body, .. } => body,
-        Body::Streams(_) => return Err(too_large(CONTROL_BODY_BYTES_MAX).into()),
-    };
+    let body = read_control_body(wire, call).await?;
     let query = call.head.query.unwrap_or_default();
     let (reply, response) = tokio::sync::oneshot::channel();
     let request = OwnRequest {
@@ -181,4 +161,34 @@ async fn serve_by_control(
         Ok(response) => response.into(),
         Err(_) => LocalReply::error(503, "the hub is stopping").into(),
     })
+}
+
+async fn read_control_body(wire: &mut Wire, call: &mut Call) -> Result<Vec<u8>, EarlyEnd> {
+    let bytes_max = wire.reactor.lanes.settings().limits.body_bytes_max;
+    let bytes_max = bytes_max.min(CONTROL_BODY_BYTES_MAX);
+    let room = bytes_max as usize;
+    let Framing::Length(length) = call.head.framing else {
+        let mut body = ChunkedBody::new(bytes_max, false);
+        return match body.read(wire, call, room + 1).await? {
+            Extent::Whole => Ok(body.bytes().to_vec()),
+            Extent::TooLong | Extent::Pauses => Err(too_large(bytes_max).into()),
+        };
+    };
+    match body::read(wire, call, length, room, bytes_max).await? {
+        Body::Known {
+            bytes,
+            waiting_bytes,
+        } => {
+            let head_bytes = call.head.bytes;
+            while wire.input.len() < head_bytes + bytes {
+                let Ok(1..) = wire.read_input(waiting_bytes).await else {
+                    return Err(EarlyEnd::ClientGone);
+                };
+            }
+            let body = wire.input.drain(head_bytes..head_bytes + bytes).collect();
+            call.note_body_read();
+            Ok(body)
+        }
+        Body::Streams(_) => Err(too_large(bytes_max).into()),
+    }
 }

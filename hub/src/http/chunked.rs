@@ -78,6 +78,11 @@ impl ChunkedDecoder {
         }
     }
 
+    /// Whether the next thing to come is a chunk: all that has been decoded is whole.
+    pub fn is_between_chunks(&self) -> bool {
+        self.state == State::SizeLine
+    }
+
     /// The fields behind the body that a worker may get, in wire form, once it is done.
     pub fn trailers(&self) -> &[u8] {
         &self.trailers

@@ -81,6 +81,12 @@ impl RouteQueues {
         })
     }
 
+    /// Whether nobody waits, for any route.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.waiting_count.get() == 0
+    }
+
     /// Whether a request for the route has to queue behind others.
     #[inline]
     pub fn is_queueing(&self, route: &RouteSpec) -> bool {

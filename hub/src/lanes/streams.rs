@@ -14,7 +14,7 @@ use std::rc::Rc;
 
 use crate::limits::{
     STREAM_END_INTERVAL, STREAM_PACE_WINDOW, STREAM_RATE_MIN, STREAM_RESERVE_DIVISOR,
-    STREAM_SHARE_DIVISOR,
+    STREAM_SHARE_DIVISOR, STREAM_SPARE_DIVISOR,
 };
 
 /// What a lane may hold at a time; it has as many slots as both together.
@@ -92,6 +92,11 @@ impl Streams {
     #[inline]
     pub fn has_room(&self) -> bool {
         self.holders.borrow().len() < self.share
+    }
+
+    /// Whether another may begin that had better wait if others could need its place.
+    pub fn has_room_to_spare(&self) -> bool {
+        self.holders.borrow().len() < self.share / STREAM_SPARE_DIVISOR
     }
 
     /// Enters a stream that has been let in by [`Streams::has_room`].

@@ -391,6 +391,7 @@ impl Hub {
         let counts = self.shared.counters.all();
         let counts =
             counts.map(|(name, _, count)| format!("{name}={}", count.load(Ordering::Relaxed)));
+        let counts: Vec<_> = counts.collect();
         tracing::info!("faults counted: {}", counts.join(" "));
         has_ended
     }

@@ -9,7 +9,7 @@ use slotway_shm_proto::Method;
 use slotway_shm_proto::limits::REQUEST_FIELD_COUNT_MAX;
 
 use super::fill::{self, BodyPlace, DispatchBody, NO_BODY, Request};
-use super::reserve::{Need, Reservation, reserve};
+use super::reserve::{Need, Pace, Reservation, reserve};
 use super::upload::Upload;
 use super::{absent, outcome, upgrade, wait};
 use crate::clock;
@@ -21,7 +21,6 @@ use crate::reactor::turn::Turn;
 use crate::routing::found::NoRoute;
 use crate::routing::registration::RouteSpec;
 use crate::routing::table::{RouteTable, Target};
-use crate::wire::body::{self, Body, BodySource};
 use crate::wire::call::Progress;
 use crate::wire::offer::Offer;
 use crate::wire::{Call, EarlyEnd, Wire};
@@ -55,90 +54,29 @@ impl Ready {
     }
 }
 
-/// Reads the body as far as it fits an arena, and dispatches.
-pub async fn with_body(
-    wire: &mut Wire,
+/// Dispatches a request whose body pauses, if nobody else needs a place for that.
+pub fn if_to_spare(
+    wire: &Wire,
     call: &mut Call,
     method: Method,
-) -> Result<Ready, EarlyEnd> {
-    // Refuse what has no route before any body is read for it.
-    let reactor = Rc::clone(&wire.reactor);
-    let bytes_max = reactor.with_routes(|table| {
-        find(table, wire, call, method)?;
-        let limits = table.limits(call.route).unwrap_or_default();
-        Ok::<_, LocalReply>(limits.body_bytes_max)
-    })?;
-
-    let arena_bytes = wire.reactor.shared.geometry.arena_bytes();
-    let head_bytes = call.head.bytes;
-    if call.head.expects_continue
-        && let Some(source) = body::held_back(wire, call, bytes_max).await?
-    {
-        return stream(wire, call, method, source).await;
-    }
-    // It is here, or wanted at once.
-    let room = fill::body_room(
-        arena_bytes,
-        head_bytes,
-        call.head.fields.len(),
-        reactor.identifies,
-    );
-    let (exchange, used) = match body::read(wire, call, room, bytes_max).await? {
-        Body::Known {
-            bytes,
-            waiting_bytes,
-        } => {
-            let used = head_bytes + bytes - waiting_bytes;
-            let body = DispatchBody::Whole {
-                here: &wire.input[head_bytes..used],
-                waiting_bytes: waiting_bytes as u32,
-                trailers: &[],
-            };
-            let (exchange, _) = dispatch(wire, call, method, body).await?;
-            wire.expect_request(head_bytes + bytes);
-            (exchange, used)
-        }
-        Body::Decoded { body, trailers } => {
-            let body = DispatchBody::Whole {
-                here: &body,
-                waiting_bytes: 0,
-                trailers: &trailers,
-            };
-            let (exchange, _) = dispatch(wire, call, method, body).await?;
-            (exchange, head_bytes)
-        }
-        Body::Streams(source) => {
-            // What has been said by 100, or come without, is not asked for again.
-            call.head.expects_continue = false;
-            return stream(wire, call, method, source).await;
-        }
+) -> Result<Option<(Exchange, BodyPlace)>, EarlyEnd> {
+    begin(call);
+    let body = DispatchBody::Stream {
+        length: None,
+        pauses: true,
     };
-    call.take(wire, used, Progress::Done);
-    Ok(Ready {
-        exchange,
-        upload: None,
-    })
-}
-
-/// Dispatches a request whose body follows.
-async fn stream(
-    wire: &mut Wire,
-    call: &mut Call,
-    method: Method,
-    source: BodySource,
-) -> Result<Ready, EarlyEnd> {
-    let body = DispatchBody::Stream(source.length());
-    let (exchange, place) = dispatch(wire, call, method, body).await?;
-    let upload = Upload::new(place, source, call);
-    call.take(wire, call.head.bytes, Progress::BodyUnderWay);
-    Ok(Ready {
-        exchange,
-        upload: Some(Box::new(upload)),
-    })
+    match attempt(wire, call, method, body, None)? {
+        DispatchOutcome::Dispatched(exchange, place) => Ok(Some((exchange, place))),
+        DispatchOutcome::MustWait(..) => {
+            call.turn = None;
+            Ok(None)
+        }
+        DispatchOutcome::IsEventStream(_) => Err(stream_takes_no_body().into()),
+    }
 }
 
 /// Dispatches, if need be after waiting.
-async fn dispatch(
+pub async fn dispatch(
     wire: &Wire,
     call: &mut Call,
     method: Method,
@@ -225,13 +163,16 @@ fn attempt(
         if first.is_sse {
             return Ok(DispatchOutcome::IsEventStream(route()));
         }
+        let pace = pace_of(body);
+        if pace == Pace::PausingClient && !may_pause(table, call, targets) {
+            return Ok(DispatchOutcome::MustWait(Need::Stream, route()));
+        }
         refuse_websocket(wire, call, first)?;
         if !take_turn(table, wire, call, first.route(), granted) {
             return Ok(DispatchOutcome::MustWait(Need::Turn, route()));
         }
         let granted = granted.filter(|need| *need != Need::Turn);
-        let is_stream = matches!(body, DispatchBody::Stream(_));
-        let reservation = reserve(&reactor.lanes, targets, is_stream, granted);
+        let reservation = reserve(&reactor.lanes, targets, pace, granted);
         let Some(reservation) = reservation else {
             let need = absent::wait_or_refuse(&reactor.lanes, None)?;
             return Ok(DispatchOutcome::MustWait(need, route()));
@@ -252,14 +193,31 @@ fn attempt(
         if streams {
             exchange.begin_stream(Rc::clone(&wire.state) as Rc<dyn StreamClient>);
         }
-        let place = write(wire, call, body, &exchange, route_index)?;
+        let body_place = write(wire, call, body, &exchange, route_index)?;
         call.note_worker(&exchange.lane().session);
         reactor.lanes.submit(&exchange, call.deadline_ms);
         if let Some(moments) = call.moments() {
             moments.submitted_ns = monotonic_ns();
         }
-        Ok(DispatchOutcome::Dispatched(exchange, place))
+        Ok(DispatchOutcome::Dispatched(exchange, body_place))
     })
+}
+
+/// Whether a request may go to its worker while its client pauses in the body: its handler reads that
+/// as it comes, as far as is known, and where few requests may run at a time, none of them is to wait
+/// for its client.
+pub fn may_pause(table: &RouteTable, call: &Call, targets: &[Target]) -> bool {
+    let is_bounded = call.route.is_some_and(|route| table.gate(route).is_some());
+    !is_bounded && targets.iter().all(Target::reads_body)
+}
+
+#[inline]
+fn pace_of(body: DispatchBody<'_>) -> Pace {
+    match body {
+        DispatchBody::Whole { .. } => Pace::Worker,
+        DispatchBody::Stream { pauses: false, .. } => Pace::Client,
+        DispatchBody::Stream { pauses: true, .. } => Pace::PausingClient,
+    }
 }
 
 /// Writes the request into its slot.
@@ -287,7 +245,7 @@ fn write(
         client: wire.client,
         deadline_ns: match body {
             DispatchBody::Whole { .. } => call.deadline_ms * 1_000_000,
-            DispatchBody::Stream(_) => 0,
+            DispatchBody::Stream { .. } => 0,
         },
         wants_times: call.is_measured(),
         offers_upgrade,
@@ -391,7 +349,7 @@ fn no_worker(table: &RouteTable, wire: &Wire, call: &Call) -> Result<DispatchOut
 
 /// The workers of the request's route, looked up once as long as the table stays.
 #[inline]
-fn find<'t>(
+pub fn find<'t>(
     table: &'t RouteTable,
     wire: &Wire,
     call: &mut Call,

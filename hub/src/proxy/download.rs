@@ -66,7 +66,9 @@ pub async fn run(
         if take > 0 {
             send_piece(wire, &exchange, &mut download, consumed, take).await?;
             // The time that a slow client took is not the worker's.
-            exchange.set_deadline(clock::coarse_ms() + u64::from(call.timeout_ms));
+            let time_ms = upload.as_ref().map(|upload| upload.time_ms());
+            let time_ms = time_ms.unwrap_or(call.timeout_ms.into());
+            exchange.set_deadline(clock::coarse_ms() + time_ms);
             if download.left.is_none() {
                 // It may last for as long as its client stays.
                 call.count(wire, AfterRequest::Next);
@@ -99,15 +101,34 @@ pub async fn run(
         if end.is_some() {
             return Ok(finish(wire, exchange, &download, is_whole));
         }
-        let goes_on = match wait(wire, &exchange, needs, &mut upload).await {
-            Ok(Next::Read) => true,
-            Ok(Next::Worker(awaited)) => goes_on(wire, call, &exchange, awaited)?,
-            Err(end) => return cut_off(end),
-        };
-        if !goes_on {
+        if !wait_and_go_on(wire, call, &exchange, needs, &mut upload).await? {
             return Ok(false);
         }
     }
+}
+
+/// Until there is more to do; false: the response must be cut off.
+async fn wait_and_go_on(
+    wire: &mut Wire,
+    call: &mut Call,
+    exchange: &Exchange,
+    needs: Needs,
+    upload: &mut Option<Box<Upload>>,
+) -> Result<bool, EarlyEnd> {
+    let awaited = match wait(wire, exchange, needs, upload).await {
+        Ok(Next::Read) => return Ok(true),
+        Ok(Next::Worker(awaited)) => awaited,
+        Err(end) => return cut_off(end),
+    };
+    let may_wait_for_each_other = needs == Needs::Input
+        && upload
+            .as_ref()
+            .is_some_and(|upload| upload.may_wait_for_each_other());
+    if may_wait_for_each_other && matches!(awaited, Awaited::Event(Event::TimedOut)) {
+        outcome::both_silent(&wire.reactor.lanes, exchange);
+        return Ok(false);
+    }
+    goes_on(wire, call, exchange, awaited)
 }
 
 /// Until the client or the worker has moved.

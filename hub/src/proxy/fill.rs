@@ -40,8 +40,13 @@ pub enum DispatchBody<'b> {
         /// The fields behind it, in wire form; none behind what waits.
         trailers: &'b [u8],
     },
-    /// It streams; its length if the client said so.
-    Stream(Option<u64>),
+    /// It streams.
+    Stream {
+        /// Its length if the client said so.
+        length: Option<u64>,
+        /// Its client has stopped sending, and may wait for the response's beginning.
+        pauses: bool,
+    },
 }
 
 /// Everything about a request that its slot holds.
@@ -147,7 +152,7 @@ pub fn write(
             }
             (0, here.len() as u64 + u64::from(waiting_bytes))
         }
-        DispatchBody::Stream(length) => (
+        DispatchBody::Stream { length, .. } => (
             exchange.arena_bytes() - body_offset,
             length.unwrap_or(BODY_BYTES_UNKNOWN),
         ),
@@ -194,7 +199,7 @@ fn place_of(body: DispatchBody<'_>, body_offset: u32, body_ring_bytes: u32) -> B
             offset: body_offset + here.len() as u32,
             bytes: waiting_bytes,
         },
-        DispatchBody::Stream(_) => BodyPlace {
+        DispatchBody::Stream { .. } => BodyPlace {
             offset: body_offset,
             bytes: body_ring_bytes,
         },
@@ -209,7 +214,7 @@ fn flags_of(request: &Request<'_>) -> u32 {
         (request.client.is_https, request_flags::HTTPS),
         (request.offers_upgrade, request_flags::UPGRADES),
         (
-            request.head.expects_continue && matches!(request.body, DispatchBody::Stream(_)),
+            request.head.expects_continue && matches!(request.body, DispatchBody::Stream { .. }),
             request_flags::EXPECTS_CONTINUE,
         ),
     ];

@@ -1,6 +1,6 @@
 //! A request through a slot: from a parsed head to the worker's response on the socket.
 //!
-//! [`dispatch`] finds the worker, [`reserve`] takes a slot, [`fill`] writes the request into it,
+//! [`request_body`] reads a body as far as it is needed, [`dispatch`] finds the worker, [`reserve`] takes a slot, [`fill`] writes the request into it,
 //! [`wait`] is what happens when there is none, [`absent`] when there is no worker, [`upload`] and [`download`] are bodies that
 //! stream, also both at once, [`reply`] awaits the response and sends it (its [`head`] first, and before that what a worker says by [`interim`] responses), [`retry`] gives what a dead worker
 //! had not begun to another, [`file`] sends a body from a file, [`upgrade`] hands a client over to its worker, and [`outcome`] names what can happen instead of a response.
@@ -14,6 +14,7 @@ mod head;
 mod interim;
 pub mod outcome;
 pub mod reply;
+mod request_body;
 pub mod reserve;
 mod retry;
 mod upgrade;
@@ -38,7 +39,7 @@ pub enum Served {
 /// Has a worker respond to the request.
 pub async fn serve(wire: &mut Wire, call: &mut Call, method: Method) -> Result<Served, EarlyEnd> {
     let ready = if call.head.has_body() {
-        dispatch::with_body(wire, call, method).await?
+        request_body::with_body(wire, call, method).await?
     } else {
         // Most requests are these: no future more than is needed.
         match dispatch::now(wire, call, method)? {

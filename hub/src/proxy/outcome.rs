@@ -63,6 +63,21 @@ pub fn timed_out(lanes: &Lanes, exchange: &Exchange) -> LocalReply {
     LocalReply::error(504, "the worker did not respond in time")
 }
 
+/// 408, unless the response has begun; counted and logged: a client that may wait for its handler, and
+/// a handler that may wait for the body.
+pub fn both_silent(lanes: &Lanes, exchange: &Exchange) -> LocalReply {
+    Counters::add(&lanes.shared.counters.both_silent);
+    tracing::warn!(
+        worker = exchange.lane().session.name,
+        "a request to {} was given up: neither more of its body nor a response came in time (--timeout, --body-timeout)",
+        route_of(exchange)
+    );
+    LocalReply::error(
+        408,
+        "neither the rest of the request body nor a response came in time",
+    )
+}
+
 /// A response that streams ends before its end, since its worker sends nothing; counted and
 /// logged.
 pub fn stream_timed_out(lanes: &Lanes, exchange: &Exchange) {

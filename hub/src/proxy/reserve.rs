@@ -23,6 +23,17 @@ pub enum Need {
     },
 }
 
+/// At whose pace a request holds its slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Its worker's.
+    Worker,
+    /// Its client's, which sends a body.
+    Client,
+    /// That of a client which has paused in its body: a slot that others could need is not for it.
+    PausingClient,
+}
+
 /// A free slot, or what has to be waited for.
 pub enum Reservation {
     /// It is taken.
@@ -44,13 +55,18 @@ pub enum Reservation {
 pub fn reserve(
     lanes: &Lanes,
     targets: &[Target],
-    streams: bool,
+    pace: Pace,
     granted: Option<Need>,
 ) -> Option<Reservation> {
     let is_stream = |lane: &Lane, route_index| {
-        streams || lane.habit(route_index).is_some_and(StreamHabit::is_usual)
+        pace != Pace::Worker || lane.habit(route_index).is_some_and(StreamHabit::is_usual)
     };
-    let has_room = |lane: &Lane, index| !is_stream(lane, index) || lane.streams().has_room();
+    let nobody_waits = lanes.queue.is_empty() && lanes.stream_queue.is_empty();
+    let has_place = |lane: &Lane| match pace {
+        Pace::Worker | Pace::Client => lane.streams().has_room(),
+        Pace::PausingClient => nobody_waits && lane.streams().has_room_to_spare(),
+    };
+    let has_room = |lane: &Lane, index| !is_stream(lane, index) || has_place(lane);
     let (lane, route_index) = lanes
         .least_loaded(targets, has_room)
         .or_else(|| lanes.least_loaded(targets, |_, _| true))?;
@@ -59,7 +75,7 @@ pub fn reserve(
     let streams = is_stream(&lane, route_index);
     // Who came before is next.
     if streams
-        && (!lane.streams().has_room()
+        && (!has_place(&lane)
             || (granted != Some(Need::Stream) && lanes.stream_queue.is_queueing(route)))
     {
         return must_wait(Need::Stream);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use slotway_shm_proto::Method;
 
-use super::reserve::{Need, Reservation, reserve};
+use super::reserve::{Need, Pace, Reservation, reserve};
 use super::{absent, outcome, wait};
 use crate::lanes::exchange::Exchange;
 use crate::lanes::streams::StreamClient;
@@ -77,7 +77,7 @@ fn attempt(
         if targets.iter().any(is_another) {
             return Err(outcome::worker_gone(lanes).into());
         }
-        let Some(reservation) = reserve(lanes, targets, false, granted) else {
+        let Some(reservation) = reserve(lanes, targets, Pace::Worker, granted) else {
             // Of one that was begun no more than that is known.
             let absence = table.absence_of(route);
             let need = absent::wait_or_refuse(lanes, absence);

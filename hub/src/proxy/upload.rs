@@ -61,7 +61,10 @@ pub struct Upload {
     produced: u32,
     source: BodySource,
     deadline: BodyDeadline,
+    /// That of its route.
     timeout_ms: u64,
+    /// How long both sides may be silent, if the client may wait for the handler: it has paused.
+    silence_ms: Option<u64>,
     /// The client sends nothing before it is told to.
     expects_continue: bool,
 }
@@ -76,8 +79,37 @@ impl Upload {
             source,
             deadline: BodyDeadline::start(),
             timeout_ms: call.timeout_ms.into(),
+            silence_ms: None,
             expects_continue: call.head.expects_continue,
         }
+    }
+
+    /// One whose client has paused, and may wait for the handler as well as the handler for it. So
+    /// both have the time of the one that may take longer.
+    pub fn of_pausing_client(mut self, wire: &Wire, exchange: &Exchange) -> Self {
+        let silence_ms = self.timeout_ms.max(wire.reactor.deadlines().body_ms);
+        self.silence_ms = Some(silence_ms);
+        exchange.set_deadline(clock::coarse_ms() + silence_ms);
+        self
+    }
+
+    /// How long the worker has from now on, in milliseconds, while some of the body is missing.
+    pub fn time_ms(&self) -> u64 {
+        self.silence_ms.unwrap_or(self.timeout_ms)
+    }
+
+    /// When the client has been too slow.
+    fn deadline_ms(&self, wire: &Wire) -> u64 {
+        let deadlines = wire.reactor.deadlines();
+        match self.silence_ms {
+            Some(silence_ms) => self.deadline.after_grace_ms(silence_ms, &deadlines),
+            None => self.deadline.at_ms(&deadlines),
+        }
+    }
+
+    /// Whether neither the client nor the worker can be said to be late, if one is.
+    pub fn may_wait_for_each_other(&self) -> bool {
+        self.silence_ms.is_some()
     }
 
     /// Moves what is here, as far as there is room. Bytes that move give both sides more time.
@@ -87,7 +119,12 @@ impl Upload {
         self.deadline.add(step.received as usize);
         wire.state.add_received(u64::from(step.received));
         if step.moved > 0 || step.done {
-            exchange.set_deadline(clock::coarse_ms() + self.timeout_ms);
+            let time_ms = if step.done {
+                self.timeout_ms
+            } else {
+                self.time_ms()
+            };
+            exchange.set_deadline(clock::coarse_ms() + time_ms);
             let end = step.done.then_some(BodyEnd::Complete);
             if exchange.publish_upload(self.produced, end) {
                 wire.reactor.lanes.mark(exchange.lane());
@@ -279,8 +316,10 @@ async fn read_while_waiting(
             }
             // The read says too that the client left, after what it still finds.
             Next::Worker(Awaited::Event(Event::Changed) | Awaited::ClientLeft(_)) => {}
-            // The ring has room: it is the client who is late.
-            Next::Worker(Awaited::Event(Event::TimedOut)) => return Err(body::late().into()),
+            // The ring has room: it is the client who is late, unless it may wait for the worker.
+            Next::Worker(Awaited::Event(Event::TimedOut)) => {
+                return Err(late(wire, exchange, upload).into());
+            }
             Next::Worker(Awaited::WorkerGone) => {
                 return Err(outcome::worker_gone(&wire.reactor.lanes).into());
             }
@@ -302,8 +341,7 @@ pub async fn next(
     exchange: &Exchange,
     upload: &mut Upload,
 ) -> Result<Next, EarlyEnd> {
-    let deadline_ms = upload.deadline.at_ms(&wire.reactor.deadlines());
-    wire.state.wait_until(Wait::Body, deadline_ms);
+    wire.state.wait_until(Wait::Body, upload.deadline_ms(wire));
     let mut read = match wire.pending_read.take() {
         Some(read) => read,
         None => start_read(wire),
@@ -311,7 +349,8 @@ pub async fn next(
     tokio::select! {
         biased;
         (result, buffer) = &mut read => {
-            wire.input = buffer;
+            // It may have been begun with a buffer of its own.
+            wire.append_input(buffer);
             wire.state.wait_for_nothing();
             match result {
                 Ok(bytes @ 1..) => {
@@ -324,7 +363,7 @@ pub async fn next(
                     wire.note_if_slow();
                     Err(body::too_slow().into())
                 }
-                _ if wire.state.is_overdue() => Err(body::late().into()),
+                _ if wire.state.is_overdue() => Err(late(wire, exchange, upload).into()),
                 Ok(0) | Err(_) => Err(EarlyEnd::ClientGone),
             }
         }
@@ -333,6 +372,14 @@ pub async fn next(
             wire.pending_read = Some(read);
             Ok(Next::Worker(awaited))
         }
+    }
+}
+
+fn late(wire: &Wire, exchange: &Exchange, upload: &Upload) -> LocalReply {
+    if upload.may_wait_for_each_other() {
+        outcome::both_silent(&wire.reactor.lanes, exchange)
+    } else {
+        body::late()
     }
 }
 

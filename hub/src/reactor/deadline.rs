@@ -49,11 +49,16 @@ impl BodyDeadline {
 
     /// When it is overdue.
     pub fn at_ms(&self, deadlines: &Deadlines) -> u64 {
+        self.after_grace_ms(deadlines.body_ms, deadlines)
+    }
+
+    /// The same, with another grace than that of most bodies.
+    pub fn after_grace_ms(&self, grace_ms: u64, deadlines: &Deadlines) -> u64 {
         let by_rate = match deadlines.body_bytes_per_s_min {
             0 => u64::MAX / 4,
             rate => self.bytes.saturating_mul(1000) / rate,
         };
-        self.start_ms + deadlines.body_ms + by_rate
+        self.start_ms + grace_ms + by_rate
     }
 }
 

@@ -45,6 +45,11 @@ impl Target {
         self.session.route_ids[self.route_index as usize]
     }
 
+    /// Whether its handler reads the body of a request as it comes.
+    pub fn reads_body(&self) -> bool {
+        self.session.options[self.route_index as usize].reads_body
+    }
+
     /// What the worker says that the route may use.
     pub fn limits(&self) -> RouteLimits {
         self.session.options[self.route_index as usize].limits

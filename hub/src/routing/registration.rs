@@ -79,6 +79,9 @@ pub struct RouteOptions {
     /// The worker gets parameters as the client sent them, not decoded.
     #[serde(default)]
     pub raw_params: bool,
+    /// Its handler reads the body as it comes.
+    #[serde(default)]
+    pub reads_body: bool,
     /// What it may use.
     #[serde(default)]
     pub limits: RouteLimits,

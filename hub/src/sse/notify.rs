@@ -17,7 +17,7 @@ use crate::lanes::response_head::{self, WorkerResponse};
 use crate::lanes::slot::Event;
 use crate::limits::SSE_QUEUE_RETRY;
 use crate::proxy::fill::{self, DispatchBody, Request};
-use crate::proxy::reserve::{Need, Reservation, reserve};
+use crate::proxy::reserve::{Need, Pace, Reservation, reserve};
 use crate::proxy::{absent, outcome};
 use crate::routing::limits::Limits;
 
@@ -234,7 +234,7 @@ fn try_submit(
             let own = targets.iter().position(|target| target.session.id == id);
             targets = own.map_or(&[], |index| &targets[index..=index]);
         }
-        let Some(reservation) = reserve(lanes, targets, false, granted) else {
+        let Some(reservation) = reserve(lanes, targets, Pace::Worker, granted) else {
             let absence = table.absence_of(&subscriber.route);
             return match to {
                 To::Any => Ok(Err(absent::wait_or_refuse(lanes, absence)?)),

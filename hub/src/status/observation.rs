@@ -251,7 +251,7 @@ pub fn faults(shared: &Shared) -> Vec<(&'static str, &'static str, u64)> {
     let log = shared.access_log.as_ref();
     let what = "requests that have no line in the access log";
     let lost = log.map(|log| ("access_log_lost", what, log.lost()));
-    counters.into_iter().chain(lost).collect()
+    counters.chain(lost).collect()
 }
 
 /// What each reactor has to do, of those that answer in time.

@@ -1,5 +1,8 @@
-//! A request body as far as it is read before its request is dispatched: all of it if it
-//! fits an arena, else as much as shows that the client means to send it.
+//! A request body of a known length as far as it is read before its request is dispatched: all of it
+//! if it fits an arena, else as much as shows that the client means to send it.
+
+use std::io;
+use std::time::Duration;
 
 use super::bytes::Wire;
 use super::call::{Call, EarlyEnd};
@@ -19,13 +22,6 @@ pub enum Body {
         bytes: usize,
         /// So much of it waits in the socket.
         waiting_bytes: usize,
-    },
-    /// Decoded.
-    Decoded {
-        /// All of it.
-        body: Vec<u8>,
-        /// The fields behind it, in wire form.
-        trailers: Vec<u8>,
     },
     /// More than fits an arena.
     Streams(BodySource),
@@ -58,21 +54,6 @@ impl BodySource {
     }
 }
 
-/// Reads a body of at most `room` bytes whole, or finds that it is longer.
-/// One that is longer than `bytes_max` is refused.
-pub async fn read(
-    wire: &mut Wire,
-    call: &mut Call,
-    room: usize,
-    bytes_max: u64,
-) -> Result<Body, EarlyEnd> {
-    match call.head.framing {
-        Framing::Length(length) if length > bytes_max => Err(too_large(bytes_max).into()),
-        Framing::Length(length) => read_known(wire, call, length, room).await,
-        Framing::Chunked => read_chunked(wire, call, room, bytes_max).await,
-    }
-}
-
 /// A body that its client holds back until it is wanted, which is for the worker to say; `None` for
 /// another. One that is longer than `bytes_max` is refused.
 pub async fn held_back(
@@ -97,12 +78,18 @@ pub async fn held_back(
     }))
 }
 
-async fn read_known(
+/// Reads a body of at most `room` bytes whole, or finds that it is longer.
+/// One that is longer than `bytes_max` is refused.
+pub async fn read(
     wire: &mut Wire,
     call: &mut Call,
     length: u64,
     room: usize,
+    bytes_max: u64,
 ) -> Result<Body, EarlyEnd> {
+    if length > bytes_max {
+        return Err(too_large(bytes_max).into());
+    }
     let mut deadline = BodyDeadline::start();
     let streams = length > room as u64;
     let wanted = if streams {
@@ -133,42 +120,6 @@ async fn read_known(
     })
 }
 
-async fn read_chunked(
-    wire: &mut Wire,
-    call: &mut Call,
-    room: usize,
-    bytes_max: u64,
-) -> Result<Body, EarlyEnd> {
-    let mut deadline = BodyDeadline::start();
-    let mut decoder = ChunkedDecoder::new(bytes_max);
-    let mut body = Vec::new();
-    loop {
-        let raw = &wire.input[call.head.bytes..];
-        let left = room - body.len();
-        let progress = decoder
-            .decode(raw, &mut body, left)
-            .map_err(|error| LocalReply::error(error.status(), error.to_string()))?;
-        let used = call.head.bytes..call.head.bytes + progress.consumed;
-        wire.input.drain(used);
-        if progress.done {
-            // What follows in the input is the next request.
-            call.note_body_read();
-            if body.len() + decoder.trailers().len() > room {
-                let ready = body;
-                return Ok(Body::Streams(BodySource::Chunked { decoder, ready }));
-            }
-            let trailers = decoder.trailers().to_vec();
-            return Ok(Body::Decoded { body, trailers });
-        }
-        if body.len() == room {
-            let ready = body;
-            return Ok(Body::Streams(BodySource::Chunked { decoder, ready }));
-        }
-        send_continue_if_expected(wire, call, !body.is_empty()).await?;
-        read_step(wire, READ_STEP_BYTES, &mut deadline).await?;
-    }
-}
-
 /// Leaves the rest of the body in the socket, from which it goes into its slot.
 async fn hold_back(wire: &mut Wire, deadline: &mut BodyDeadline) -> Result<(), EarlyEnd> {
     let deadline_ms = deadline.at_ms(&wire.reactor.deadlines());
@@ -182,7 +133,7 @@ async fn hold_back(wire: &mut Wire, deadline: &mut BodyDeadline) -> Result<(), E
 }
 
 /// Reads more of a body; a client that is slower than it may be gets 408.
-async fn read_step(
+pub(super) async fn read_step(
     wire: &mut Wire,
     spare_bytes: usize,
     deadline: &mut BodyDeadline,
@@ -191,7 +142,30 @@ async fn read_step(
     wire.state.wait_until(Wait::Body, deadline_ms);
     let read = wire.read_input(spare_bytes).await;
     wire.state.wait_for_nothing();
-    match read {
+    note_read(wire, &read, deadline)
+}
+
+/// Likewise, for so long; says whether anything has come.
+pub(super) async fn read_step_within(
+    wire: &mut Wire,
+    time: Duration,
+    deadline: &mut BodyDeadline,
+) -> Result<bool, EarlyEnd> {
+    let deadline_ms = deadline.at_ms(&wire.reactor.deadlines());
+    wire.state.wait_until(Wait::Body, deadline_ms);
+    let read = wire.read_input_within(READ_STEP_BYTES, time).await;
+    wire.state.wait_for_nothing();
+    read.map_or(Ok(false), |read| {
+        note_read(wire, &read, deadline).map(|()| true)
+    })
+}
+
+fn note_read(
+    wire: &Wire,
+    read: &io::Result<usize>,
+    deadline: &mut BodyDeadline,
+) -> Result<(), EarlyEnd> {
+    match *read {
         Ok(bytes @ 1..) => {
             deadline.add(bytes);
             wire.state.add_received(bytes as u64);
@@ -202,7 +176,7 @@ async fn read_step(
     }
 }
 
-async fn send_continue_if_expected(
+pub(super) async fn send_continue_if_expected(
     wire: &mut Wire,
     call: &mut Call,
     body_has_begun: bool,

@@ -4,6 +4,7 @@ use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use slotway_net::{LocalPeer, Peer, Stream};
@@ -39,7 +40,8 @@ pub struct Wire {
     pub input: Vec<u8>,
     /// What is to be sent.
     pub output: Vec<u8>,
-    /// The read that an early end left under way; it has the input's buffer.
+    /// A read that goes on while nobody waits for it. What it reads belongs behind the input
+    /// ([`Wire::append_input`]).
     pub pending_read: Option<PendingRead>,
     /// The socket, and what the reactor knows of the connection.
     pub state: Rc<ConnectionState>,
@@ -86,16 +88,59 @@ impl Wire {
             self.state.stream().arrival().await?;
             self.input = self.reactor.buffers.take();
         }
+        debug_assert!(self.pending_read.is_none(), "it would be overtaken");
         let mut buffer = std::mem::take(&mut self.input);
         buffer.reserve(spare_bytes);
         let (result, buffer) = self.state.stream().read(buffer).await;
         self.input = buffer;
+        self.note_received(&result);
+        result
+    }
+
+    /// Like [`Wire::read_input`]; `None` if nothing comes within the time. The read goes on then, and
+    /// the next call finds it: the input stays as it is, since this one has a buffer of its own.
+    pub async fn read_input_within(
+        &mut self,
+        spare_bytes: usize,
+        time: Duration,
+    ) -> Option<io::Result<usize>> {
+        let mut read = self.pending_read.take().unwrap_or_else(|| {
+            let state = Rc::clone(&self.state);
+            Box::pin(async move {
+                if let Err(error) = state.stream().arrival().await {
+                    return (Err(error), Vec::new());
+                }
+                state.stream().read(Vec::with_capacity(spare_bytes)).await
+            })
+        });
+        let (result, buffer) = tokio::select! {
+            biased;
+            finished = &mut read => finished,
+            () = tokio::time::sleep(time) => {
+                self.pending_read = Some(read);
+                return None;
+            }
+        };
+        self.append_input(buffer);
+        self.note_received(&result);
+        Some(result)
+    }
+
+    /// Puts behind the input what has been read into another buffer.
+    pub fn append_input(&mut self, buffer: Vec<u8>) {
+        if self.input.is_empty() {
+            self.input = buffer;
+        } else {
+            self.input.extend_from_slice(&buffer);
+        }
+    }
+
+    fn note_received(&self, result: &io::Result<usize>) {
         if let Ok(bytes) = result
             && !self.state.is_operator()
         {
-            self.recorder().received(bytes);
+            self.recorder().received(*bytes);
         }
-        result
     }
 
     /// The next request may be like this one: if all of it fits, it is to come with one read.

@@ -292,7 +292,7 @@ impl Call {
         }
         let missing = (bytes - wire.input.len()) as u64;
         // Waiting for a body that the client holds back until it gets 100
-        // would be in vain, and a read that is under way has the buffer.
+        // would be in vain, and a read that is under way comes first.
         let can_drain = missing <= DRAIN_BYTES_MAX
             && !self.head.expects_continue
             && wire.pending_read.is_none()

@@ -190,6 +190,7 @@ impl<S: Send + Sync + 'static> Route<S> {
             retry: self.may_retry,
             sse: self.is_sse,
             raw_params: self.raw_params,
+            reads_body: self.reads_body(),
             ..self.limits.clone()
         }
     }
