@@ -5,6 +5,10 @@ use std::time::Duration;
 /// Connections unless told otherwise.
 pub const CONNECTION_COUNT_DEFAULT: usize = 64;
 
+/// Connections of a thread up to which epoll takes less of the processor for a request than a ring: 0.92 of
+/// it at 1 connection, 0.96 at 4, 1.03 at 8.
+pub const EPOLL_CONNECTION_COUNT_MAX: usize = 4;
+
 /// Most connections.
 pub const CONNECTION_COUNT_MAX: usize = 65_536;
 

@@ -9,8 +9,8 @@ use slotway_net::{Chosen, Engine, IoChoice, choose};
 
 use crate::fill::Values;
 use crate::limits::{
-    CONNECTION_COUNT_DEFAULT, CONNECTION_COUNT_MAX, DURATION_SECONDS_MAX, THREAD_COUNT_MAX,
-    TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX,
+    CONNECTION_COUNT_DEFAULT, CONNECTION_COUNT_MAX, DURATION_SECONDS_MAX,
+    EPOLL_CONNECTION_COUNT_MAX, THREAD_COUNT_MAX, TIMEOUT_SECONDS_DEFAULT, TIMEOUT_SECONDS_MAX,
 };
 use crate::load::plan::{Length, Plan};
 use crate::schedule::Rate;
@@ -33,7 +33,8 @@ pub struct LoadFlags {
     #[arg(long, value_name = "TIME", default_value_t = format!("{TIMEOUT_SECONDS_DEFAULT}s"))]
     pub timeout: String,
 
-    /// I/O engine: uring-direct, uring, epoll, or auto for the first that the system allows
+    /// I/O engine: uring-direct, uring, epoll, or auto: epoll for up to four connections of a thread, which
+    /// costs less there, else the first that the system allows
     #[arg(long, value_name = "ENGINE", default_value_t)]
     pub io: IoChoice,
 
@@ -161,6 +162,7 @@ impl LoadFlags {
                 return Err("--spin works on epoll only; leave out --io".to_owned());
             }
             (_, true) => IoChoice::Epoll,
+            (IoChoice::Auto, false) if self.has_few_connections() => IoChoice::Epoll,
             (choice, false) => choice,
         };
         let Chosen { engine, refusal } = choose(choice)
@@ -170,6 +172,10 @@ impl LoadFlags {
             None => engine.to_string(),
         };
         Ok((engine, name))
+    }
+
+    fn has_few_connections(&self) -> bool {
+        self.connections <= self.threads.saturating_mul(EPOLL_CONNECTION_COUNT_MAX)
     }
 
     /// The plan for a workload.

@@ -72,10 +72,10 @@ fn start_responder(flags: &[&str]) -> (Part, SocketAddr) {
 }
 
 fn race(address: SocketAddr, connections: u32, seconds: u32, rounds: u32) {
-    let names = ["wrk", "loadgen io_uring", "loadgen epoll"];
-    let mut results: [Vec<Round>; 3] = Default::default();
+    let names = ["wrk", "loadgen", "loadgen io_uring", "loadgen epoll"];
+    let mut results: [Vec<Round>; 4] = Default::default();
     for round in 0..rounds {
-        let mut order = [0, 1, 2];
+        let mut order = [0, 1, 2, 3];
         if round % 2 == 1 {
             order.reverse();
         }
@@ -86,7 +86,8 @@ fn race(address: SocketAddr, connections: u32, seconds: u32, rounds: u32) {
             );
             results[index].push(match index {
                 0 => run_wrk(address, connections, seconds),
-                1 => run_loadgen(address, connections, seconds, "uring"),
+                1 => run_loadgen(address, connections, seconds, "auto"),
+                2 => run_loadgen(address, connections, seconds, "uring"),
                 _ => run_loadgen(address, connections, seconds, "epoll"),
             });
         }
