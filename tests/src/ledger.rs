@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,10 +67,12 @@ pub struct Ledger {
 /// One request to make.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// Below `/ledger/`: a time in milliseconds, or `deaf/` or `block/` and one.
+    /// Below `/ledger/`: a time in milliseconds, or `deaf/`, `block/` or `read/` and one.
     pub path: String,
     /// The body of a POST; a GET has none.
     pub body: Option<Vec<u8>>,
+    /// Send the body in two chunks, and stop so long before each.
+    pub pause: Option<Duration>,
     /// Leave after so long instead of waiting for the response.
     pub leave_after: Option<Duration>,
 }
@@ -81,6 +83,7 @@ impl Ask {
         Self {
             path: milliseconds.to_string(),
             body: None,
+            pause: None,
             leave_after: None,
         }
     }
@@ -102,9 +105,12 @@ impl Ask {
             (0..bytes).map(|_| random.u8(..)).collect()
         });
         let leaves = random.u32(..50) == 0;
+        let pauses = body.is_some() && random.u32(..8) == 0;
+        let below = if pauses { "read/" } else { "" };
         Self {
-            path: milliseconds.to_string(),
+            path: format!("{below}{milliseconds}"),
             body,
+            pause: pauses.then(|| Duration::from_millis(random.u64(40..80))),
             leave_after: leaves.then(|| Duration::from_micros(random.u64(..3000))),
         }
     }
@@ -348,13 +354,35 @@ impl fmt::Display for Account {
     }
 }
 
+/// Sends a body in two chunks.
+fn send_with_pauses(
+    connection: &mut Connection,
+    head: &str,
+    body: &[u8],
+    pause: Duration,
+) -> io::Result<()> {
+    connection.try_send(head)?;
+    let (first, second) = body.split_at(body.len() / 2);
+    for piece in [first, second] {
+        std::thread::sleep(pause);
+        if !piece.is_empty() {
+            let size = format!("{:x}\r\n", piece.len());
+            connection.try_send([size.as_bytes(), piece, b"\r\n"].concat())?;
+        }
+    }
+    connection.try_send("0\r\n\r\n")
+}
+
 fn exchange(address: SocketAddr, kept: &mut Option<Connection>, id: &str, ask: &Ask) -> Seen {
     let method = if ask.body.is_some() { "POST" } else { "GET" };
     let body = ask.body.as_deref().unwrap_or_default();
+    let framing = match ask.pause {
+        Some(_) => "Transfer-Encoding: chunked".to_owned(),
+        None => format!("Content-Length: {}", body.len()),
+    };
     let head = format!(
-        "{method} /ledger/{} HTTP/1.1\r\nHost: h\r\n{ID_FIELD}: {id}\r\nContent-Length: {}\r\n\r\n",
+        "{method} /ledger/{} HTTP/1.1\r\nHost: h\r\n{ID_FIELD}: {id}\r\n{framing}\r\n\r\n",
         ask.path,
-        body.len()
     );
     // A connection is used again only for responses that were whole.
     let (mut connection, is_new) = match kept.take() {
@@ -364,7 +392,14 @@ fn exchange(address: SocketAddr, kept: &mut Option<Connection>, id: &str, ask: &
             Err(error) => return Seen::Unheard(format!("cannot connect: {error}")),
         },
     };
-    if let Err(error) = connection.try_send([head.as_bytes(), body].concat()) {
+    let sent = match ask.pause {
+        Some(pause) => send_with_pauses(&mut connection, &head, body, pause),
+        None => connection.try_send([head.as_bytes(), body].concat()),
+    };
+    // What is answered before all of its body is there may be read all the same.
+    if let Err(error) = sent
+        && ask.pause.is_none()
+    {
         return Seen::Lost(format!("cannot send: {error}"));
     }
     if let Some(time) = ask.leave_after {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use slotway_net::monotonic_ns;
 use slotway_worker_sdk::response::Response;
-use slotway_worker_sdk::{HubWorker, Method, Request, Route};
+use slotway_worker_sdk::{HubWorker, Method, Request, RequestBody, Route};
 
 use crate::ledger::{ID_FIELD, WORKER_FIELD};
 
@@ -47,10 +47,15 @@ pub fn worker(hub_url: &str, name: &str, log: &Path) -> HubWorker<Log> {
         .in_place_async(Method::Post, "/ledger/{ms}", |log, request| async move {
             serve(&log, &request).await
         })
+        .in_place_stream(
+            Method::Post,
+            "/ledger/read/{ms}",
+            |log, request, body| async move { read(&log, &request, body).await },
+        )
         .in_place(Method::Get, "/ledger/block/{ms}", |log, request| {
             let id = take(log, request);
             std::thread::sleep(time(request));
-            respond(log, request, &id)
+            respond(log, request, &id, request.body())
         })
         .routes([
             Route::in_place_async(
@@ -68,24 +73,53 @@ pub fn worker(hub_url: &str, name: &str, log: &Path) -> HubWorker<Log> {
             |log, request| async move {
                 let id = take(&log, &request);
                 tokio::time::sleep(time(&request)).await;
-                respond(&log, &request, &id)
+                respond(&log, &request, &id, request.body())
             },
         )
 }
 
 async fn serve(log: &Log, request: &Request) -> Response {
     let id = take(log, request);
-    let time = time(request);
-    if !time.is_zero() {
-        tokio::select! {
-            () = tokio::time::sleep(time) => {}
-            () = request.cancellation().cancelled_owned() => {
-                log.write("cancelled", &id);
-                return request.response(503).empty();
-            }
+    match take_time(request).await {
+        Ok(()) => respond(log, request, &id, request.body()),
+        Err(Unwanted) => give_up(log, request, &id),
+    }
+}
+
+/// Like [`serve`], with a body that comes while this runs.
+async fn read(log: &Log, request: &Request, mut body: RequestBody) -> Response {
+    let id = take(log, request);
+    let mut bytes = Vec::new();
+    loop {
+        match body.next().await {
+            Ok(Some(piece)) => bytes.extend_from_slice(piece),
+            Ok(None) => break,
+            Err(_) => return give_up(log, request, &id),
         }
     }
-    respond(log, request, &id)
+    match take_time(request).await {
+        Ok(()) => respond(log, request, &id, &bytes),
+        Err(Unwanted) => give_up(log, request, &id),
+    }
+}
+
+/// Nobody waits for the response any more.
+struct Unwanted;
+
+async fn take_time(request: &Request) -> Result<(), Unwanted> {
+    let time = time(request);
+    if time.is_zero() {
+        return Ok(());
+    }
+    tokio::select! {
+        () = tokio::time::sleep(time) => Ok(()),
+        () = request.cancellation().cancelled_owned() => Err(Unwanted),
+    }
+}
+
+fn give_up(log: &Log, request: &Request, id: &str) -> Response {
+    log.write("cancelled", id);
+    request.response(503).empty()
 }
 
 fn take(log: &Log, request: &Request) -> String {
@@ -99,11 +133,11 @@ fn time(request: &Request) -> Duration {
     Duration::from_millis(ms.unwrap_or(0))
 }
 
-fn respond(log: &Log, request: &Request, id: &str) -> Response {
+fn respond(log: &Log, request: &Request, id: &str, body: &[u8]) -> Response {
     log.write("done", id);
     request
         .response(200)
         .header(ID_FIELD, id)
         .header(WORKER_FIELD, &log.worker)
-        .body(request.body())
+        .body(body)
 }
