@@ -24,6 +24,7 @@ slotway_tests::on_each_engine! {
     a_body_that_pauses_waits_in_the_hub_for_a_handler_that_takes_it_whole
     where_few_requests_run_at_a_time_none_waits_for_its_client
     a_body_that_fails_after_a_pause_is_refused
+    a_response_that_ends_before_its_body_ends_the_connection
 }
 
 /// Longer than a body may be silent without pausing.
@@ -71,6 +72,18 @@ fn echo(request: &Request, mut body: RequestBody) -> Response {
     response
 }
 
+/// Has read enough of its body before it ends.
+async fn enough(request: Request, mut body: RequestBody) -> Response {
+    let _ = body.next().await;
+    let (response, mut sender) = request.response(200).stream();
+    tokio::spawn(async move {
+        sender.send(b"enough").await?;
+        sender.finish();
+        Ok::<_, BodyClosed>(())
+    });
+    response
+}
+
 /// A worker, and what its handlers run on.
 struct Reader {
     running: RunningWorker,
@@ -103,6 +116,9 @@ fn serve(hub: &HubPart) -> Reader {
         })
         .in_place_stream(Method::Post, "/echo", |_, request, body| async move {
             echo(&request, body)
+        })
+        .in_place_stream(Method::Post, "/enough", |_, request, body| {
+            enough(request, body)
         })
         .in_place(Method::Post, "/whole", |(), request| {
             let text = String::from_utf8_lossy(request.body()).into_owned();
@@ -137,8 +153,20 @@ fn in_use(hub: &HubPart) -> u64 {
 
 fn wherever_a_body_pauses_it_and_the_next_request_come_whole(io: &str) {
     let (hub, worker) = start(io, &["--slots", "1024", "--body-timeout", "60"]);
+    // One answers once it has all of it, and the other as it comes.
+    for (path, expected) in [
+        ("/count", "well, this is a body x-sum=17"),
+        ("/echo", "well, this is a body"),
+    ] {
+        pause_everywhere(&hub, path, expected);
+        wait_until("all slots are free", || in_use(&hub) == 0);
+    }
+    worker.end();
+}
+
+fn pause_everywhere(hub: &HubPart, path: &str, expected: &str) {
     let chunks = "4;a=b\r\nwell\r\n0010\r\n, this is a body\r\n000\r\nx-sum: 17\r\n\r\n";
-    let all = head("/count") + chunks + "GET /next HTTP/1.1\r\nHost: h\r\n\r\n";
+    let all = head(path) + chunks + "GET /next HTTP/1.1\r\nHost: h\r\n\r\n";
     let mut clients: Vec<_> = (1..all.len())
         .map(|cut| {
             let mut client = Connection::open(hub.address);
@@ -156,17 +184,11 @@ fn wherever_a_body_pauses_it_and_the_next_request_come_whole(io: &str) {
         client.send(&all[*cut + 1..]);
         let response = client.read_response("POST").unwrap();
         let cut_in = &all[..*cut];
-        assert_eq!(
-            response.text(),
-            "well, this is a body x-sum=17",
-            "{cut_in:?}"
-        );
+        assert_eq!(response.text(), expected, "{cut_in:?}");
         assert_eq!(response.field("connection"), None, "{cut_in:?}");
         let next = client.read_response("GET").unwrap();
         assert_eq!(next.text(), "the next", "{cut_in:?}");
     }
-    wait_until("all slots are free", || in_use(&hub) == 0);
-    worker.end();
 }
 
 fn clients_that_pause_have_a_quarter_of_the_slots_and_others_the_rest(io: &str) {
@@ -317,5 +339,19 @@ fn a_body_that_fails_after_a_pause_is_refused(io: &str) {
         assert!(client.is_closed());
         wait_until("its slot is free", || in_use(&hub) == 0);
     }
+    worker.end();
+}
+
+fn a_response_that_ends_before_its_body_ends_the_connection(io: &str) {
+    let (hub, worker) = start(io, &[]);
+    let mut client = open(&hub, "/enough", "3\r\nabc\r\n");
+    let response = client.read_response("POST").unwrap();
+    assert_eq!((response.status, response.text().as_str()), (200, "enough"));
+    // What comes is no request, whatever it looks like.
+    let _ = client.try_send("GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut rest = Vec::new();
+    let _ = client.read_rest(&mut rest);
+    assert_eq!(String::from_utf8_lossy(&rest), "");
+    assert_eq!(http::get(hub.address, "/next").text(), "the next");
     worker.end();
 }

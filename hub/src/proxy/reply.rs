@@ -119,7 +119,7 @@ pub async fn send(
             return Box::pin(send_file(wire, call, exchange, response, bytes)).await;
         }
         ResponseBody::Whole(part) => {
-            let after = encode_head(wire, call, &exchange, response)?;
+            let after = encode_head(wire, call, &exchange, response, None)?;
             if !without_body && download::send_directly(wire, &exchange, part)? {
                 wire.reactor.lanes.finish(exchange);
                 return Ok(note_written(wire, call, after));
@@ -130,7 +130,7 @@ pub async fn send(
         }
         // Dropping the exchange tells the worker that nobody reads on.
         ResponseBody::Stream { .. } if without_body => {
-            let after = encode_head(wire, call, &exchange, response)?;
+            let after = encode_head(wire, call, &exchange, response, None)?;
             drop(exchange);
             wire.flush().await.map_err(|_| EarlyEnd::ClientGone)?;
             after
@@ -140,7 +140,7 @@ pub async fn send(
             ring,
             bytes,
         } => {
-            let after = encode_head(wire, call, &exchange, response)?;
+            let after = encode_head(wire, call, &exchange, response, upload.as_deref())?;
             let source = Download {
                 offset,
                 ring,
@@ -150,7 +150,12 @@ pub async fn send(
             if !download::run(wire, call, exchange, source, upload).await? {
                 return Ok(AfterRequest::Reset);
             }
-            after
+            // The client has been told nothing of this: it could not be known.
+            if call.is_body_under_way() {
+                AfterRequest::Close
+            } else {
+                after
+            }
         }
     };
     Ok(note_written(wire, call, after))
@@ -169,7 +174,7 @@ async fn send_file(
     } else {
         Some(file::open(wire, call, &exchange, bytes).await?)
     };
-    let after = encode_head(wire, call, &exchange, response)?;
+    let after = encode_head(wire, call, &exchange, response, None)?;
     // The rest of it is between the file and the client.
     wire.reactor.lanes.finish(exchange);
     let is_whole = if let Some(body) = body {
@@ -189,8 +194,9 @@ fn encode_head(
     call: &mut Call,
     exchange: &Exchange,
     response: &WorkerResponse,
+    upload: Option<&Upload>,
 ) -> Result<AfterRequest, EarlyEnd> {
-    let after = after_response(wire, call, response);
+    let after = after_response(wire, call, response, upload);
     head::encode(wire, call, exchange, response, after).map_err(|why| {
         let worker = &exchange.lane().session.name;
         tracing::warn!(worker, "502: the worker's response cannot be sent: {why}");
@@ -215,10 +221,15 @@ fn note_written(wire: &Wire, call: &mut Call, after: AfterRequest) -> AfterReque
     after
 }
 
-fn after_response(wire: &Wire, call: &Call, response: &WorkerResponse) -> AfterRequest {
-    let stays = !call.is_body_under_way()
-        && call.keeps_alive(wire)
-        && !ends_with_the_connection(call, response);
+/// `upload` goes on while the response does.
+fn after_response(
+    wire: &Wire,
+    call: &Call,
+    response: &WorkerResponse,
+    upload: Option<&Upload>,
+) -> AfterRequest {
+    let body_ends = !call.is_body_under_way() || upload.is_some_and(Upload::is_wanted);
+    let stays = body_ends && call.keeps_alive(wire) && !ends_with_the_connection(call, response);
     if stays {
         AfterRequest::Next
     } else {

@@ -107,6 +107,11 @@ impl Upload {
         }
     }
 
+    /// Whether the client sends it without being told more.
+    pub fn is_wanted(&self) -> bool {
+        !self.expects_continue
+    }
+
     /// Whether neither the client nor the worker can be said to be late, if one is.
     pub fn may_wait_for_each_other(&self) -> bool {
         self.silence_ms.is_some()
@@ -157,6 +162,7 @@ pub async fn run(
         if !is_wanted(wire, exchange).await? {
             return Ok(UploadEnd::RespondedEarly);
         }
+        upload.expects_continue = false;
         upload.forgive_all();
         exchange.set_deadline(clock::coarse_ms() + upload.timeout_ms);
     }
