@@ -103,8 +103,9 @@ fn a_long_body_comes_back_whole_while_it_is_sent(io: &str) {
     const BYTES: usize = 60_000_000;
     let (hub, _worker) = hub_with_service(io, &[]);
     let byte_at = |index: usize| (index % 251) as u8;
+    let mut client = Connection::open(hub.address);
+    // The connection goes on after each.
     for framing in [format!("Content-Length: {BYTES}"), CHUNKED.to_owned()] {
-        let mut client = Connection::open(hub.address);
         let mut writer = client.stream().try_clone().unwrap();
         let (framing, is_chunked) = (head(&framing), framing == CHUNKED);
         let writing = std::thread::spawn(move || {
@@ -135,6 +136,8 @@ fn a_long_body_comes_back_whole_while_it_is_sent(io: &str) {
                 .all(|(index, byte)| *byte == byte_at(index))
         );
     }
+    client.send(head("Content-Length: 4") + "well");
+    assert_eq!(client.read_response("POST").unwrap().text(), "well");
 }
 
 fn a_body_that_fails_half_way_cuts_its_response_off(io: &str) {

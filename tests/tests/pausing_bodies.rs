@@ -25,6 +25,7 @@ slotway_tests::on_each_engine! {
     where_few_requests_run_at_a_time_none_waits_for_its_client
     a_body_that_fails_after_a_pause_is_refused
     a_response_that_ends_before_its_body_ends_the_connection
+    a_client_that_is_never_asked_for_its_body_gets_a_long_response_whole
 }
 
 /// Longer than a body may be silent without pausing.
@@ -84,6 +85,19 @@ async fn enough(request: Request, mut body: RequestBody) -> Response {
     response
 }
 
+/// Does not read its body, and takes three times the time of one.
+fn deaf(request: &Request) -> Response {
+    let (response, mut sender) = request.response(200).stream();
+    tokio::spawn(async move {
+        sender.send(b"well").await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        sender.send(b"well").await?;
+        sender.finish();
+        Ok::<_, BodyClosed>(())
+    });
+    response
+}
+
 /// A worker, and what its handlers run on.
 struct Reader {
     running: RunningWorker,
@@ -120,6 +134,9 @@ fn serve(hub: &HubPart) -> Reader {
         .in_place_stream(Method::Post, "/enough", |_, request, body| {
             enough(request, body)
         })
+        .in_place_stream(Method::Post, "/deaf", |_, request, _| async move {
+            deaf(&request)
+        })
         .in_place(Method::Post, "/whole", |(), request| {
             let text = String::from_utf8_lossy(request.body()).into_owned();
             request.response(200).text(text)
@@ -152,7 +169,17 @@ fn in_use(hub: &HubPart) -> u64 {
 }
 
 fn wherever_a_body_pauses_it_and_the_next_request_come_whole(io: &str) {
-    let (hub, worker) = start(io, &["--slots", "1024", "--body-timeout", "60"]);
+    let (hub, worker) = start(
+        io,
+        &[
+            "--slots",
+            "1024",
+            "--head-timeout",
+            "60",
+            "--body-timeout",
+            "60",
+        ],
+    );
     // One answers once it has all of it, and the other as it comes.
     for (path, expected) in [
         ("/count", "well, this is a body x-sum=17"),
@@ -243,15 +270,12 @@ fn a_client_that_waits_for_its_handler_has_the_handlers_time(io: &str) {
 }
 
 fn a_client_that_pauses_has_the_time_of_a_body_whatever_its_route_has(io: &str) {
-    let (hub, worker) = start(io, &["--timeout", "1"]);
+    let (hub, worker) = start(io, &["--timeout", "2"]);
     let mut client = open(&hub, "/count", "3\r\nabc\r\n");
-    for _ in 0..2 {
-        std::thread::sleep(Duration::from_millis(1500));
-        client.send("1\r\nd\r\n");
-    }
-    client.send("0\r\n\r\n");
+    std::thread::sleep(Duration::from_secs(3));
+    client.send("1\r\nd\r\n0\r\n\r\n");
     let response = client.read_response("POST").unwrap();
-    assert_eq!((response.status, response.text().as_str()), (200, "abcdd"));
+    assert_eq!((response.status, response.text().as_str()), (200, "abcd"));
     worker.end();
 }
 
@@ -287,7 +311,7 @@ fn a_silence_of_both_after_the_response_has_begun_cuts_it_off(io: &str) {
 }
 
 fn a_client_that_came_while_its_worker_was_away_may_pause_as_well(io: &str) {
-    let (hub, worker) = start(io, &["--worker-grace", "60"]);
+    let (hub, worker) = start(io, &["--worker-grace", "60", "--body-timeout", "60"]);
     worker.end();
     wait_until("it is away", || !hub.health().contains("\"reader\""));
     let mut client = open(&hub, "/echo", "3\r\nabc\r\n");
@@ -344,14 +368,39 @@ fn a_body_that_fails_after_a_pause_is_refused(io: &str) {
 
 fn a_response_that_ends_before_its_body_ends_the_connection(io: &str) {
     let (hub, worker) = start(io, &[]);
-    let mut client = open(&hub, "/enough", "3\r\nabc\r\n");
-    let response = client.read_response("POST").unwrap();
-    assert_eq!((response.status, response.text().as_str()), (200, "enough"));
-    // What comes is no request, whatever it looks like.
-    let _ = client.try_send("GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
-    let mut rest = Vec::new();
-    let _ = client.read_rest(&mut rest);
-    assert_eq!(String::from_utf8_lossy(&rest), "");
+    let length = "POST /enough HTTP/1.1\r\nHost: h\r\nContent-Length: 300000\r\n\r\n";
+    let begun = [
+        head("/enough") + "3\r\nabc\r\n",
+        length.to_owned() + &"b".repeat(200_000),
+    ];
+    for begun in begun {
+        let mut client = Connection::open(hub.address);
+        client.send(begun);
+        let response = client.read_response("POST").unwrap();
+        assert_eq!((response.status, response.text().as_str()), (200, "enough"));
+        // What comes is no request, whatever it looks like.
+        let _ = client.try_send("GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+        let mut rest = Vec::new();
+        client.read_rest(&mut rest).expect("it is closed");
+        assert_eq!(String::from_utf8_lossy(&rest), "");
+    }
     assert_eq!(http::get(hub.address, "/next").text(), "the next");
+    worker.end();
+}
+
+fn a_client_that_is_never_asked_for_its_body_gets_a_long_response_whole(io: &str) {
+    let (hub, worker) = start(io, &["--body-timeout", "1"]);
+    for framing in ["Content-Length: 300000", "Transfer-Encoding: chunked"] {
+        let mut client = Connection::open(hub.address);
+        let head = "POST /deaf HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n";
+        client.send(format!("{head}{framing}\r\n\r\n"));
+        let response = client.read_response("POST").unwrap();
+        assert_eq!(
+            (response.status, response.text().as_str()),
+            (200, "wellwell")
+        );
+        // Whether it still sends its body cannot be known.
+        assert_eq!(response.field("connection"), Some("close"));
+    }
     worker.end();
 }

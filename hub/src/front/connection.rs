@@ -92,6 +92,8 @@ async fn run(wire: &mut Wire, call: &mut Call) {
             }
         };
         match after {
+            // A read that nobody waits for would take bytes of the next request.
+            AfterRequest::Next if wire.pending_read.is_some() => return wire.linger().await,
             AfterRequest::Next => {}
             AfterRequest::Drain(bytes) => {
                 if !wire.drain(bytes).await {

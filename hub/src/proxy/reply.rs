@@ -228,7 +228,9 @@ fn after_response(
     response: &WorkerResponse,
     upload: Option<&Upload>,
 ) -> AfterRequest {
-    let body_ends = !call.is_body_under_way() || upload.is_some_and(Upload::is_wanted);
+    // Whether the body ends before the response is not known. A client of HTTP/1.0 would be told.
+    let may_end = !call.head.http_1_0 && upload.is_some_and(Upload::is_wanted);
+    let body_ends = !call.is_body_under_way() || may_end;
     let stays = body_ends && call.keeps_alive(wire) && !ends_with_the_connection(call, response);
     if stays {
         AfterRequest::Next

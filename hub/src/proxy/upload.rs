@@ -100,6 +100,10 @@ impl Upload {
 
     /// When the client has been too slow.
     fn deadline_ms(&self, wire: &Wire) -> u64 {
+        if self.expects_continue {
+            // It has not been asked to send.
+            return u64::MAX;
+        }
         let deadlines = wire.reactor.deadlines();
         match self.silence_ms {
             Some(silence_ms) => self.deadline.after_grace_ms(silence_ms, &deadlines),
