@@ -53,7 +53,8 @@ const MARK: &str = "@@ the next step @@";
 
 /// All commands of a document, one after the other in one shell.
 fn script(steps: &[Step], before: &str) -> String {
-    let mut script = format!("trap 'kill $(jobs -p) 2>/dev/null' EXIT\nexec 2>&1\n{before}\n");
+    // All of its group, which `timeout` has made: a hub that was replaced is no job of this shell's.
+    let mut script = format!("trap 'trap \"\" TERM; kill 0' EXIT\nexec 2>&1\n{before}\n");
     for step in steps {
         let _ = writeln!(script, "{}\necho '{MARK}'", step.command);
     }
