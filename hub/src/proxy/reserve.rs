@@ -61,10 +61,12 @@ pub fn reserve(
     let is_stream = |lane: &Lane, route_index| {
         pace != Pace::Worker || lane.habit(route_index).is_some_and(StreamHabit::is_usual)
     };
-    let nobody_waits = lanes.queue.is_empty() && lanes.stream_queue.is_empty();
     let has_place = |lane: &Lane| match pace {
         Pace::Worker | Pace::Client => lane.streams().has_room(),
-        Pace::PausingClient => nobody_waits && lane.streams().has_room_to_spare(),
+        Pace::PausingClient => {
+            let nobody_waits = lanes.queue.is_empty() && lanes.stream_queue.is_empty();
+            nobody_waits && lane.streams().has_room_to_spare()
+        }
     };
     let has_room = |lane: &Lane, index| !is_stream(lane, index) || has_place(lane);
     let (lane, route_index) = lanes
